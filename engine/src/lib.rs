@@ -1,1 +1,10 @@
-//! engine
+//! Values, keyspaces, locks, time and the oplog: what a server stores and how threads may touch it.
+//!
+//! It knows nothing of commands, sockets, files or replicas. A command handler sees a [`keyspace::Keyspace`]; whoever
+//! stores or sends effects reads the oplog.
+
+#![deny(unsafe_code)]
+
+pub mod hash;
+#[allow(unsafe_code)]
+pub mod raw;

@@ -1,0 +1,4 @@
+//! All of the engine's unsafe code, behind safe interfaces: one idea a file.
+
+pub mod prefetch;
+pub mod table;

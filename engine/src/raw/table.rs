@@ -1,0 +1,842 @@
+//! A hash table of owned, thin items: segmented extendible hashing over 64-byte buckets.
+//!
+//! Why: no operation may re-hash more than one segment (480 items), however large the table, and a cursor must stay
+//! right while the table grows and shrinks under it.
+//!
+//! ```text
+//! hash    = | fragment 16 bits | order 48 bits, most significant first |
+//! order   = | `depth` bits choose the segment | 6 bits choose its bucket | rest |
+//! word    = | link 1 | parity 2 | fragment 13 | pointer 48 |                         null = empty
+//! bucket  = 8 words = one cache line; word 7 with the link bit points to a child bucket of the same layout
+//! segment = 64 buckets = 4096 bytes; a table of one segment may have 1, 2, 4 .. 64 buckets
+//! ```
+//!
+//! Invariants (checked by [`Table::verify`]):
+//! 1. Every bucket, at every depth, covers one contiguous interval of the order, so [`Table::scan`] by order position
+//!    visits everything that stays present, whatever splits and merges happen in between.
+//! 2. A word's fragment equals its item's; only word 7 of a bucket may be a link; a child bucket is never empty.
+//! 3. `len` is the number of non-empty, non-link words, per segment and in total.
+//! 4. A bucket chain longer than [`CHILDREN_MAX`] children re-seeds the table with SipHash: keys that were made to
+//!    collide under the fast hash do not collide under a keyed one.
+
+use super::prefetch;
+use crate::hash;
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+
+const ORDER_BITS: u32 = 48;
+const ORDER_END: u64 = 1 << ORDER_BITS;
+const WORDS: usize = 8;
+const BUCKET_BITS: u32 = 6;
+/// A segment with this many items splits.
+const SPLIT_AT: usize = 480;
+/// Two sibling segments with together fewer items than this merge.
+const MERGE_BELOW: usize = 112;
+/// The deepest prefix: the bucket bits need the rest of the order.
+const DEPTH_MAX: u8 = (ORDER_BITS - BUCKET_BITS) as u8;
+/// More child buckets than this in one chain cannot come from honest keys.
+const CHILDREN_MAX: usize = 6;
+
+const POINTER: usize = (1 << 48) - 1;
+const FRAGMENT_SHIFT: u32 = 48;
+const FRAGMENT: usize = 0x1fff << FRAGMENT_SHIFT;
+const LINK: usize = 1 << 63;
+
+/// The two parity bits of a word, which snapshots use to tell saved items from unsaved ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Parity(u8);
+
+impl Parity {
+    /// Bit A belongs to whole-keyspace snapshots.
+    pub const A: Parity = Parity(1);
+    /// Bit B belongs to slot exports.
+    pub const B: Parity = Parity(2);
+    /// Neither bit.
+    pub const NONE: Parity = Parity(0);
+
+    /// This parity with the bits of `which` taken from `value`.
+    #[must_use]
+    pub fn with(self, which: Parity, value: Parity) -> Parity {
+        Parity(self.0 & !which.0 | value.0 & which.0)
+    }
+
+    /// Whether the bits of `which` are equal in both.
+    pub fn agrees(self, which: Parity, other: Parity) -> bool {
+        (self.0 ^ other.0) & which.0 == 0
+    }
+
+    /// All bits of `which` inverted.
+    #[must_use]
+    pub fn flipped(self, which: Parity) -> Parity {
+        Parity(self.0 ^ which.0)
+    }
+
+    fn bits(self) -> usize {
+        (self.0 as usize) << 61
+    }
+
+    fn of(word: Word) -> Parity {
+        Parity(((word.addr() >> 61) & 3) as u8)
+    }
+}
+
+/// An owning pointer to one heap block that has key bytes in it.
+///
+/// # Safety
+/// `into_raw` returns a pointer whose address fits 48 bits; `from_raw` undoes it; `key` and `view` may be called on any
+/// pointer that came from `into_raw` and has not been given back, and the bytes returned by `key` do not change while
+/// the table owns the item.
+pub unsafe trait Item: Sized {
+    /// What a reader of the table sees.
+    type Ref<'a>;
+    /// Gives up ownership.
+    fn into_raw(self) -> NonNull<u8>;
+    /// Takes ownership back.
+    ///
+    /// # Safety
+    /// `raw` came from `into_raw` and was not taken back yet.
+    unsafe fn from_raw(raw: NonNull<u8>) -> Self;
+    /// The key of the item behind `raw`.
+    ///
+    /// # Safety
+    /// The item is alive and not changed during `'a`.
+    unsafe fn key<'a>(raw: NonNull<u8>) -> &'a [u8];
+    /// A view of the item behind `raw`.
+    ///
+    /// # Safety
+    /// The item is alive during `'a`, and nobody changes it but through the view.
+    unsafe fn view<'a>(raw: NonNull<u8>) -> Self::Ref<'a>;
+}
+
+type Word = *mut u8;
+
+#[repr(C, align(64))]
+struct Bucket([Word; WORDS]);
+
+struct Segment {
+    buckets: NonNull<Bucket>,
+    /// The first order position it covers.
+    start: u64,
+    len: u32,
+    depth: u8,
+    /// log2 of the number of buckets; below 6 only in a table of one segment.
+    bits: u8,
+}
+
+/// The table. `T` owns its blocks; dropping the table drops them.
+pub struct Table<T: Item> {
+    /// By the first `depth` bits of the order: index into `segments`. Empty while there is at most one segment.
+    directory: Vec<u32>,
+    segments: Vec<Segment>,
+    len: usize,
+    depth: u8,
+    keyed: bool,
+    _items: PhantomData<T>,
+}
+
+// SAFETY: the table owns its items through its pointers; sending it sends them.
+unsafe impl<T: Item + Send> Send for Table<T> {}
+// SAFETY: `&Table` gives out only views of items, as `&T` would.
+unsafe impl<T: Item + Sync> Sync for Table<T> {}
+
+/// Where an item sits: valid until the table is changed.
+#[derive(Clone, Copy)]
+struct Place {
+    segment: usize,
+    head: NonNull<Bucket>,
+    bucket: NonNull<Bucket>,
+    index: usize,
+}
+
+fn order_of(hash: u64) -> u64 {
+    hash & (ORDER_END - 1)
+}
+
+fn fragment_of(hash: u64) -> usize {
+    ((hash >> 48) as usize & 0x1fff) << FRAGMENT_SHIFT
+}
+
+fn pointer(word: Word) -> *mut u8 {
+    word.map_addr(|a| a & POINTER)
+}
+
+fn is_link(word: Word) -> bool {
+    word.addr() & LINK != 0
+}
+
+fn child_of(word: Word) -> NonNull<Bucket> {
+    debug_assert!(is_link(word));
+    // SAFETY: a link word is made by `link_to` from a non-null bucket.
+    unsafe { NonNull::new_unchecked(pointer(word).cast()) }
+}
+
+fn link_to(bucket: NonNull<Bucket>) -> Word {
+    bucket.as_ptr().cast::<u8>().map_addr(|a| a | LINK)
+}
+
+fn buckets_layout(bits: u8) -> Layout {
+    // SAFETY: 64-byte alignment and a size of at most 4096 bytes that is a multiple of it.
+    unsafe { Layout::from_size_align_unchecked(size_of::<Bucket>() << bits, align_of::<Bucket>()) }
+}
+
+fn alloc_buckets(bits: u8) -> NonNull<Bucket> {
+    let layout = buckets_layout(bits);
+    // SAFETY: the layout is not empty; zeroed words are null, that is empty.
+    let raw = unsafe { alloc_zeroed(layout) };
+    NonNull::new(raw.cast()).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+/// # Safety
+/// `buckets` came from `alloc_buckets(bits)` and is not used again.
+unsafe fn free_buckets(buckets: NonNull<Bucket>, bits: u8) {
+    // SAFETY: by the caller's promise.
+    unsafe { dealloc(buckets.as_ptr().cast(), buckets_layout(bits)) }
+}
+
+impl Bucket {
+    /// Bit i is set where word i carries `fragment` (empty words too when it is 0).
+    #[inline(always)]
+    fn matches(&self, fragment: usize) -> u32 {
+        let mut mask = 0;
+        for (i, word) in self.0.iter().enumerate() {
+            mask |= u32::from((word.addr() ^ fragment) & FRAGMENT == 0) << i;
+        }
+        mask
+    }
+}
+
+impl<T: Item> Default for Table<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Item> Table<T> {
+    /// An empty table; allocates nothing.
+    pub const fn new() -> Self {
+        Table { directory: Vec::new(), segments: Vec::new(), len: 0, depth: 0, keyed: false, _items: PhantomData }
+    }
+
+    /// Number of items.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no item.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of the table itself: segments, child buckets, directory; not the items.
+    pub fn table_bytes(&self) -> usize {
+        let mut bytes = self.directory.capacity() * 4 + self.segments.capacity() * size_of::<Segment>();
+        for segment in &self.segments {
+            bytes += size_of::<Bucket>() << segment.bits;
+            for b in 0..1usize << segment.bits {
+                bytes += self.children(segment, b) * size_of::<Bucket>();
+            }
+        }
+        bytes
+    }
+
+    /// Number of top-level buckets: the denominator of a scan's progress.
+    pub fn buckets(&self) -> usize {
+        self.segments.iter().map(|s| 1usize << s.bits).sum()
+    }
+
+    /// Whether hostile keys made the table switch to the keyed hash.
+    pub fn is_keyed(&self) -> bool {
+        self.keyed
+    }
+
+    #[inline]
+    fn effective(&self, hash: u64, key: &[u8]) -> u64 {
+        if self.keyed { hash::keyed(key) } else { hash }
+    }
+
+    fn hash_of(&self, raw: NonNull<u8>) -> u64 {
+        // SAFETY: only called for items the table owns.
+        let key = unsafe { T::key(raw) };
+        if self.keyed { hash::keyed(key) } else { hash::fast(key) }
+    }
+
+    #[inline]
+    fn segment_at(&self, order: u64) -> usize {
+        if self.depth == 0 { 0 } else { self.directory[(order >> (ORDER_BITS - u32::from(self.depth))) as usize] as usize }
+    }
+
+    /// The head bucket that covers `order`. The table must not be empty of segments.
+    #[inline]
+    fn bucket_at(&self, order: u64) -> (usize, NonNull<Bucket>) {
+        let s = self.segment_at(order);
+        let segment = &self.segments[s];
+        let shift = ORDER_BITS - u32::from(segment.depth) - u32::from(segment.bits);
+        let index = (order >> shift) as usize & ((1 << segment.bits) - 1);
+        // SAFETY: the index is below the number of buckets of the segment.
+        (s, unsafe { segment.buckets.add(index) })
+    }
+
+    #[inline]
+    fn place(&self, hash: u64, key: &[u8]) -> Option<Place> {
+        if self.segments.is_empty() {
+            return None;
+        }
+        let hash = self.effective(hash, key);
+        let (segment, head) = self.bucket_at(order_of(hash));
+        let fragment = fragment_of(hash);
+        let mut bucket = head;
+        loop {
+            // SAFETY: buckets of our segments and their children are alive while we are borrowed.
+            let words = unsafe { bucket.as_ref() };
+            let mut mask = words.matches(fragment);
+            while mask != 0 {
+                let index = mask.trailing_zeros() as usize;
+                mask &= mask - 1;
+                let word = words.0[index];
+                if is_link(word) {
+                    continue;
+                }
+                if let Some(raw) = NonNull::new(pointer(word)) {
+                    // SAFETY: a non-null, non-link word holds an item that we own.
+                    if unsafe { T::key(raw) } == key {
+                        return Some(Place { segment, head, bucket, index });
+                    }
+                }
+            }
+            if !is_link(words.0[WORDS - 1]) {
+                return None;
+            }
+            bucket = child_of(words.0[WORDS - 1]);
+        }
+    }
+
+    /// Starts loading the bucket of `hash` into the cache.
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: u64) {
+        if !self.segments.is_empty() {
+            prefetch::read(self.bucket_at(order_of(hash)).1.as_ptr());
+        }
+    }
+
+    /// Starts loading the items whose fragment fits `hash`; reads the bucket, so prefetch that first.
+    #[inline]
+    pub fn prefetch_item(&self, hash: u64) {
+        if self.segments.is_empty() {
+            return;
+        }
+        let bucket = self.bucket_at(order_of(hash)).1;
+        // SAFETY: as in `place`.
+        let words = unsafe { bucket.as_ref() };
+        let mut mask = words.matches(fragment_of(hash));
+        while mask != 0 {
+            let word = words.0[mask.trailing_zeros() as usize];
+            mask &= mask - 1;
+            prefetch::read(pointer(word));
+        }
+    }
+
+    /// The item with this key. `hash` is [`hash::fast`] of the key.
+    #[inline]
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<T::Ref<'_>> {
+        let place = self.place(hash, key)?;
+        // SAFETY: the item is ours and the view lives as long as our borrow.
+        Some(unsafe { T::view(self.raw_at(place)) })
+    }
+
+    /// Whether an item has this key.
+    pub fn contains(&self, hash: u64, key: &[u8]) -> bool {
+        self.place(hash, key).is_some()
+    }
+
+    /// A handle on the place of the item with this key, to change or remove it.
+    #[inline]
+    pub fn find_cell(&mut self, hash: u64, key: &[u8]) -> Option<Cell<'_, T>> {
+        let place = self.place(hash, key)?;
+        Some(Cell { table: self, place })
+    }
+
+    fn word_at(&self, place: Place) -> Word {
+        // SAFETY: a `Place` is valid until the table changes, and its index is below 8.
+        unsafe { place.bucket.as_ref().0[place.index] }
+    }
+
+    fn raw_at(&self, place: Place) -> NonNull<u8> {
+        // SAFETY: a `Place` names a word that holds an item.
+        unsafe { NonNull::new_unchecked(pointer(self.word_at(place))) }
+    }
+
+    fn set_word(&mut self, place: Place, word: Word) {
+        let mut bucket = place.bucket;
+        // SAFETY: valid place, and we are borrowed exclusively.
+        unsafe { bucket.as_mut().0[place.index] = word }
+    }
+
+    /// Adds an item whose key is not in the table yet. `hash` is [`hash::fast`] of its key.
+    pub fn insert_new(&mut self, hash: u64, item: T, parity: Parity) {
+        let raw = item.into_raw();
+        debug_assert!(raw.as_ptr().addr() & !POINTER == 0, "an address of more than 48 bits");
+        // SAFETY: we own the item now.
+        let hash = self.effective(hash, unsafe { T::key(raw) });
+        if self.segments.is_empty() {
+            self.segments.push(Segment { buckets: alloc_buckets(0), start: 0, len: 0, depth: 0, bits: 0 });
+        }
+        let mut s = self.segment_at(order_of(hash));
+        while self.is_full(s) && self.grow(s) {
+            s = self.segment_at(order_of(hash));
+        }
+        let (s, head) = self.bucket_at(order_of(hash));
+        let word = raw.as_ptr().map_addr(|a| a | fragment_of(hash) | parity.bits());
+        let children = put(head, word);
+        self.segments[s].len += 1;
+        self.len += 1;
+        if children > CHILDREN_MAX && !self.keyed {
+            self.reseed();
+        }
+    }
+
+    /// Removes and returns the item with this key.
+    pub fn remove(&mut self, hash: u64, key: &[u8]) -> Option<T> {
+        let place = self.place(hash, key)?;
+        Some(self.take(place))
+    }
+
+    fn take(&mut self, place: Place) -> T {
+        let raw = self.raw_at(place);
+        self.set_word(place, ptr::null_mut());
+        close_gap(place.head, place.bucket, place.index);
+        self.segments[place.segment].len -= 1;
+        self.len -= 1;
+        self.shrink(place.segment);
+        // SAFETY: its word is gone, so this is the only owner.
+        unsafe { T::from_raw(raw) }
+    }
+
+    fn is_full(&self, s: usize) -> bool {
+        let segment = &self.segments[s];
+        segment.len as usize >= (SPLIT_AT >> (BUCKET_BITS as usize - usize::from(segment.bits))).max(7)
+    }
+
+    /// Makes room in segment `s`; false when its prefix cannot get longer.
+    fn grow(&mut self, s: usize) -> bool {
+        let Segment { depth, bits, .. } = self.segments[s];
+        if u32::from(bits) < BUCKET_BITS {
+            self.rebuild_single(bits + 1);
+        } else if depth < DEPTH_MAX {
+            self.split(s);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Re-hashes the only segment into one of `1 << bits` buckets.
+    fn rebuild_single(&mut self, bits: u8) {
+        debug_assert_eq!(self.segments.len(), 1);
+        let new = Segment { buckets: alloc_buckets(bits), start: 0, len: 0, depth: 0, bits };
+        let old = std::mem::replace(&mut self.segments[0], new);
+        self.move_all(old);
+    }
+
+    /// Puts every word of a segment that is no longer in `segments` where it belongs now, and frees it.
+    fn move_all(&mut self, old: Segment) {
+        drain(old, |word| {
+            // SAFETY: `drain` yields words of items, which are not null.
+            let raw = unsafe { NonNull::new_unchecked(pointer(word)) };
+            let hash = self.hash_of(raw);
+            let (s, head) = self.bucket_at(order_of(hash));
+            put(head, word.map_addr(|a| a & !FRAGMENT | fragment_of(hash)));
+            self.segments[s].len += 1;
+        });
+    }
+
+    /// The directory entries of a segment: one run, as long as its prefix is shorter than the directory's.
+    fn run_of(&self, start: u64, depth: u8) -> std::ops::Range<usize> {
+        let first = (start >> (ORDER_BITS - u32::from(self.depth))) as usize;
+        first..first + (1 << (self.depth - depth))
+    }
+
+    fn split(&mut self, s: usize) {
+        let Segment { start, depth, .. } = self.segments[s];
+        let depth = depth + 1;
+        if self.directory.is_empty() {
+            self.directory.push(0);
+        }
+        if depth > self.depth {
+            self.directory = self.directory.iter().flat_map(|&i| [i, i]).collect();
+            self.depth = depth;
+        }
+        let bits = BUCKET_BITS as u8;
+        let fresh = |start| Segment { buckets: alloc_buckets(bits), start, len: 0, depth, bits };
+        let upper = start + (1 << (ORDER_BITS - u32::from(depth)));
+        let old = std::mem::replace(&mut self.segments[s], fresh(start));
+        let sibling = self.segments.len() as u32;
+        self.segments.push(fresh(upper));
+        let run = self.run_of(upper, depth);
+        self.directory[run].fill(sibling);
+        self.move_all(old);
+    }
+
+    /// After a removal from `s`: merge it with its sibling, or halve a single segment, when both are nearly empty.
+    fn shrink(&mut self, s: usize) {
+        let Segment { len, depth, bits, start, .. } = self.segments[s];
+        if depth == 0 {
+            if self.len == 0 {
+                // SAFETY: the only segment, with no words left in it, so no children either.
+                unsafe { free_buckets(self.segments[0].buckets, bits) };
+                self.segments = Vec::new();
+            } else if bits > 0 && (len as usize) << (BUCKET_BITS - u32::from(bits)) < MERGE_BELOW {
+                self.rebuild_single(bits - 1);
+            }
+            return;
+        }
+        if len as usize >= MERGE_BELOW {
+            return;
+        }
+        let other = start ^ (1 << (ORDER_BITS - u32::from(depth)));
+        let sibling = self.segment_at(other);
+        let Segment { len: other_len, depth: other_depth, .. } = self.segments[sibling];
+        if other_depth == depth && ((other_len + len) as usize) < MERGE_BELOW {
+            self.merge(s, sibling, start.min(other));
+        }
+    }
+
+    /// Replaces two siblings by one segment that begins at `start`.
+    fn merge(&mut self, s: usize, sibling: usize, start: u64) {
+        let depth = self.segments[s].depth - 1;
+        let bits = BUCKET_BITS as u8;
+        let merged = Segment { buckets: alloc_buckets(bits), start, len: 0, depth, bits };
+        let a = std::mem::replace(&mut self.segments[s], merged);
+        let run = self.run_of(start, depth);
+        self.directory[run].fill(s as u32);
+        let b = self.segments.swap_remove(sibling);
+        if let Some(&Segment { start, depth, .. }) = self.segments.get(sibling) {
+            let run = self.run_of(start, depth);
+            self.directory[run].fill(sibling as u32);
+        }
+        while self.depth > 0 && self.segments.iter().all(|segment| segment.depth < self.depth) {
+            self.depth -= 1;
+            self.directory = self.directory.iter().step_by(2).copied().collect();
+        }
+        if self.depth == 0 {
+            self.directory = Vec::new();
+        }
+        self.move_all(a);
+        self.move_all(b);
+    }
+
+    /// Re-hashes everything under the keyed hash. Cursors of running scans lose their meaning, as an attacker's price.
+    #[cold]
+    fn reseed(&mut self) {
+        let segments = std::mem::take(&mut self.segments);
+        self.directory = Vec::new();
+        (self.len, self.depth, self.keyed) = (0, 0, true);
+        for segment in segments {
+            drain(segment, |word| {
+                // SAFETY: `drain` yields each owned word once, and no segment names it any more.
+                let item = unsafe { T::from_raw(NonNull::new_unchecked(pointer(word))) };
+                self.insert_new(0, item, Parity::of(word));
+            });
+        }
+    }
+
+    fn children(&self, segment: &Segment, bucket: usize) -> usize {
+        // SAFETY: the caller's index is below the number of buckets.
+        let mut at = unsafe { segment.buckets.add(bucket) };
+        let mut count = 0;
+        // SAFETY: heads and children are alive while we are borrowed.
+        while let word = unsafe { at.as_ref() }.0[WORDS - 1]
+            && is_link(word)
+        {
+            at = child_of(word);
+            count += 1;
+        }
+        count
+    }
+
+    /// Visits all items of the bucket that covers order position `cursor` and returns the position after it, 0 at the
+    /// end. Starting from 0 and following the positions visits every item present throughout at least once.
+    pub fn scan<'a>(&'a self, cursor: u64, mut visit: impl FnMut(T::Ref<'a>)) -> u64 {
+        self.scan_words(cursor, |word| {
+            // SAFETY: words of items we own; the views live as long as our borrow.
+            visit(unsafe { T::view(NonNull::new_unchecked(pointer(word))) });
+        })
+    }
+
+    fn scan_words(&self, cursor: u64, mut visit: impl FnMut(Word)) -> u64 {
+        if self.segments.is_empty() || cursor >= ORDER_END {
+            return 0;
+        }
+        let (s, bucket) = self.bucket_at(cursor);
+        for_each_word(bucket, &mut visit);
+        let segment = &self.segments[s];
+        let span = 1u64 << (ORDER_BITS - u32::from(segment.depth) - u32::from(segment.bits));
+        let end = (cursor & !(span - 1)) + span;
+        if end >= ORDER_END { 0 } else { end }
+    }
+
+    /// All items, in order.
+    pub fn iter(&self) -> impl Iterator<Item = T::Ref<'_>> {
+        let mut batch = Vec::new();
+        let mut cursor = Some(0);
+        std::iter::from_fn(move || {
+            loop {
+                if let Some(word) = batch.pop() {
+                    // SAFETY: as in `scan`.
+                    return Some(unsafe { T::view(NonNull::new_unchecked(pointer(word))) });
+                }
+                let next = self.scan_words(cursor?, |word| batch.push(word));
+                cursor = (next != 0).then_some(next);
+            }
+        })
+    }
+
+    /// One item, each with the same chance. `random` gives uniform 64-bit numbers.
+    pub fn random(&self, mut random: impl FnMut() -> u64) -> Option<T::Ref<'_>> {
+        /// Words looked at in one bucket chain: rejection makes the choice uniform as long as chains are not longer.
+        const WINDOW: usize = 24;
+        if self.len == 0 {
+            return None;
+        }
+        for _ in 0..100_000 {
+            let r = random();
+            let segment = &self.segments[((r >> 32) as usize * self.segments.len()) >> 32];
+            let b = r as usize & ((1 << segment.bits) - 1);
+            let pick = ((r >> 8) & 0xff_ffff) as usize * WINDOW >> 24;
+            let mut seen = 0;
+            let mut chosen = ptr::null_mut();
+            // SAFETY: the index is below the number of buckets.
+            for_each_word(unsafe { segment.buckets.add(b) }, &mut |word| {
+                if seen == pick {
+                    chosen = word;
+                }
+                seen += 1;
+            });
+            if let Some(raw) = NonNull::new(pointer(chosen)) {
+                // SAFETY: an item of ours, viewed while we are borrowed.
+                return Some(unsafe { T::view(raw) });
+            }
+        }
+        // So sparse that rejection does not end (many empty buckets): take from a list of all.
+        let found = self.all_words();
+        let word = found[(random() % found.len() as u64) as usize];
+        // SAFETY: as above.
+        Some(unsafe { T::view(NonNull::new_unchecked(pointer(word))) })
+    }
+
+    fn all_words(&self) -> Vec<Word> {
+        let mut words = Vec::with_capacity(self.len);
+        let mut cursor = 0;
+        loop {
+            cursor = self.scan_words(cursor, |word| words.push(word));
+            if cursor == 0 {
+                return words;
+            }
+        }
+    }
+
+    /// Checks the invariants; panics with what is wrong. For tests and DEBUG.
+    pub fn verify(&self) {
+        let mut total = 0;
+        for (s, segment) in self.segments.iter().enumerate() {
+            let mut len = 0;
+            for b in 0..1usize << segment.bits {
+                // SAFETY: the index is below the number of buckets.
+                let head = unsafe { segment.buckets.add(b) };
+                for_each_word(head, &mut |word| {
+                    // SAFETY: a word of an item we own.
+                    let hash = self.hash_of(unsafe { NonNull::new_unchecked(pointer(word)) });
+                    assert_eq!(word.addr() & FRAGMENT, fragment_of(hash), "a word's fragment differs from its item's");
+                    assert_eq!(self.bucket_at(order_of(hash)), (s, head), "an item is in the wrong bucket");
+                    len += 1;
+                });
+                assert!(self.keyed || self.children(segment, b) <= CHILDREN_MAX + 1);
+            }
+            assert_eq!(len, segment.len as usize, "a segment's len is wrong");
+            total += len;
+        }
+        assert_eq!(total, self.len, "the table's len is wrong");
+        assert_eq!(self.directory.len(), if self.depth == 0 { 0 } else { 1 << self.depth });
+    }
+}
+
+/// Puts `word` into the chain of `head`; returns how many children the chain has.
+fn put(head: NonNull<Bucket>, word: Word) -> usize {
+    let mut at = head;
+    let mut children = 0;
+    loop {
+        // SAFETY: callers own the chain exclusively.
+        let words = unsafe { &mut at.as_mut().0 };
+        let last = words[WORDS - 1];
+        if is_link(last) {
+            at = child_of(last);
+            children += 1;
+            continue;
+        }
+        if let Some(empty) = words.iter_mut().find(|w| w.is_null()) {
+            *empty = word;
+        } else {
+            let mut child = alloc_buckets(0);
+            // SAFETY: just allocated, nobody else knows it.
+            let inner = unsafe { &mut child.as_mut().0 };
+            inner[0] = last;
+            inner[1] = word;
+            words[WORDS - 1] = link_to(child);
+            children += 1;
+        }
+        return children;
+    }
+}
+
+/// Fills the hole at `bucket[index]` of a chain from its last child, so that no child is ever empty.
+fn close_gap(head: NonNull<Bucket>, mut bucket: NonNull<Bucket>, index: usize) {
+    let mut parent = None;
+    let mut last = head;
+    // SAFETY: callers own the chain exclusively; every pointer in it is alive.
+    unsafe {
+        while is_link(last.as_ref().0[WORDS - 1]) {
+            parent = Some(last);
+            last = child_of(last.as_ref().0[WORDS - 1]);
+        }
+        let Some(mut parent) = parent else { return };
+        if bucket != last {
+            let words = &mut last.as_mut().0;
+            if let Some(from) = words.iter_mut().rev().find(|w| !w.is_null()) {
+                bucket.as_mut().0[index] = std::mem::replace(from, ptr::null_mut());
+            }
+        }
+        if last.as_ref().0.iter().all(|w| w.is_null()) {
+            parent.as_mut().0[WORDS - 1] = ptr::null_mut();
+            free_buckets(last, 0);
+        }
+    }
+}
+
+fn for_each_word(head: NonNull<Bucket>, visit: &mut impl FnMut(Word)) {
+    let mut at = head;
+    loop {
+        // SAFETY: callers hold a borrow of the table that owns the chain.
+        let words = unsafe { &at.as_ref().0 };
+        let last = words[WORDS - 1];
+        for &word in words {
+            if !word.is_null() && !is_link(word) {
+                visit(word);
+            }
+        }
+        if !is_link(last) {
+            return;
+        }
+        at = child_of(last);
+    }
+}
+
+/// Yields every item word of a segment that is no longer part of a table, then frees it.
+fn drain(segment: Segment, mut visit: impl FnMut(Word)) {
+    let count = 1usize << segment.bits;
+    for b in 0..count {
+        if b + 2 < count {
+            // SAFETY: in bounds; a bucket of a segment that we own.
+            for word in unsafe { segment.buckets.add(b + 2).as_ref() }.0 {
+                prefetch::read(pointer(word));
+            }
+        }
+        // SAFETY: in bounds.
+        let head = unsafe { segment.buckets.add(b) };
+        for_each_word(head, &mut visit);
+        // SAFETY: the segment is ours alone; children are freed once each.
+        unsafe {
+            let mut word = head.as_ref().0[WORDS - 1];
+            while is_link(word) {
+                let child = child_of(word);
+                word = child.as_ref().0[WORDS - 1];
+                free_buckets(child, 0);
+            }
+        }
+    }
+    // SAFETY: made by `alloc_buckets(segment.bits)`, not used again.
+    unsafe { free_buckets(segment.buckets, segment.bits) }
+}
+
+impl<T: Item> Drop for Table<T> {
+    fn drop(&mut self) {
+        for segment in std::mem::take(&mut self.segments) {
+            drain(segment, |word| {
+                // SAFETY: each owned word is taken back once.
+                drop(unsafe { T::from_raw(NonNull::new_unchecked(pointer(word))) });
+            });
+        }
+    }
+}
+
+/// The place of one item in a table.
+pub struct Cell<'t, T: Item> {
+    table: &'t mut Table<T>,
+    place: Place,
+}
+
+impl<'t, T: Item> Cell<'t, T> {
+    /// The item.
+    pub fn view(&self) -> T::Ref<'_> {
+        // SAFETY: the item is ours and the view lives as long as our borrow.
+        unsafe { T::view(self.table.raw_at(self.place)) }
+    }
+
+    /// The item, for as long as the table is borrowed.
+    pub fn into_view(self) -> T::Ref<'t> {
+        // SAFETY: as in `view`.
+        unsafe { T::view(self.table.raw_at(self.place)) }
+    }
+
+    pub(super) fn raw(&self) -> NonNull<u8> {
+        self.table.raw_at(self.place)
+    }
+
+    /// The item's parity bits.
+    pub fn parity(&self) -> Parity {
+        Parity::of(self.table.word_at(self.place))
+    }
+
+    /// Sets the item's parity bits.
+    pub fn set_parity(&mut self, parity: Parity) {
+        let word = self.table.word_at(self.place).map_addr(|a| a & !(3 << 61) | parity.bits());
+        self.table.set_word(self.place, word);
+    }
+
+    /// Puts another item with the same key in the place; parity stays. Returns the old one.
+    pub fn replace(&mut self, item: T) -> T {
+        let old = self.table.word_at(self.place);
+        let raw = item.into_raw();
+        // SAFETY: both items are alive.
+        debug_assert!(unsafe { T::key(raw) == T::key(self.raw()) }, "replaced by an item with another key");
+        self.table.set_word(self.place, raw.as_ptr().map_addr(|a| a | old.addr() & !POINTER));
+        // SAFETY: its word is overwritten, so this is the only owner.
+        unsafe { T::from_raw(NonNull::new_unchecked(pointer(old))) }
+    }
+
+    /// Lets `edit` turn the item into another with the same key (for example a larger block); parity stays.
+    pub fn update(&mut self, edit: impl FnOnce(T) -> T) {
+        /// A panic in `edit` would leave a word without its item.
+        struct Abort;
+        impl Drop for Abort {
+            fn drop(&mut self) {
+                std::process::abort();
+            }
+        }
+        let old = self.table.word_at(self.place);
+        let guard = Abort;
+        // SAFETY: we overwrite the word below before anybody can read it.
+        let item = edit(unsafe { T::from_raw(NonNull::new_unchecked(pointer(old))) });
+        std::mem::forget(guard);
+        let raw = item.into_raw();
+        self.table.set_word(self.place, raw.as_ptr().map_addr(|a| a | old.addr() & !POINTER));
+    }
+
+    /// Removes the item.
+    pub fn take(self) -> T {
+        self.table.take(self.place)
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;
