@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod encoding;
 pub mod hash;
 #[allow(unsafe_code)]
 pub mod raw;

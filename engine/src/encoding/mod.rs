@@ -1,0 +1,4 @@
+//! Compact forms of values, each with its drawing: how a value is laid out while it is small.
+
+pub mod compact;
+pub mod item;
