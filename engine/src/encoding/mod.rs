@@ -1,4 +1,5 @@
 //! Compact forms of values, each with its drawing: how a value is laid out while it is small.
 
 pub mod compact;
+pub mod intset;
 pub mod item;

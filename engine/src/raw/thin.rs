@@ -24,6 +24,7 @@ use std::ptr::{self, NonNull};
 
 use super::either::ThinPtr;
 use crate::encoding::compact::Compact;
+use crate::encoding::intset::IntSet;
 
 #[repr(C, align(8))]
 struct Header {
@@ -52,7 +53,7 @@ unsafe impl Send for ThinBytes {}
 unsafe impl Sync for ThinBytes {}
 
 /// The size class of the allocator that an allocation of `size` bytes falls into.
-fn size_class(size: usize) -> usize {
+pub(super) fn size_class(size: usize) -> usize {
     if size <= 32 {
         return (size + 7) & !7;
     }
@@ -336,6 +337,20 @@ unsafe impl ThinPtr for Compact {
     unsafe fn from_raw(raw: NonNull<u8>) -> Compact {
         // SAFETY: the same contract.
         Compact::from_thin(unsafe { ThinBytes::from_raw(raw) })
+    }
+}
+
+// SAFETY: `IntSet` is transparent over a `ThinBytes`.
+unsafe impl ThinPtr for IntSet {
+    #[inline]
+    fn into_raw(self) -> NonNull<u8> {
+        self.into_thin().into_raw()
+    }
+
+    #[inline]
+    unsafe fn from_raw(raw: NonNull<u8>) -> IntSet {
+        // SAFETY: the same contract.
+        IntSet::from_thin(unsafe { ThinBytes::from_raw(raw) })
     }
 }
 
