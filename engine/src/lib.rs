@@ -9,3 +9,4 @@ pub mod encoding;
 pub mod hash;
 #[allow(unsafe_code)]
 pub mod raw;
+pub mod value;

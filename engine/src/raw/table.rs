@@ -592,7 +592,21 @@ impl<T: Item> Table<T> {
     }
 
     /// One item, each with the same chance. `random` gives uniform 64-bit numbers.
-    pub fn random(&self, mut random: impl FnMut() -> u64) -> Option<T::Ref<'_>> {
+    pub fn random(&self, random: impl FnMut() -> u64) -> Option<T::Ref<'_>> {
+        // SAFETY: an item of ours, viewed while we are borrowed.
+        Some(unsafe { T::view(self.random_raw(random)?) })
+    }
+
+    /// Removes and returns one item, each with the same chance. `random` gives uniform 64-bit numbers.
+    pub fn take_random(&mut self, random: impl FnMut() -> u64) -> Option<T> {
+        let raw = self.random_raw(random)?;
+        // SAFETY: an item of ours; its key is last used while it is still in the table.
+        let key = unsafe { T::key(raw) };
+        let place = self.place(hash::fast(key), key)?;
+        Some(self.take(place))
+    }
+
+    fn random_raw(&self, mut random: impl FnMut() -> u64) -> Option<NonNull<u8>> {
         /// Words looked at in one bucket chain: rejection makes the choice uniform as long as chains are not longer.
         const WINDOW: usize = 24;
         if self.len == 0 {
@@ -613,15 +627,13 @@ impl<T: Item> Table<T> {
                 seen += 1;
             });
             if let Some(raw) = NonNull::new(pointer(chosen)) {
-                // SAFETY: an item of ours, viewed while we are borrowed.
-                return Some(unsafe { T::view(raw) });
+                return Some(raw);
             }
         }
         // So sparse that rejection does not end (many empty buckets): take from a list of all.
         let found = self.all_words();
         let word = found[(random() % found.len() as u64) as usize];
-        // SAFETY: as above.
-        Some(unsafe { T::view(NonNull::new_unchecked(pointer(word))) })
+        NonNull::new(pointer(word))
     }
 
     fn all_words(&self) -> Vec<Word> {

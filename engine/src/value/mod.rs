@@ -1,0 +1,4 @@
+//! What keys hold: each type's operations, whatever its encoding.
+
+pub mod hash;
+pub mod set;
