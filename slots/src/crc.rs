@@ -19,7 +19,11 @@ const fn tables() -> [[u32; 256]; 8] {
         let mut crc = byte as u32;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ POLYNOMIAL } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                (crc >> 1) ^ POLYNOMIAL
+            } else {
+                crc >> 1
+            };
             bit += 1;
         }
         tables[0][byte] = crc;
@@ -41,7 +45,11 @@ const fn tables() -> [[u32; 256]; 8] {
 /// CRC-32/IEEE of `bytes`; 0 for no bytes.
 #[inline]
 pub fn crc32(bytes: &[u8]) -> u32 {
-    if bytes.len() <= SHORT_MAX { crc32_short(bytes) } else { crc32fast::hash(bytes) }
+    if bytes.len() <= SHORT_MAX {
+        crc32_short(bytes)
+    } else {
+        crc32fast::hash(bytes)
+    }
 }
 
 #[inline]

@@ -1,0 +1,116 @@
+//! The pattern language of KEYS, SCAN, PSUBSCRIBE, CONFIG GET and SORT.
+//!
+//! `*` any bytes, `?` one byte, `[a-z]` `[^ab]` one byte of a set, `\x` the byte x. All else stands for itself. Semantics are
+//! those of `stringmatchlen` in 3.2, odd ones included: an unclosed set ends with the pattern, bytes in ranges compare as
+//! signed, `]` may be the end of a range, and ignoring case does not reach an escaped byte in a set.
+//!
+//! Every element but `*` takes exactly one byte, so on a mismatch only the last `*` needs to be tried with one byte more:
+//! time is at most pattern times text, where the recursive original is exponential in the number of stars.
+
+/// Whether all of `text` matches `pattern`; `nocase` ignores the case of ASCII letters.
+pub fn glob_match(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
+    let (mut p, mut t) = (0, 0);
+    // Behind the last star, and where the text it does not take begins.
+    let mut last_star: Option<(usize, usize)> = None;
+    loop {
+        match pattern.get(p) {
+            Some(b'*') => {
+                while pattern.get(p) == Some(&b'*') {
+                    p += 1;
+                }
+                if p == pattern.len() {
+                    return true;
+                }
+                last_star = Some((p, t));
+                continue;
+            }
+            Some(_) => {
+                if let Some(&byte) = text.get(t) {
+                    let (matched, len) = one(&pattern[p..], byte, nocase);
+                    if matched {
+                        p += len;
+                        t += 1;
+                        continue;
+                    }
+                }
+            }
+            None if t == text.len() => return true,
+            None => {}
+        }
+        match last_star {
+            Some((behind, start)) if start < text.len() => {
+                last_star = Some((behind, start + 1));
+                (p, t) = (behind, start + 1);
+            }
+            _ => return false,
+        }
+    }
+}
+
+/// Whether the first element of `pattern`, which is no star, takes `byte`, and the element's length.
+#[inline]
+fn one(pattern: &[u8], byte: u8, nocase: bool) -> (bool, usize) {
+    match *pattern {
+        [b'?', ..] => (true, 1),
+        [b'[', ref set @ ..] => {
+            let (matched, len) = one_of(set, byte, nocase);
+            (matched, len + 1)
+        }
+        [b'\\', literal, ..] => (same(literal, byte, nocase), 2),
+        [literal, ..] => (same(literal, byte, nocase), 1),
+        [] => (false, 0),
+    }
+}
+
+/// Whether the set that begins behind `[` takes `byte`, and its length with the closing bracket.
+fn one_of(set: &[u8], byte: u8, nocase: bool) -> (bool, usize) {
+    let negated = set.first() == Some(&b'^');
+    let mut at = usize::from(negated);
+    let mut found = false;
+    loop {
+        match set.get(at..).unwrap_or_default() {
+            [] => return (found != negated, set.len()),
+            [b'\\', literal, ..] => {
+                found |= *literal == byte;
+                at += 2;
+            }
+            // A set that ends in a backslash is not closed.
+            [b'\\'] => at += 1,
+            [b']', ..] => return (found != negated, at + 1),
+            [start, b'-', end, ..] => {
+                found |= in_range(*start, *end, byte, nocase);
+                at += 3;
+            }
+            [literal, ..] => {
+                found |= same(*literal, byte, nocase);
+                at += 1;
+            }
+        }
+    }
+}
+
+fn in_range(start: u8, end: u8, byte: u8, nocase: bool) -> bool {
+    // C's plain char is signed where Redis runs.
+    let (start, end) = if start as i8 > end as i8 {
+        (end, start)
+    } else {
+        (start, end)
+    };
+    let fold = |byte: u8| {
+        if nocase {
+            byte.to_ascii_lowercase() as i8
+        } else {
+            byte as i8
+        }
+    };
+    (fold(start)..=fold(end)).contains(&fold(byte))
+}
+
+#[inline]
+fn same(a: u8, b: u8, nocase: bool) -> bool {
+    if nocase {
+        a.eq_ignore_ascii_case(&b)
+    } else {
+        a == b
+    }
+}
