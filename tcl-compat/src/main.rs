@@ -1,1 +1,273 @@
-fn main() {}
+//! Runs Redis 3.2's own Tcl test suite, unmodified, against `codis-server`.
+//!
+//! Shape: [`suite`] fetches and unpacks the suite; [`lists`] reads which units are run and which
+//! tests are known gaps; [`run`] runs one unit in a directory, a port range and a process group
+//! of its own; [`output`] reads what the suite prints; [`verdict`] holds that against the lists.
+//!
+//! 1. No file of the suite is changed; `suite.tcl` and `unit.tcl` wrap it from outside.
+//! 2. A unit passes only if it reached its end and ran exactly the tests that `units.txt` says.
+//! 3. When the runner ends, by a signal too, none of the processes it started is left.
+//!
+//! It knows nothing of the server but its path and one option, `--server-threads`.
+#![forbid(unsafe_code)]
+
+mod lists;
+mod output;
+mod run;
+mod suite;
+mod verdict;
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use clap::Parser;
+
+use lists::{Skip, Skips, Units};
+use run::{Job, Runner};
+use suite::Suite;
+use verdict::{Verdict, judge, judge_tried};
+
+/// Errors of setting up and running; there is one reaction to all of them: print, and end.
+pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Runs Redis 3.2's Tcl test suite against codis-server.
+#[derive(Parser)]
+struct Options {
+    /// Values of --server-threads to test with, separated by commas; `none` leaves the option
+    /// away, as a server that does not know it needs
+    #[arg(long, default_value = "1,4", value_delimiter = ',', value_parser = parse_threads)]
+    threads: Vec<Threads>,
+    /// Run only this unit, e.g. unit/type/set (may be repeated)
+    #[arg(long = "unit", value_delimiter = ',')]
+    units: Vec<String>,
+    /// The server to test [default: codis-server beside this program]
+    #[arg(long)]
+    server: Option<PathBuf>,
+    /// How many units run at the same time
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=16))]
+    clients: u16,
+    /// Print only failures and one line a unit
+    #[arg(long)]
+    quiet: bool,
+    /// Run each skipped test, alone of the skipped, and fail if it passes
+    #[arg(long)]
+    try_skipped: bool,
+    /// List the units with their numbers of tests, and run nothing
+    #[arg(long)]
+    list: bool,
+}
+
+/// A value for `--server-threads`; `None` starts the server without the option.
+pub type Threads = Option<u16>;
+
+fn parse_threads(text: &str) -> std::result::Result<Threads, String> {
+    match text {
+        "none" => Ok(None),
+        _ => match text.parse() {
+            Ok(count) if count > 0 => Ok(Some(count)),
+            _ => Err("a positive number or `none`".to_owned()),
+        },
+    }
+}
+
+fn main() -> ExitCode {
+    match test(&Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("tcl-compat: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Does what the command line asks; whether all is as it should be.
+fn test(options: &Options) -> Result<bool> {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let units = Units::parse(&read(&home.join("units.txt"))?)?;
+    let skips = Skips::parse(&read(&home.join("skip.txt"))?)?;
+    skips.check(&units)?;
+    if options.list {
+        list(&units, &skips);
+        return Ok(true);
+    }
+
+    let jobs = plan(options, &units, &skips);
+    if jobs.is_empty() {
+        println!("0 passed, 0 failed, 0 skipped");
+        return Ok(true);
+    }
+    let program = std::env::current_exe()?;
+    let server = match &options.server {
+        Some(path) => path.clone(),
+        None => program.with_file_name("codis-server"),
+    };
+    if !server.is_file() {
+        return Err(format!(
+            "no server at {}: build it in the same profile, or say --server",
+            server.display()
+        )
+        .into());
+    }
+    let server = std::path::absolute(server)?;
+
+    // .../target/<profile>/tcl-compat -> .../target/tcl-compat/<pid>
+    let target = program
+        .ancestors()
+        .nth(2)
+        .ok_or("this program has no target directory")?;
+    let scratch = target
+        .join("tcl-compat")
+        .join(std::process::id().to_string());
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGHUP,
+    ] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+
+    let suite = Suite::parse(&read(&home.join("revision.txt"))?)?;
+    let archive = suite.fetch(home)?;
+    let runner = Runner::new(&server, &scratch, options.quiet, &stop)?;
+    suite.unpack(&archive, &runner.suite_dir())?;
+
+    println!("testing {}", server.display());
+    let verdicts = run_all(
+        &runner,
+        jobs,
+        usize::from(options.clients),
+        &units,
+        options.try_skipped,
+    );
+    let good = summary(&verdicts) && !stop.load(Ordering::Relaxed);
+    if stop.load(Ordering::Relaxed) {
+        eprintln!("tcl-compat: stopped by a signal");
+    }
+    if good {
+        std::fs::remove_dir_all(&scratch)?;
+    } else {
+        eprintln!(
+            "tcl-compat: what the failed units left is in {}",
+            scratch.display()
+        );
+    }
+    Ok(good)
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+fn list(units: &Units, skips: &Skips) {
+    for (unit, tests) in units.iter() {
+        println!(
+            "{unit:<32} {tests:>4} tests, {} skipped",
+            skips.of(unit).len()
+        );
+    }
+}
+
+/// Every unit with every thread count; or, to try the skipped tests, each of them once.
+fn plan(options: &Options, units: &Units, skips: &Skips) -> VecDeque<Job> {
+    let wanted: Vec<String> = match options.units.is_empty() {
+        true => units.iter().map(|(unit, _)| unit.to_owned()).collect(),
+        false => options.units.clone(),
+    };
+    let mut jobs = VecDeque::new();
+    for unit in &wanted {
+        for &threads in &options.threads {
+            let skips = skips.of(unit);
+            if !options.try_skipped {
+                jobs.push_back(Job {
+                    unit: unit.clone(),
+                    threads,
+                    skips,
+                    tried: None,
+                });
+                continue;
+            }
+            for tried in &skips {
+                let others: Vec<Skip> = skips
+                    .iter()
+                    .filter(|skip| *skip != tried)
+                    .cloned()
+                    .collect();
+                jobs.push_back(Job {
+                    unit: unit.clone(),
+                    threads,
+                    skips: others,
+                    tried: Some(tried.name.clone()),
+                });
+            }
+        }
+    }
+    jobs
+}
+
+/// Runs the jobs, `clients` at a time, and judges each as it ends.
+fn run_all(
+    runner: &Runner,
+    jobs: VecDeque<Job>,
+    clients: usize,
+    units: &Units,
+    try_skipped: bool,
+) -> Vec<Verdict> {
+    let jobs = Mutex::new(jobs);
+    let verdicts = Mutex::new(Vec::new());
+    let next = || {
+        jobs.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..clients {
+            scope.spawn(|| {
+                while let Some(job) = next() {
+                    if runner.stopped() {
+                        break;
+                    }
+                    let start = Instant::now();
+                    let verdict = match runner.run(&job) {
+                        Ok(report) if try_skipped => judge_tried(&job, &report),
+                        Ok(report) => judge(&job, units.tests(&job.unit), &report),
+                        Err(error) => Verdict::broken(&job, &error.to_string()),
+                    };
+                    println!("{verdict}, {} s", start.elapsed().as_secs());
+                    verdicts
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(verdict);
+                }
+            });
+        }
+    });
+    verdicts
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Prints what went wrong, then the sums as the last line; whether nothing went wrong.
+fn summary(verdicts: &[Verdict]) -> bool {
+    let mut problems = 0;
+    for verdict in verdicts {
+        for problem in &verdict.problems {
+            problems += 1;
+            println!("{problems}. {}: {problem}", verdict.job);
+        }
+    }
+    let sum = |count: fn(&Verdict) -> usize| verdicts.iter().map(count).sum::<usize>();
+    println!(
+        "{} passed, {} failed, {} skipped",
+        sum(|verdict| verdict.passed),
+        sum(|verdict| verdict.failed),
+        sum(|verdict| verdict.skipped)
+    );
+    problems == 0
+}

@@ -1,0 +1,178 @@
+//! The two committed lists: `units.txt`, which units are run and how many tests each has, and
+//! `skip.txt`, which of those tests are known gaps.
+
+use crate::Result;
+
+/// The units that are run, in that order, each with the number of tests in it.
+pub struct Units(Vec<(String, usize)>);
+
+/// One test that is not run, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// The unit that holds the test, as the suite names it.
+    pub unit: String,
+    /// The test's name, to the letter.
+    pub name: String,
+}
+
+/// All tests that are not run.
+pub struct Skips(Vec<Skip>);
+
+// === impl Units ===
+
+impl Units {
+    /// Reads lines of `unit number-of-tests`; `#` starts a comment line.
+    pub fn parse(text: &str) -> Result<Units> {
+        let mut units: Vec<(String, usize)> = Vec::new();
+        for line in entries(text) {
+            let entry = line
+                .split_once(char::is_whitespace)
+                .and_then(|(unit, tests)| Some((unit, tests.trim().parse().ok()?)));
+            let Some((unit, tests)) = entry else {
+                return Err(format!("units.txt: not `unit number-of-tests`: {line}").into());
+            };
+            if units.iter().any(|(known, _)| known == unit) {
+                return Err(format!("units.txt: twice: {unit}").into());
+            }
+            units.push((unit.to_owned(), tests));
+        }
+        Ok(Units(units))
+    }
+
+    /// Units and their numbers of tests, in the order in which they are run.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.0.iter().map(|(unit, tests)| (unit.as_str(), *tests))
+    }
+
+    /// How many tests `unit` has; `None` if it is not listed.
+    pub fn tests(&self, unit: &str) -> Option<usize> {
+        self.iter()
+            .find(|(known, _)| *known == unit)
+            .map(|(_, tests)| tests)
+    }
+}
+
+// === impl Skips ===
+
+impl Skips {
+    /// Reads lines of `unit | name | reason`; `#` starts a comment line.
+    ///
+    /// The name may itself contain `|`: the first and the last one separate.
+    pub fn parse(text: &str) -> Result<Skips> {
+        let mut skips: Vec<Skip> = Vec::new();
+        for line in entries(text) {
+            let fields = line.split_once('|').and_then(|(unit, rest)| {
+                let (name, reason) = rest.rsplit_once('|')?;
+                Some((unit.trim(), name.trim(), reason.trim()))
+            });
+            let Some((unit, name, reason)) = fields else {
+                return Err(format!("skip.txt: not `unit | name | reason`: {line}").into());
+            };
+            if name.is_empty() || reason.is_empty() {
+                return Err(format!("skip.txt: a name and a reason are needed: {line}").into());
+            }
+            let skip = Skip {
+                unit: unit.to_owned(),
+                name: name.to_owned(),
+            };
+            if skips.contains(&skip) {
+                return Err(format!("skip.txt: twice: {line}").into());
+            }
+            skips.push(skip);
+        }
+        Ok(Skips(skips))
+    }
+
+    /// An error if a skipped test's unit is never run, which would hide the entry for good.
+    pub fn check(&self, units: &Units) -> Result<()> {
+        match self.0.iter().find(|skip| units.tests(&skip.unit).is_none()) {
+            Some(skip) => Err(format!("skip.txt: units.txt does not list {}", skip.unit).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The tests of `unit` that are not run.
+    pub fn of(&self, unit: &str) -> Vec<Skip> {
+        self.0
+            .iter()
+            .filter(|skip| skip.unit == unit)
+            .cloned()
+            .collect()
+    }
+}
+
+fn entries(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_keep_their_order_and_counts() {
+        let units =
+            Units::parse("# long ones first\nunit/type/list-3 14\n\n unit/printver   0\n").unwrap();
+        assert_eq!(
+            units.iter().collect::<Vec<_>>(),
+            [("unit/type/list-3", 14), ("unit/printver", 0)]
+        );
+        assert_eq!(units.tests("unit/printver"), Some(0));
+        assert_eq!(units.tests("unit/type/list"), None);
+    }
+
+    #[test]
+    fn malformed_or_repeated_units_are_refused() {
+        for text in ["unit/x", "unit/x many", "unit/x -1", "unit/x 1\nunit/x 1"] {
+            assert!(Units::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn skips_belong_to_their_unit_and_may_hold_bars() {
+        let skips =
+            Skips::parse("unit/a | one | why\nunit/b | EVAL - a|b | why\nunit/b | two | why")
+                .unwrap();
+        let names = |unit| {
+            skips
+                .of(unit)
+                .into_iter()
+                .map(|skip| skip.name)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names("unit/a"), ["one"]);
+        assert_eq!(names("unit/b"), ["EVAL - a|b", "two"]);
+        assert!(names("unit/c").is_empty());
+    }
+
+    #[test]
+    fn skips_without_a_reason_or_repeated_are_refused() {
+        for text in [
+            "unit/a | one",
+            "unit/a | one |",
+            "unit/a | | why",
+            "unit/a | one | why\nunit/a | one | why",
+        ] {
+            assert!(Skips::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_skip_in_a_unit_that_is_not_run_is_refused() {
+        let units = Units::parse("unit/a 1").unwrap();
+        assert!(
+            Skips::parse("unit/a | one | why")
+                .unwrap()
+                .check(&units)
+                .is_ok()
+        );
+        assert!(
+            Skips::parse("unit/b | one | why")
+                .unwrap()
+                .check(&units)
+                .is_err()
+        );
+    }
+}
