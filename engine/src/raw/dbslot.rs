@@ -1,0 +1,237 @@
+//! The entries of one slot in one database, and the index of those that expire.
+//!
+//! The index holds the same pointers as the main table and owns nothing, so that sampling for expiry and eviction
+//! needs no second copy of a key.
+//!
+//! 1. An entry is in `expires` if and only if it has an expiry.
+//! 2. An entry leaves `expires` before its block can be freed or moved.
+
+use super::entry::{Alias, Collection, Entry, EntryRef};
+use super::table::{Cell, Item, Parity, Table};
+use std::mem::ManuallyDrop;
+
+/// The tables of one slot in one database.
+#[derive(Default)]
+pub struct DbSlot {
+    entries: Table<Entry>,
+    expires: Table<Alias>,
+}
+
+impl DbSlot {
+    /// Number of keys.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Number of keys with an expiry.
+    pub fn expires_len(&self) -> usize {
+        self.expires.len()
+    }
+
+    /// Bytes of both tables, without the entries.
+    pub fn table_bytes(&self) -> usize {
+        self.entries.table_bytes() + self.expires.table_bytes()
+    }
+
+    /// Number of top-level buckets of the main table.
+    pub fn buckets(&self) -> usize {
+        self.entries.buckets()
+    }
+
+    /// Loads the bucket of `hash`.
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: u64) {
+        self.entries.prefetch_bucket(hash);
+    }
+
+    /// Loads the entry of `hash`; its bucket should be there already.
+    #[inline]
+    pub fn prefetch_entry(&self, hash: u64) {
+        self.entries.prefetch_item(hash);
+    }
+
+    /// The entry of a key.
+    #[inline]
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<EntryRef<'_>> {
+        self.entries.find(hash, key)
+    }
+
+    /// The place of a key's entry, to change it.
+    #[inline]
+    pub fn find_mut(&mut self, hash: u64, key: &[u8]) -> Option<EntryCell<'_>> {
+        let cell = self.entries.find_cell(hash, key)?;
+        Some(EntryCell { cell, expires: &mut self.expires, hash })
+    }
+
+    /// Adds an entry whose key is not there yet.
+    pub fn insert(&mut self, hash: u64, entry: Entry, parity: Parity) {
+        if entry.view().has_expire() {
+            let raw = entry.into_raw();
+            self.expires.insert_new(hash, Alias(raw), Parity::NONE);
+            // SAFETY: given up two lines above.
+            return self.entries.insert_new(hash, unsafe { Entry::from_raw(raw) }, parity);
+        }
+        self.entries.insert_new(hash, entry, parity);
+    }
+
+    /// Visits the entries of one bucket; see [`Table::scan`].
+    pub fn scan<'a>(&'a self, cursor: u64, visit: impl FnMut(EntryRef<'a>)) -> u64 {
+        self.entries.scan(cursor, visit)
+    }
+
+    /// All entries.
+    pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
+        self.entries.iter()
+    }
+
+    /// A random entry, all alike.
+    pub fn random(&self, random: impl FnMut() -> u64) -> Option<EntryRef<'_>> {
+        self.entries.random(random)
+    }
+
+    /// A random entry that has an expiry, all alike.
+    pub fn random_expiring(&self, random: impl FnMut() -> u64) -> Option<EntryRef<'_>> {
+        self.expires.random(random)
+    }
+
+    /// Checks both tables and that they agree; panics with what is wrong.
+    pub fn verify(&self) {
+        self.entries.verify();
+        self.expires.verify();
+        let expiring = self.entries.iter().filter(|entry| entry.has_expire()).count();
+        assert_eq!(expiring, self.expires.len(), "the expiry index has another size");
+        for alias in self.expires.iter() {
+            let entry = self.entries.iter().find(|entry| entry.address() == alias.address());
+            assert!(entry.is_some_and(|entry| entry.has_expire()), "the expiry index names a foreign entry");
+        }
+    }
+}
+
+/// The place of one entry.
+pub struct EntryCell<'t> {
+    cell: Cell<'t, Entry>,
+    expires: &'t mut Table<Alias>,
+    hash: u64,
+}
+
+impl<'t> EntryCell<'t> {
+    /// The entry.
+    #[inline]
+    pub fn view(&self) -> EntryRef<'_> {
+        self.cell.view()
+    }
+
+    /// The entry, for as long as the table is borrowed.
+    pub fn into_view(self) -> EntryRef<'t> {
+        self.cell.into_view()
+    }
+
+    /// The entry's parity bits.
+    pub fn parity(&self) -> Parity {
+        self.cell.parity()
+    }
+
+    /// Sets the entry's parity bits.
+    pub fn set_parity(&mut self, parity: Parity) {
+        self.cell.set_parity(parity);
+    }
+
+    /// Changes the entry without moving it and without touching its expiry.
+    pub fn in_place<R>(&mut self, edit: impl FnOnce(&mut Entry) -> R) -> R {
+        // SAFETY: the table owns the entry; `ManuallyDrop` keeps it from being freed here, and `Entry`'s methods that
+        // take `&mut self` never free or move the block.
+        let mut entry = ManuallyDrop::new(unsafe { Entry::from_raw(self.cell.raw()) });
+        edit(&mut entry)
+    }
+
+    /// The collection in the entry, if it is of that type.
+    pub fn into_collection<C: Collection>(self) -> Option<&'t mut C> {
+        // SAFETY: as in `in_place`.
+        let mut entry = ManuallyDrop::new(unsafe { Entry::from_raw(self.cell.raw()) });
+        let collection: *mut C = entry.collection_mut::<C>()?;
+        // SAFETY: the collection lies in the block, which the table keeps while it is borrowed for `'t`.
+        Some(unsafe { &mut *collection })
+    }
+
+    /// Lets `edit` make another entry of this one: same key, any value and expiry.
+    pub fn update(&mut self, edit: impl FnOnce(Entry) -> Entry) {
+        let expired = self.view().has_expire();
+        if expired {
+            self.expires.remove(self.hash, self.cell.view().key());
+        }
+        self.cell.update(edit);
+        if self.view().has_expire() {
+            self.expires.insert_new(self.hash, Alias(self.cell.raw()), Parity::NONE);
+        }
+    }
+
+    /// Removes the entry.
+    pub fn take(self) -> Entry {
+        if self.cell.view().has_expire() {
+            self.expires.remove(self.hash, self.cell.view().key());
+        }
+        self.cell.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::{Body, Value};
+    use super::*;
+    use crate::hash;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        #[test]
+        fn values_and_expiries_equal_a_map(ops in prop::collection::vec((0u8..40, 0u8..5, 0usize..300), 1..400)) {
+            let mut db = DbSlot::default();
+            let mut model: BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)> = BTreeMap::new();
+            for (n, op, len) in ops {
+                let key = vec![n; usize::from(n) * 8];
+                let h = hash::fast(&key);
+                let value = vec![op; len];
+                let body = || Body::Bytes { bytes: &value, raw: false };
+                match (op, db.find_mut(h, &key)) {
+                    (0 | 1, Some(mut cell)) => {
+                        let expire = (op == 1).then_some(7);
+                        cell.update(|old| Entry::new(old.view().key(), body(), expire, 0));
+                        model.insert(key, (value, expire));
+                    }
+                    (0 | 1, None) => {
+                        db.insert(h, Entry::new(&key, body(), None, 0), Parity::NONE);
+                        model.insert(key, (value, None));
+                    }
+                    (2, Some(cell)) => {
+                        drop(cell.take());
+                        model.remove(&key);
+                    }
+                    (3, Some(mut cell)) => {
+                        let expire = (len % 2 == 0).then_some(len as i64);
+                        cell.update(|old| old.with_expire(expire));
+                        model.get_mut(&key).expect("both have it").1 = expire;
+                    }
+                    (_, Some(mut cell)) => {
+                        cell.update(|old| old.with_string_len(len));
+                        let model = &mut model.get_mut(&key).expect("both have it").0;
+                        model.resize(len, 0);
+                    }
+                    _ => {}
+                }
+            }
+            db.verify();
+            prop_assert_eq!(db.len(), model.len());
+            for (key, (value, expire)) in &model {
+                let entry = db.find(hash::fast(key), key).expect("present");
+                prop_assert_eq!(entry.expire_at_ms(), *expire);
+                let Value::Bytes(bytes) = entry.value() else { panic!("a string") };
+                prop_assert_eq!(bytes, &value[..]);
+            }
+        }
+    }
+}

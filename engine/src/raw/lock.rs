@@ -1,0 +1,461 @@
+//! The locks of the 1024 slots, and what they protect.
+//!
+//! Why: any thread executes any command under the locks of the slots of its keys. A lock is one word: taken by compare
+//! and swap, given back by a plain store. Nobody waits in a lock: who cannot have all it needs gives everything back
+//! and comes again, but for the one holder of the transaction mutex, which may keep what it has and wait for more.
+//!
+//! 1. `T` of slot s is touched only by whoever holds s.
+//! 2. Without the mutex, locks are taken in ascending order, all or none: no deadlock, since everyone can give up.
+//! 3. The mutex is only tried for while holding no slot: its holder's waits all end, since everyone else gives up or
+//!    finishes.
+//! 4. While an owner is *alone* (it is the only one registered) its locking touches no lock word at all. It stops
+//!    being alone, holding nothing, before anybody else can register: one word counts owners and says so.
+
+use super::sync::{AtomicU32, Ordering, UnsafeCell, spin_loop};
+use slots::{SLOTS, SlotId, SlotSet};
+use std::marker::PhantomData;
+
+/// Tries at a held lock before an abortable acquisition gives up: about two microseconds.
+#[cfg(not(loom))]
+const SPINS: u32 = 64;
+#[cfg(loom)]
+const SPINS: u32 = 1;
+
+/// Flag beside the number of owners.
+const ALONE: u32 = 1 << 31;
+
+#[repr(align(64))]
+struct Guarded<T> {
+    /// 0, or the id of the owner that holds the slot.
+    lock: AtomicU32,
+    value: UnsafeCell<T>,
+}
+
+/// A value for each slot behind the slot's lock.
+pub struct SlotLocks<T> {
+    slots: Box<[Guarded<T>]>,
+    /// The transaction mutex: 0, or the id of the privileged owner.
+    mutex: AtomicU32,
+    /// Number of owners; with [`ALONE`] set it is 1 and stays 1.
+    owners: AtomicU32,
+    next_id: AtomicU32,
+}
+
+// SAFETY: a `T` is only reachable through the lock of its slot, which orders accesses (acquire, release).
+unsafe impl<T: Send> Sync for SlotLocks<T> {}
+// SAFETY: as any container of `T`.
+unsafe impl<T: Send> Send for SlotLocks<T> {}
+
+/// One thread's right to take locks. Not `Sync` and not `Clone`: locks of one owner belong to one thread.
+pub struct Owner<'l, T> {
+    locks: &'l SlotLocks<T>,
+    id: u32,
+    alone: bool,
+    _not_sync: PhantomData<std::cell::Cell<()>>,
+}
+
+/// Slots held; gives them back when dropped. Borrows its owner exclusively, so that nobody takes a lock twice.
+pub struct Held<'o, T> {
+    locks: &'o SlotLocks<T>,
+    id: u32,
+    which: Which,
+}
+
+enum Which {
+    One(SlotId),
+    Many(SlotSet),
+    /// The owner is alone: everything, without a touched lock word.
+    Alone,
+    /// Holds the mutex too.
+    Privileged(SlotSet),
+}
+
+impl<T> SlotLocks<T> {
+    /// Locks over `slots` values (1024 but in models), each made by `value`.
+    pub fn new(slots: usize, mut value: impl FnMut() -> T) -> Self {
+        assert!(slots <= SLOTS);
+        let guarded = |_| Guarded { lock: AtomicU32::new(0), value: UnsafeCell::new(value()) };
+        SlotLocks {
+            slots: (0..slots).map(guarded).collect(),
+            mutex: AtomicU32::new(0),
+            owners: AtomicU32::new(0),
+            next_id: AtomicU32::new(1),
+        }
+    }
+
+    /// A new owner, for one thread; `None` while another owner is alone.
+    pub fn register(&self) -> Option<Owner<'_, T>> {
+        let one_more = |owners| (owners & ALONE == 0).then_some(owners + 1);
+        self.owners.fetch_update(Ordering::Acquire, Ordering::Relaxed, one_more).ok()?;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        Some(Owner { locks: self, id, alone: false, _not_sync: PhantomData })
+    }
+
+    fn guarded(&self, slot: SlotId) -> &Guarded<T> {
+        &self.slots[slot.index()]
+    }
+
+    fn try_lock(&self, slot: SlotId, id: u32) -> bool {
+        let lock = &self.guarded(slot).lock;
+        lock.load(Ordering::Relaxed) == 0
+            && lock.compare_exchange(0, id, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    fn spin_lock(&self, slot: SlotId, id: u32) -> bool {
+        (0..SPINS).any(|_| {
+            let got = self.try_lock(slot, id);
+            if !got {
+                spin_loop();
+            }
+            got
+        })
+    }
+
+    fn unlock(&self, slot: SlotId) {
+        self.guarded(slot).lock.store(0, Ordering::Release);
+    }
+
+    /// Starts loading a slot's line for writing.
+    #[inline]
+    pub fn prefetch(&self, slot: SlotId) {
+        super::prefetch::read(self.guarded(slot));
+    }
+}
+
+impl<'l, T> Owner<'l, T> {
+    /// The id that stands in the locks this owner holds.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Becomes alone if no other owner is registered: from then on locks cost nothing, and nobody can register.
+    pub fn go_alone(&mut self) -> bool {
+        let go = || self.locks.owners.compare_exchange(1, 1 | ALONE, Ordering::Acquire, Ordering::Relaxed);
+        self.alone = self.alone || go().is_ok();
+        self.alone
+    }
+
+    /// Lets others register again.
+    pub fn end_alone(&mut self) {
+        if std::mem::take(&mut self.alone) {
+            self.locks.owners.store(1, Ordering::Release);
+        }
+    }
+
+    /// The lock of one slot, or `None` if somebody keeps holding it.
+    #[inline]
+    pub fn try_one(&mut self, slot: SlotId) -> Option<Held<'_, T>> {
+        let which = if self.alone {
+            Which::Alone
+        } else if self.locks.spin_lock(slot, self.id) {
+            Which::One(slot)
+        } else {
+            return None;
+        };
+        Some(Held { locks: self.locks, id: self.id, which })
+    }
+
+    /// All locks of `set`, or none.
+    pub fn try_all(&mut self, set: &SlotSet) -> Option<Held<'_, T>> {
+        if self.alone {
+            return Some(Held { locks: self.locks, id: self.id, which: Which::Alone });
+        }
+        let mut held = Held { locks: self.locks, id: self.id, which: Which::Many(SlotSet::default()) };
+        for slot in set.iter() {
+            if !self.locks.spin_lock(slot, self.id) {
+                return None;
+            }
+            if let Which::Many(got) = &mut held.which {
+                got.insert(slot);
+            }
+        }
+        Some(held)
+    }
+
+    /// The transaction mutex and no slot yet, or `None` while another owner has it.
+    pub fn try_privileged(&mut self) -> Option<Held<'_, T>> {
+        let which = if self.alone {
+            Which::Alone
+        } else {
+            self.locks.mutex.compare_exchange(0, self.id, Ordering::Acquire, Ordering::Relaxed).ok()?;
+            Which::Privileged(SlotSet::default())
+        };
+        Some(Held { locks: self.locks, id: self.id, which })
+    }
+}
+
+impl<T> Drop for Owner<'_, T> {
+    fn drop(&mut self) {
+        self.end_alone();
+        self.locks.owners.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl<T> Held<'_, T> {
+    /// Whether `slot` is held.
+    #[inline]
+    pub fn has(&self, slot: SlotId) -> bool {
+        match &self.which {
+            Which::One(held) => *held == slot,
+            Which::Many(set) | Which::Privileged(set) => set.contains(slot),
+            Which::Alone => true,
+        }
+    }
+
+    /// Whether more slots can be had while keeping these.
+    pub fn can_add(&self) -> bool {
+        matches!(self.which, Which::Privileged(_) | Which::Alone)
+    }
+
+    /// Makes sure that `slot` is held, waiting for it. Only the privileged may ([`Held::can_add`]).
+    pub fn add(&mut self, slot: SlotId) {
+        if self.has(slot) {
+            return;
+        }
+        let Which::Privileged(set) = &mut self.which else { panic!("only the privileged owner may wait for a slot") };
+        while !self.locks.try_lock(slot, self.id) {
+            wait();
+        }
+        set.insert(slot);
+    }
+
+    /// Makes sure that every slot is held.
+    pub fn add_all(&mut self) {
+        if !matches!(self.which, Which::Alone) {
+            for slot in SlotId::all().take(self.locks.slots.len()) {
+                self.add(slot);
+            }
+        }
+    }
+
+    /// The value of a held slot.
+    #[inline]
+    pub fn slot(&self, slot: SlotId) -> &T {
+        assert!(self.has(slot), "slot {slot} is not held");
+        // SAFETY: we hold the slot, and our borrow makes other shared borrows the only ones.
+        unsafe { self.locks.guarded(slot).value.as_ref() }
+    }
+
+    /// The value of a held slot, to change.
+    #[inline]
+    pub fn slot_mut(&mut self, slot: SlotId) -> &mut T {
+        assert!(self.has(slot), "slot {slot} is not held");
+        // SAFETY: we hold the slot, and our exclusive borrow is the only way to it.
+        unsafe { self.locks.guarded(slot).value.as_mut() }
+    }
+}
+
+impl<T> Drop for Held<'_, T> {
+    fn drop(&mut self) {
+        match &self.which {
+            Which::Alone => {}
+            Which::One(slot) => self.locks.unlock(*slot),
+            Which::Many(set) => set.iter().for_each(|slot| self.locks.unlock(slot)),
+            Which::Privileged(set) => {
+                set.iter().for_each(|slot| self.locks.unlock(slot));
+                self.locks.mutex.store(0, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// One turn of the privileged owner's wait.
+fn wait() {
+    #[cfg(not(loom))]
+    {
+        for _ in 0..SPINS {
+            spin_loop();
+        }
+        std::thread::yield_now();
+    }
+    #[cfg(loom)]
+    loom::thread::yield_now();
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn set(slots: &[u16]) -> SlotSet {
+        let mut set = SlotSet::default();
+        for &slot in slots {
+            set.insert(SlotId::new(slot.into()).expect("below 1024"));
+        }
+        set
+    }
+
+    #[test]
+    fn all_or_none() {
+        let locks = SlotLocks::new(SLOTS, || 0u64);
+        let mut a = locks.register().expect("nobody is alone");
+        let mut b = locks.register().expect("nobody is alone");
+        let held = a.try_all(&set(&[3, 900])).expect("free");
+        assert!(b.try_all(&set(&[1, 3])).is_none());
+        // What was taken on the way is given back.
+        assert!(b.try_one(SlotId::new(1).expect("valid")).is_some());
+        drop(held);
+        assert!(b.try_all(&set(&[1, 3])).is_some());
+    }
+
+    #[test]
+    fn the_privileged_adds_slots_in_any_order() {
+        let locks = SlotLocks::new(SLOTS, || 0u64);
+        let mut a = locks.register().expect("nobody is alone");
+        let mut b = locks.register().expect("nobody is alone");
+        let mut held = a.try_privileged().expect("free");
+        for slot in [900, 3, 500] {
+            let slot = SlotId::new(slot).expect("valid");
+            held.add(slot);
+            *held.slot_mut(slot) += 1;
+        }
+        assert!(b.try_privileged().is_none());
+        assert!(b.try_one(SlotId::new(3).expect("valid")).is_none());
+        drop(held);
+        assert!(b.try_privileged().is_some());
+    }
+
+    #[test]
+    fn alone_excludes_others_until_it_ends() {
+        let locks = SlotLocks::new(SLOTS, || 0u64);
+        let mut a = locks.register().expect("nobody is alone");
+        assert!(a.go_alone());
+        assert!(locks.register().is_none());
+        a.end_alone();
+        let b = locks.register();
+        assert!(b.is_some() && !a.go_alone());
+    }
+
+    #[test]
+    fn threads_lose_no_update() {
+        let locks = SlotLocks::new(SLOTS, || 0u64);
+        std::thread::scope(|scope| {
+            for seed in 0..4u16 {
+                let locks = &locks;
+                scope.spawn(move || {
+                    let mut owner = locks.register().expect("nobody is alone");
+                    for i in 0..2_000u16 {
+                        let (x, y) = ((i * 7 + seed) % 16, (i * 5) % 16);
+                        loop {
+                            let held = if i % 64 == 0 { owner.try_privileged() } else { owner.try_all(&set(&[x, y])) };
+                            let Some(mut held) = held else { continue };
+                            for slot in [x, y] {
+                                let slot = SlotId::new(slot.into()).expect("valid");
+                                if held.can_add() {
+                                    held.add(slot);
+                                }
+                                *held.slot_mut(slot) += 1;
+                            }
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+        let mut owner = locks.register().expect("all ended");
+        let held = owner.try_all(&set(&(0..16).collect::<Vec<_>>())).expect("free");
+        let sum: u64 = (0..16).map(|s| *held.slot(SlotId::new(s).expect("valid"))).sum();
+        assert_eq!(sum, 4 * 2_000 * 2);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+
+    fn slot(n: usize) -> SlotId {
+        SlotId::new(n).expect("valid")
+    }
+
+    fn bump(held: &mut Held<'_, u32>, n: usize) {
+        let value = *held.slot(slot(n));
+        *held.slot_mut(slot(n)) = value + 1;
+    }
+
+    /// Two abortable acquisitions of both slots: no update is lost, and a refused one leaves nothing locked.
+    #[test]
+    fn loom_abortable_sets_exclude_each_other() {
+        loom::model(|| {
+            let locks = Arc::new(SlotLocks::new(2, || 0u32));
+            let both: SlotSet = [slot(0), slot(1)].into_iter().collect();
+            let work = move |locks: &SlotLocks<u32>| {
+                let mut owner = locks.register().expect("nobody is alone");
+                let Some(mut held) = owner.try_all(&both) else { return 0 };
+                bump(&mut held, 0);
+                bump(&mut held, 1);
+                1
+            };
+            let other = {
+                let locks = locks.clone();
+                loom::thread::spawn(move || work(&locks))
+            };
+            let done = work(&locks) + other.join().expect("no panic");
+            let mut owner = locks.register().expect("nobody is alone");
+            let held = owner.try_all(&both).expect("everything was given back");
+            assert_eq!((*held.slot(slot(0)), *held.slot(slot(1))), (done, done));
+        });
+    }
+
+    /// MSET(0, 1) against a privileged one that takes 1, then 0: both end, and no update is lost.
+    #[test]
+    fn loom_the_privileged_waits_without_deadlock() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let locks = Arc::new(SlotLocks::new(2, || 0u32));
+            let other = {
+                let locks = locks.clone();
+                loom::thread::spawn(move || {
+                    let mut owner = locks.register().expect("nobody is alone");
+                    let both: SlotSet = [slot(0), slot(1)].into_iter().collect();
+                    let Some(mut held) = owner.try_all(&both) else { return 0 };
+                    bump(&mut held, 0);
+                    bump(&mut held, 1);
+                    1
+                })
+            };
+            {
+                let mut owner = locks.register().expect("nobody is alone");
+                let mut held = owner.try_privileged().expect("nobody else asks for it");
+                held.add(slot(1));
+                bump(&mut held, 1);
+                held.add(slot(0));
+                bump(&mut held, 0);
+            }
+            let done = 1 + other.join().expect("no panic");
+            let mut owner = locks.register().expect("nobody is alone");
+            let mut held = owner.try_privileged().expect("given back");
+            held.add_all();
+            assert_eq!((*held.slot(slot(0)), *held.slot(slot(1))), (done, done));
+        });
+    }
+
+    /// Going alone against registering: never both.
+    #[test]
+    fn loom_alone_and_another_owner_exclude_each_other() {
+        loom::model(|| {
+            let locks = Arc::new(SlotLocks::new(1, || 0u32));
+            let other = {
+                let locks = locks.clone();
+                loom::thread::spawn(move || {
+                    let Some(mut owner) = locks.register() else { return 0 };
+                    let Some(mut held) = owner.try_one(slot(0)) else { return 0 };
+                    bump(&mut held, 0);
+                    1
+                })
+            };
+            let mut mine = 0;
+            if let Some(mut owner) = locks.register() {
+                owner.go_alone();
+                if let Some(mut held) = owner.try_one(slot(0)) {
+                    bump(&mut held, 0);
+                    mine = 1;
+                }
+                owner.end_alone();
+            }
+            let done = mine + other.join().expect("no panic");
+            let mut owner = locks.register().expect("nobody is alone");
+            assert_eq!(*owner.try_one(slot(0)).expect("free").slot(slot(0)), done);
+        });
+    }
+}
