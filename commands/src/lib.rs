@@ -1,1 +1,19 @@
-//! commands
+//! What a client can do to keys: one file a type, each ending in its rows of the command table.
+//!
+//! Knows [`ctx::Ctx`] and nothing else of the server: no socket, no thread, no file, no replica.
+
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod ctx;
+pub mod error;
+pub mod settings;
+pub mod string;
+pub mod table;
+
+use table::Command;
+
+/// The tables of all files.
+pub fn tables() -> impl Iterator<Item = Command> {
+    [string::TABLE].into_iter().flatten().copied()
+}

@@ -5,8 +5,13 @@
 
 #![deny(unsafe_code)]
 
+pub mod clock;
+pub mod effects;
 pub mod encoding;
 pub mod hash;
+pub mod keyspace;
+pub mod oplog;
 #[allow(unsafe_code)]
 pub mod raw;
+pub mod slot;
 pub mod value;

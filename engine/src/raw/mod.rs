@@ -1,7 +1,14 @@
 //! All of the engine's unsafe code, behind safe interfaces: one idea a file.
 
+pub mod alloc;
+pub mod dbslot;
 pub mod either;
+pub mod entry;
+pub mod lock;
+pub mod log_segment;
 pub mod pair;
 pub mod prefetch;
+pub mod spin;
+pub(crate) mod sync;
 pub mod table;
 pub mod thin;

@@ -1,0 +1,27 @@
+//! Settings that commands on keys depend on, as one value that is replaced when CONFIG SET changes it.
+
+use engine::value::hash::HashLimits;
+
+/// Thresholds and limits.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Number of databases.
+    pub databases: u32,
+    /// `hash-max-ziplist-entries` and `-value`.
+    pub hash: HashLimits,
+    /// `set-max-intset-entries`.
+    pub set_max_intset_entries: usize,
+    /// `hll-sparse-max-bytes`.
+    pub hll_sparse_max_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            databases: 16,
+            hash: HashLimits::default(),
+            set_max_intset_entries: 512,
+            hll_sparse_max_bytes: 3000,
+        }
+    }
+}

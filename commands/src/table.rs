@@ -1,0 +1,110 @@
+//! Rows of the command table, and the look-up over all of them.
+//!
+//! A row stands beside its handler and says all that dispatch, COMMAND and the proxy need: name, arity, flags, where
+//! the keys are, and which slots must be held.
+
+use crate::ctx::Ctx;
+use crate::error::Outcome;
+use resp::spec::{CommandSpec, Flags, KeySpec};
+use std::collections::HashMap;
+
+/// Runs one command.
+pub type Handler = fn(&mut Ctx<'_, '_>) -> Outcome;
+
+/// Which slots a command holds while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// None.
+    Nothing,
+    /// Those of its keys.
+    Keys,
+    /// Any, taken when first touched (scripts, SORT with patterns, whatever walks over all keys).
+    Touch,
+    /// All.
+    All,
+}
+
+/// A row. `H` is the handler's type: commands on keys here, commands on the node itself in the server.
+#[derive(Clone, Copy)]
+pub struct Command<H = Handler> {
+    /// Name, arity, flags, keys.
+    pub spec: CommandSpec,
+    /// The slots it needs.
+    pub access: Access,
+    /// What it does.
+    pub handler: H,
+}
+
+/// A row whose slots are those of its keys.
+pub const fn command<H: Copy>(name: &'static str, arity: i32, keys: KeySpec, flags: Flags, handler: H) -> Command<H> {
+    let access = if keys.first != 0 { Access::Keys } else { Access::Nothing };
+    Command { spec: CommandSpec::new(name, arity, flags, keys), access, handler }
+}
+
+impl<H: Copy> Command<H> {
+    /// The same row with another need of slots.
+    pub const fn holding(self, access: Access) -> Command<H> {
+        Command { spec: self.spec, access, handler: self.handler }
+    }
+}
+
+/// Look-up by name, in any case.
+pub struct Registry<H> {
+    by_name: HashMap<Box<[u8]>, Command<H>, foldhash::fast::FixedState>,
+}
+
+impl<H: Copy> Registry<H> {
+    /// All rows of `tables`; a name that stands twice is a bug of ours.
+    pub fn new(tables: impl IntoIterator<Item = Command<H>>) -> Self {
+        let mut by_name = HashMap::default();
+        for row in tables {
+            let twice = by_name.insert(row.spec.name.as_bytes().into(), row);
+            assert!(twice.is_none(), "the command {} has two rows", row.spec.name);
+        }
+        Registry { by_name }
+    }
+
+    /// The row of `name`.
+    #[inline]
+    pub fn get(&self, name: &[u8]) -> Option<&Command<H>> {
+        /// Longer than any name.
+        const NAME_MAX: usize = 32;
+        if name.len() > NAME_MAX {
+            return None;
+        }
+        let mut lower = [0; NAME_MAX];
+        for (to, from) in lower.iter_mut().zip(name) {
+            *to = from.to_ascii_lowercase();
+        }
+        self.by_name.get(&lower[..name.len()])
+    }
+
+    /// Renames a row (`rename-command`); an empty new name removes it. False if there is no such command or the new
+    /// name is taken.
+    pub fn rename(&mut self, old: &[u8], new: &[u8]) -> bool {
+        let (old, new) = (old.to_ascii_lowercase(), new.to_ascii_lowercase());
+        if self.by_name.contains_key(&new[..]) {
+            return false;
+        }
+        match self.by_name.remove(&old[..]) {
+            None => false,
+            Some(_) if new.is_empty() => true,
+            Some(row) => self.by_name.insert(new.into(), row).is_none(),
+        }
+    }
+
+    /// All rows, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Command<H>> {
+        self.by_name.values()
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+}

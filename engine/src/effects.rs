@@ -1,0 +1,185 @@
+//! What a command did besides replying: changes counted, records for the oplog, events for subscribers.
+//!
+//! A handler reports; whoever ran it appends the records while the slots are still held and publishes the events after.
+//! Nothing is stored when nobody wants it: the masks say so.
+
+/// The classes of keyspace events, as letters of `notify-keyspace-events`.
+pub mod class {
+    /// `g`: commands of no particular type.
+    pub const GENERIC: u32 = 1 << 2;
+    /// `$`: strings.
+    pub const STRING: u32 = 1 << 3;
+    /// `l`: lists.
+    pub const LIST: u32 = 1 << 4;
+    /// `s`: sets.
+    pub const SET: u32 = 1 << 5;
+    /// `h`: hashes.
+    pub const HASH: u32 = 1 << 6;
+    /// `z`: sorted sets.
+    pub const ZSET: u32 = 1 << 7;
+    /// `x`: a key expired.
+    pub const EXPIRED: u32 = 1 << 8;
+    /// `e`: a key was evicted.
+    pub const EVICTED: u32 = 1 << 9;
+    /// `K`: publish on the key's channel.
+    pub const KEYSPACE: u32 = 1 << 0;
+    /// `E`: publish on the event's channel.
+    pub const KEYEVENT: u32 = 1 << 1;
+}
+
+/// One keyspace event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// One of [`class`].
+    pub class: u32,
+    /// For example `lpush`.
+    pub event: &'static str,
+    /// The database.
+    pub db: u32,
+    /// The key.
+    pub key: Box<[u8]>,
+}
+
+/// How the command goes into the log if it changed anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Form {
+    /// As the client sent it.
+    #[default]
+    Verbatim,
+    /// As the records that the handler gave.
+    Instead,
+}
+
+/// The effects of one command.
+#[derive(Default)]
+pub struct Effects {
+    /// Number of changes, as counted by `rdb_changes_since_last_save`.
+    pub dirty: u64,
+    /// Classes of events that somebody wants; 0 when nobody does.
+    pub wanted: u32,
+    /// Whether the oplog wants records.
+    pub logging: bool,
+    form: Form,
+    before: Vec<u8>,
+    instead: Vec<u8>,
+    also: Vec<u8>,
+    notices: Vec<Notice>,
+}
+
+/// Appends one command in RESP form.
+pub fn encode<'a>(args: impl ExactSizeIterator<Item = &'a [u8]>, to: &mut Vec<u8>) {
+    let mut header = |kind: u8, n: usize, to: &mut Vec<u8>| {
+        to.push(kind);
+        resp::number::format_i64(n as i64, to);
+        to.extend_from_slice(b"\r\n");
+    };
+    header(b'*', args.len(), to);
+    for arg in args {
+        header(b'$', arg.len(), to);
+        to.extend_from_slice(arg);
+        to.extend_from_slice(b"\r\n");
+    }
+}
+
+impl Effects {
+    /// Ready for the next command; keeps the masks and the buffers' memory.
+    pub fn reset(&mut self) {
+        self.dirty = 0;
+        self.form = Form::Verbatim;
+        for buffer in [&mut self.before, &mut self.instead, &mut self.also] {
+            buffer.clear();
+        }
+        self.notices.clear();
+    }
+
+    /// Reports an event on `key`.
+    #[inline]
+    pub fn notify(&mut self, class: u32, event: &'static str, db: u32, key: &[u8]) {
+        if self.wanted & class != 0 {
+            self.notices.push(Notice { class, event, db, key: key.into() });
+        }
+    }
+
+    /// Logs `args` before the command itself, whether or not that changes anything: a key found expired.
+    pub fn log_before(&mut self, args: &[&[u8]]) {
+        if self.logging {
+            encode(args.iter().copied(), &mut self.before);
+        }
+    }
+
+    /// Logs `args` instead of the command as the client sent it; may be called several times.
+    pub fn log_instead(&mut self, args: &[&[u8]]) {
+        self.form = Form::Instead;
+        if self.logging {
+            encode(args.iter().copied(), &mut self.instead);
+        }
+    }
+
+    /// Logs nothing for the command as sent, though it changes something.
+    pub fn log_nothing(&mut self) {
+        self.form = Form::Instead;
+    }
+
+    /// Logs `args` after the command itself.
+    pub fn log_also(&mut self, args: &[&[u8]]) {
+        if self.logging {
+            encode(args.iter().copied(), &mut self.also);
+        }
+    }
+
+    /// Whether [`Effects::records`] would have something to say.
+    #[inline]
+    pub fn has_records(&self) -> bool {
+        self.logging && (self.dirty > 0 || !self.before.is_empty() || !self.also.is_empty())
+    }
+
+    /// All records in order, for one append; `args` is the command as the client sent it.
+    pub fn records<'a>(&self, args: impl ExactSizeIterator<Item = &'a [u8]>, to: &mut Vec<u8>) {
+        to.extend_from_slice(&self.before);
+        if self.dirty > 0 {
+            match self.form {
+                Form::Verbatim => encode(args, to),
+                Form::Instead => to.extend_from_slice(&self.instead),
+            }
+        }
+        to.extend_from_slice(&self.also);
+    }
+
+    /// The events since the last reset.
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(effects: &Effects) -> String {
+        let mut to = Vec::new();
+        effects.records([&b"SPOP"[..], b"s"].into_iter(), &mut to);
+        String::from_utf8(to).expect("text")
+    }
+
+    #[test]
+    fn a_command_is_logged_verbatim_only_when_it_changed_something() {
+        let mut effects = Effects { logging: true, ..Effects::default() };
+        assert!(!effects.has_records());
+        effects.dirty = 1;
+        assert_eq!(records(&effects), "*2\r\n$4\r\nSPOP\r\n$1\r\ns\r\n");
+        effects.log_instead(&[b"SREM", b"s", b"m"]);
+        assert_eq!(records(&effects), "*3\r\n$4\r\nSREM\r\n$1\r\ns\r\n$1\r\nm\r\n");
+        effects.log_before(&[b"DEL", b"x"]);
+        assert!(records(&effects).starts_with("*2\r\n$3\r\nDEL\r\n$1\r\nx\r\n*3"));
+        effects.reset();
+        assert!(!effects.has_records());
+    }
+
+    #[test]
+    fn unwanted_events_are_not_stored() {
+        let mut effects = Effects { wanted: class::SET, ..Effects::default() };
+        effects.notify(class::LIST, "lpush", 0, b"k");
+        effects.notify(class::SET, "sadd", 0, b"k");
+        assert_eq!(effects.notices().len(), 1);
+    }
+}

@@ -1,0 +1,512 @@
+//! What a command handler may do to keys: look up, insert, change and remove, under the slots that are held.
+//!
+//! Every way to change an entry goes through here, so that these hold whatever a handler does:
+//! 1. A key past its expiry is never seen; a primary removes it (and logs a DEL) when it comes upon it.
+//! 2. Before an entry changes in any way, a running snapshot that has not reached it gets its pre-image.
+//! 3. Reads never change value memory: they only note the access in the entry's header.
+
+use crate::clock::Now;
+use crate::effects::{Effects, class};
+use crate::hash;
+use crate::raw::alloc::Account;
+use crate::raw::dbslot::{DbSlot, EntryCell};
+use crate::raw::entry::{Body, Collection, Entry, EntryRef, Kind, Value};
+use crate::raw::lock::Held;
+use crate::slot::Slot;
+use slots::SlotId;
+
+/// A key with what is computed from it once.
+#[derive(Clone, Copy)]
+pub struct Key<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// [`hash::fast`] of the bytes.
+    pub hash: u64,
+    /// The slot.
+    pub slot: SlotId,
+}
+
+impl<'a> Key<'a> {
+    /// Computes hash and slot.
+    #[inline]
+    pub fn new(bytes: &'a [u8]) -> Key<'a> {
+        Key { bytes, hash: hash::fast(bytes), slot: slots::slot_of(bytes) }
+    }
+}
+
+/// The value is of another type than the command is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
+pub struct WrongType;
+
+/// A string value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text<'a> {
+    /// A canonical integer.
+    Int(i64),
+    /// Anything else.
+    Bytes(&'a [u8]),
+}
+
+impl Text<'_> {
+    /// Calls `with` with the string's bytes.
+    #[inline]
+    pub fn with_bytes<R>(self, with: impl FnOnce(&[u8]) -> R) -> R {
+        match self {
+            Text::Bytes(bytes) => with(bytes),
+            Text::Int(n) => {
+                let mut digits = Vec::with_capacity(20);
+                resp::number::format_i64(n, &mut digits);
+                with(&digits)
+            }
+        }
+    }
+
+    /// Length in bytes.
+    pub fn len(self) -> usize {
+        match self {
+            Text::Bytes(bytes) => bytes.len(),
+            Text::Int(_) => self.with_bytes(<[u8]>::len),
+        }
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(self) -> bool {
+        matches!(self, Text::Bytes([]))
+    }
+}
+
+/// Counters of one thread.
+#[derive(Default, Debug, Clone)]
+pub struct Stats {
+    /// Look-ups for reading that found a key.
+    pub hits: u64,
+    /// Look-ups for reading that did not.
+    pub misses: u64,
+    /// Keys removed because they had expired.
+    pub expired: u64,
+    /// Keys removed to make room.
+    pub evicted: u64,
+}
+
+/// What becomes of a key's expiry when its value is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetExpire {
+    /// It has none from now on.
+    Clear,
+    /// It stays as it is.
+    Keep,
+    /// This one, in Unix milliseconds.
+    At(i64),
+}
+
+/// Values that were unlinked and take long to free.
+#[derive(Default)]
+pub struct Garbage(Vec<Entry>);
+
+impl Garbage {
+    /// Entries whose freeing touches more elements than this are worth another thread.
+    const ELEMENTS: usize = 64;
+
+    /// Frees a small entry now and keeps a big one for later.
+    pub fn add(&mut self, entry: Entry) {
+        let elements = match entry.view().value() {
+            Value::Int(_) | Value::Bytes(_) => 0,
+            Value::List(list) => list.free_cost(),
+            Value::Set(set) => set.free_cost(),
+            Value::ZSet(zset) => zset.free_cost(),
+            Value::Hash(hash) => hash.free_cost(),
+        };
+        if elements > Self::ELEMENTS {
+            self.0.push(entry);
+        }
+    }
+
+    /// Whether something waits to be freed.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes what waits to be freed.
+    pub fn take(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+/// What a thread of the engine keeps between commands.
+#[derive(Default)]
+pub struct Local {
+    /// Effects of the running command.
+    pub effects: Effects,
+    /// Counters.
+    pub stats: Stats,
+    /// What is to be freed by another thread.
+    pub garbage: Garbage,
+    /// The thread's part in the memory figures.
+    pub account: Option<Account>,
+    /// State of the thread's random numbers.
+    pub seed: u64,
+    /// On a replica keys past their expiry are hidden, not removed: the primary says when.
+    pub is_replica: bool,
+}
+
+impl Local {
+    /// A uniform random number (splitmix64).
+    pub fn random(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// The keys that a command may touch.
+pub struct Keyspace<'k, 'h> {
+    held: &'k mut Held<'h, Slot>,
+    local: &'k mut Local,
+    db: u32,
+    now: Now,
+}
+
+impl<'k, 'h> Keyspace<'k, 'h> {
+    /// The slots of `held` in database `db` at the moment `now`.
+    pub fn new(held: &'k mut Held<'h, Slot>, local: &'k mut Local, db: u32, now: Now) -> Self {
+        Keyspace { held, local, db, now }
+    }
+
+    /// The selected database.
+    pub fn db(&self) -> u32 {
+        self.db
+    }
+
+    /// The same slots in another database, until this is called again.
+    pub fn select(&mut self, db: u32) {
+        self.db = db;
+    }
+
+    /// The moment at which the command runs.
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// Effects, to report to.
+    pub fn effects(&mut self) -> &mut Effects {
+        &mut self.local.effects
+    }
+
+    /// Counters of this thread.
+    pub fn stats(&mut self) -> &mut Stats {
+        &mut self.local.stats
+    }
+
+    /// A uniform random number.
+    pub fn random(&mut self) -> u64 {
+        self.local.random()
+    }
+
+    // --- looking up
+
+    #[inline]
+    fn dbslot(&self, slot: SlotId) -> Option<&DbSlot> {
+        self.held.slot(slot).db(self.db)
+    }
+
+    fn is_due(&self, expire_at_ms: Option<i64>) -> bool {
+        expire_at_ms.is_some_and(|at| self.now.ms > at)
+    }
+
+    /// Takes the slot's lock if the command may take locks as it goes (scripts, SORT with patterns).
+    #[inline]
+    fn reach(&mut self, slot: SlotId) {
+        if !self.held.has(slot) {
+            self.held.add(slot);
+        }
+    }
+
+    /// Removes `key` if it has expired; true if it is gone or to be treated so.
+    #[inline]
+    pub fn expire_if_due(&mut self, key: &Key<'_>) -> bool {
+        self.reach(key.slot);
+        let Some(entry) = self.dbslot(key.slot).and_then(|db| db.find(key.hash, key.bytes)) else { return false };
+        if !self.is_due(entry.expire_at_ms()) {
+            return false;
+        }
+        if !self.local.is_replica {
+            self.remove_expired(key);
+        }
+        true
+    }
+
+    #[cold]
+    fn remove_expired(&mut self, key: &Key<'_>) {
+        self.unlink(key);
+        self.local.stats.expired += 1;
+        self.local.effects.log_before(&[b"DEL", key.bytes]);
+        self.local.effects.notify(class::EXPIRED, "expired", self.db, key.bytes);
+    }
+
+    /// The entry of `key` without noting an access; nothing changes, so several can be looked at together. Call
+    /// [`Keyspace::expire_if_due`] for each key first where removing and logging matters.
+    #[inline]
+    pub fn at(&self, key: &Key<'_>) -> Option<EntryRef<'_>> {
+        let entry = self.dbslot(key.slot)?.find(key.hash, key.bytes)?;
+        (!self.is_due(entry.expire_at_ms())).then_some(entry)
+    }
+
+    /// The entry of `key` without noting an access or a hit (TTL, OBJECT, TYPE).
+    pub fn peek(&mut self, key: &Key<'_>) -> Option<EntryRef<'_>> {
+        self.expire_if_due(key);
+        self.at(key)
+    }
+
+    /// The entry of `key`, noting the access and the hit or miss: what a reading command uses.
+    #[inline]
+    pub fn read(&mut self, key: &Key<'_>) -> Option<EntryRef<'_>> {
+        self.reach(key.slot);
+        let found = self.dbslot(key.slot).and_then(|db| db.find(key.hash, key.bytes));
+        let Some(entry) = found else {
+            self.local.stats.misses += 1;
+            return None;
+        };
+        if self.is_due(entry.expire_at_ms()) {
+            self.expire_if_due(key);
+            self.local.stats.misses += 1;
+            return None;
+        }
+        entry.touch(self.now.lru());
+        self.local.stats.hits += 1;
+        self.at(key)
+    }
+
+    /// The collection at `key`, for reading.
+    pub fn collection<C: Collection>(&mut self, key: &Key<'_>) -> Result<Option<&C>, WrongType> {
+        self.read(key).map(|entry| entry.collection().ok_or(WrongType)).transpose()
+    }
+
+    /// As [`Keyspace::collection`], for several keys at once: no access is noted. Expire the keys first.
+    pub fn collection_at<C: Collection>(&self, key: &Key<'_>) -> Result<Option<&C>, WrongType> {
+        self.at(key).map(|entry| entry.collection().ok_or(WrongType)).transpose()
+    }
+
+    /// The string at `key`, for reading.
+    #[inline]
+    pub fn text(&mut self, key: &Key<'_>) -> Result<Option<Text<'_>>, WrongType> {
+        match self.read(key).map(EntryRef::value) {
+            None => Ok(None),
+            Some(Value::Bytes(bytes)) => Ok(Some(Text::Bytes(bytes))),
+            Some(Value::Int(n)) => Ok(Some(Text::Int(n))),
+            Some(_) => Err(WrongType),
+        }
+    }
+
+    /// Whether `key` is there; no access is noted.
+    pub fn exists(&mut self, key: &Key<'_>) -> bool {
+        self.peek(key).is_some()
+    }
+
+    // --- changing
+
+    /// The place of a live entry that is about to change: its pre-image is saved, its access noted.
+    #[inline]
+    fn cell(&mut self, key: &Key<'_>) -> Option<EntryCell<'_>> {
+        self.expire_if_due(key);
+        let (db, now) = (self.db, self.now);
+        let slot = self.held.slot_mut(key.slot);
+        let (parity, cut) = (slot.parity, slot.cut.clone());
+        let mut cell = slot.db_mut(db).find_mut(key.hash, key.bytes)?;
+        if let Some(cut) = cut
+            && !cell.parity().agrees(cut.bit, parity)
+        {
+            cut.sink.save(db, key.slot, cell.view());
+            let saved = cell.parity().with(cut.bit, parity);
+            cell.set_parity(saved);
+        }
+        cell.view().touch(now.lru());
+        if cell.view().expire_at_ms().is_some_and(|at| now.ms > at) {
+            return None;
+        }
+        Some(cell)
+    }
+
+    /// The collection at `key`, to change it.
+    pub fn collection_mut<C: Collection>(&mut self, key: &Key<'_>) -> Result<Option<&mut C>, WrongType> {
+        self.cell(key).map(|cell| cell.into_collection().ok_or(WrongType)).transpose()
+    }
+
+    /// The collection at `key`, to change it, made empty if there is none. Whoever leaves it empty calls
+    /// [`Keyspace::remove_if_empty`].
+    pub fn collection_or_insert<C: Collection + Default>(&mut self, key: &Key<'_>) -> Result<&mut C, WrongType> {
+        if self.cell(key).is_none() {
+            self.insert(key, C::default().body(), None);
+        }
+        match self.cell(key).map(EntryCell::into_collection) {
+            Some(Some(collection)) => Ok(collection),
+            _ => Err(WrongType),
+        }
+    }
+
+    /// Adds an entry for a key that is not there.
+    fn insert(&mut self, key: &Key<'_>, body: Body<'_>, expire_at_ms: Option<i64>) {
+        if self.local.is_replica {
+            // A key past its expiry that a replica hides makes way for the new one.
+            self.unlink(key);
+        }
+        let entry = Entry::new(key.bytes, body, expire_at_ms, self.now.lru());
+        let (db, slot) = (self.db, self.held.slot_mut(key.slot));
+        let parity = slot.parity;
+        slot.db_mut(db).insert(key.hash, entry, parity);
+    }
+
+    /// Puts a value of any type at `key` in place of what was there.
+    pub fn put(&mut self, key: &Key<'_>, body: Body<'_>, expire: SetExpire) {
+        let lru = self.now.lru();
+        let Some(mut cell) = self.cell(key) else {
+            let at = if let SetExpire::At(at) = expire { Some(at) } else { None };
+            return self.insert(key, body, at);
+        };
+        let at = match expire {
+            SetExpire::Clear => None,
+            SetExpire::Keep => cell.view().expire_at_ms(),
+            SetExpire::At(at) => Some(at),
+        };
+        if at == cell.view().expire_at_ms() {
+            let done = match &body {
+                Body::Bytes { bytes, raw: false } => cell.in_place(|entry| entry.overwrite(bytes)),
+                Body::Int(n) => cell.in_place(|entry| entry.overwrite_int(*n)),
+                _ => false,
+            };
+            if done {
+                return;
+            }
+        }
+        let mut old = None;
+        cell.update(|entry| {
+            let new = Entry::new(entry.view().key(), body, at, lru);
+            old = Some(entry);
+            new
+        });
+        old.into_iter().for_each(|entry| self.local.garbage.add(entry));
+    }
+
+    /// Puts a string at `key`, stored as an integer if it is a canonical one.
+    #[inline]
+    pub fn put_text(&mut self, key: &Key<'_>, bytes: &[u8], expire: SetExpire) {
+        let int = if bytes.len() <= 20 { resp::number::parse_i64(bytes) } else { None };
+        let body = int.map_or(Body::Bytes { bytes, raw: false }, Body::Int);
+        self.put(key, body, expire);
+    }
+
+    /// Gives the string at `key` (made empty if there is none) exactly `len` bytes, new ones zero, and lets `edit`
+    /// change them in place. The expiry stays; the encoding becomes "raw".
+    pub fn edit_text<R>(
+        &mut self,
+        key: &Key<'_>,
+        len: usize,
+        edit: impl FnOnce(&mut [u8]) -> R,
+    ) -> Result<R, WrongType> {
+        if self.cell(key).is_none() {
+            self.insert(key, Body::Bytes { bytes: b"", raw: true }, None);
+        }
+        let Some(mut cell) = self.cell(key) else { return Err(WrongType) };
+        if cell.view().kind() != Kind::String {
+            return Err(WrongType);
+        }
+        let same = matches!(cell.view().value(), Value::Bytes(bytes) if bytes.len() == len);
+        if !same {
+            cell.update(|entry| entry.with_string_len(len));
+        }
+        cell.in_place(|entry| entry.bytes_mut().map(edit)).ok_or(WrongType)
+    }
+
+    /// Takes the entry of `key` out of the table, whatever its expiry.
+    fn unlink(&mut self, key: &Key<'_>) -> bool {
+        match self.take_raw(key) {
+            Some(entry) => {
+                self.local.garbage.add(entry);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn take_raw(&mut self, key: &Key<'_>) -> Option<Entry> {
+        let db = self.db;
+        let slot = self.held.slot_mut(key.slot);
+        let (parity, cut) = (slot.parity, slot.cut.clone());
+        let cell = slot.db_mut(db).find_mut(key.hash, key.bytes)?;
+        if let Some(cut) = cut
+            && !cell.parity().agrees(cut.bit, parity)
+        {
+            cut.sink.save(db, key.slot, cell.view());
+        }
+        Some(cell.take())
+    }
+
+    /// Removes `key`; true if it was there.
+    pub fn remove(&mut self, key: &Key<'_>) -> bool {
+        !self.expire_if_due(key) && self.unlink(key)
+    }
+
+    /// Removes `key` if the collection there is empty; true if it was.
+    pub fn remove_if_empty<C: Collection>(&mut self, key: &Key<'_>) -> bool {
+        let empty = self.at(key).and_then(EntryRef::collection::<C>).is_some_and(C::is_empty);
+        empty && self.unlink(key)
+    }
+
+    /// Takes the whole entry of `key` out, to put it elsewhere.
+    pub fn take(&mut self, key: &Key<'_>) -> Option<Entry> {
+        if self.expire_if_due(key) {
+            return None;
+        }
+        self.take_raw(key)
+    }
+
+    /// Puts an entry that was taken out under `key`, which must not be there; its expiry comes along.
+    pub fn put_entry(&mut self, key: &Key<'_>, entry: Entry) {
+        self.reach(key.slot);
+        let entry = if entry.view().key() == key.bytes { entry } else { entry.with_key(key.bytes) };
+        let (db, slot) = (self.db, self.held.slot_mut(key.slot));
+        let parity = slot.parity;
+        slot.db_mut(db).insert(key.hash, entry, parity);
+    }
+
+    /// Sets or clears the expiry of `key`; false if it is not there.
+    pub fn set_expire(&mut self, key: &Key<'_>, expire_at_ms: Option<i64>) -> bool {
+        let Some(mut cell) = self.cell(key) else { return false };
+        if cell.view().expire_at_ms() != expire_at_ms {
+            cell.update(|entry| entry.with_expire(expire_at_ms));
+        }
+        true
+    }
+
+    /// Reports that `key` was changed by one operation: counts it, wakes watchers, and notifies.
+    #[inline]
+    pub fn changed(&mut self, key: &Key<'_>, class: u32, event: &'static str) {
+        self.local.effects.dirty += 1;
+        self.local.effects.notify(class, event, self.db, key.bytes);
+    }
+
+    /// Reports another event on `key` without counting a change.
+    pub fn notify(&mut self, key: &Key<'_>, class: u32, event: &'static str) {
+        self.local.effects.notify(class, event, self.db, key.bytes);
+    }
+
+    /// Counts `n` more changes.
+    pub fn dirty(&mut self, n: u64) {
+        self.local.effects.dirty += n;
+    }
+
+    // --- whole slots
+
+    /// A slot's keys in the selected database; waits for the slot's lock if the command may.
+    pub fn slot_keys(&mut self, slot: SlotId) -> Option<&DbSlot> {
+        self.reach(slot);
+        self.dbslot(slot)
+    }
+
+    /// A slot with all its databases.
+    pub fn slot_mut(&mut self, slot: SlotId) -> &mut Slot {
+        self.reach(slot);
+        self.held.slot_mut(slot)
+    }
+}
