@@ -1,6 +1,6 @@
 //! The arguments of one request: ranges into the buffer in which it arrived, so nothing is copied.
 
-use resp::parse::Arg;
+use resp::Arg;
 
 /// Arguments, the command's name first.
 #[derive(Clone, Copy)]
@@ -61,7 +61,7 @@ impl<'a> Args<'a> {
     }
 }
 
-impl resp::keys::ArgList for Args<'_> {
+impl resp::ArgList for Args<'_> {
     fn count(&self) -> usize {
         self.ranges.len()
     }

@@ -52,11 +52,11 @@ impl<'c> Ctx<'c, '_> {
 
     /// Argument `i` as an integer.
     pub fn int(&self, i: usize) -> Result<i64, Error> {
-        resp::number::parse_i64(self.args.at(i)).ok_or(Error::Text(errors::NOT_AN_INTEGER))
+        resp::parse_i64(self.args.at(i)).ok_or(Error::Text(errors::NOT_AN_INTEGER))
     }
 
     /// Argument `i` as a double.
     pub fn float(&self, i: usize) -> Result<f64, Error> {
-        resp::float::parse_f64(self.args.at(i)).ok_or(Error::Text(errors::NOT_A_FLOAT))
+        resp::parse_f64(self.args.at(i)).ok_or(Error::Text(errors::NOT_A_FLOAT))
     }
 }

@@ -7,9 +7,9 @@ use engine::effects::class::{GENERIC, STRING};
 use engine::keyspace::{Key, SetExpire, Text};
 use engine::raw::entry::Body;
 use resp::errors;
-use resp::long_double::LongDouble;
-use resp::number::{format_i64, parse_i64};
-use resp::spec::{Flags, KeySpec};
+use resp::LongDouble;
+use resp::{format_i64, parse_i64};
+use resp::{Flags, KeySpec};
 
 /// The longest string: 512 MB.
 pub const STRING_BYTES_MAX: usize = 512 * 1024 * 1024;

@@ -5,7 +5,7 @@
 
 use crate::ctx::Ctx;
 use crate::error::Outcome;
-use resp::spec::{CommandSpec, Flags, KeySpec};
+use resp::{CommandSpec, Flags, KeySpec};
 use std::collections::HashMap;
 
 /// Runs one command.

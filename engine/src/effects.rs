@@ -68,9 +68,9 @@ pub struct Effects {
 
 /// Appends one command in RESP form.
 pub fn encode<'a>(args: impl ExactSizeIterator<Item = &'a [u8]>, to: &mut Vec<u8>) {
-    let mut header = |kind: u8, n: usize, to: &mut Vec<u8>| {
+    let header = |kind: u8, n: usize, to: &mut Vec<u8>| {
         to.push(kind);
-        resp::number::format_i64(n as i64, to);
+        resp::format_i64(n as i64, to);
         to.extend_from_slice(b"\r\n");
     };
     header(b'*', args.len(), to);

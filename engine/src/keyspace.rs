@@ -56,7 +56,7 @@ impl Text<'_> {
             Text::Bytes(bytes) => with(bytes),
             Text::Int(n) => {
                 let mut digits = Vec::with_capacity(20);
-                resp::number::format_i64(n, &mut digits);
+                resp::format_i64(n, &mut digits);
                 with(&digits)
             }
         }
@@ -391,7 +391,7 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     /// Puts a string at `key`, stored as an integer if it is a canonical one.
     #[inline]
     pub fn put_text(&mut self, key: &Key<'_>, bytes: &[u8], expire: SetExpire) {
-        let int = if bytes.len() <= 20 { resp::number::parse_i64(bytes) } else { None };
+        let int = if bytes.len() <= 20 { resp::parse_i64(bytes) } else { None };
         let body = int.map_or(Body::Bytes { bytes, raw: false }, Body::Int);
         self.put(key, body, expire);
     }
