@@ -22,6 +22,7 @@
 use super::prefetch;
 use crate::hash;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
@@ -577,17 +578,23 @@ impl<T: Item> Table<T> {
 
     /// All items, in order.
     pub fn iter(&self) -> impl Iterator<Item = T::Ref<'_>> {
-        let mut batch = Vec::new();
+        /// Items whose loading is under way ahead of the one that is returned.
+        const AHEAD: usize = 16;
+        let mut batch = VecDeque::new();
         let mut cursor = Some(0);
         std::iter::from_fn(move || {
-            loop {
-                if let Some(word) = batch.pop() {
-                    // SAFETY: as in `scan`.
-                    return Some(unsafe { T::view(NonNull::new_unchecked(pointer(word))) });
-                }
-                let next = self.scan_words(cursor?, |word| batch.push(word));
+            while batch.len() <= AHEAD
+                && let Some(from) = cursor
+            {
+                let next = self.scan_words(from, |word| {
+                    prefetch::read(pointer(word));
+                    batch.push_back(word);
+                });
                 cursor = (next != 0).then_some(next);
             }
+            let word = batch.pop_front()?;
+            // SAFETY: as in `scan`.
+            Some(unsafe { T::view(NonNull::new_unchecked(pointer(word))) })
         })
     }
 
@@ -609,25 +616,32 @@ impl<T: Item> Table<T> {
     fn random_raw(&self, mut random: impl FnMut() -> u64) -> Option<NonNull<u8>> {
         /// Words looked at in one bucket chain: rejection makes the choice uniform as long as chains are not longer.
         const WINDOW: usize = 24;
+        /// Places drawn at once, so that their cache misses overlap.
+        const DRAWS: usize = 8;
         if self.len == 0 {
             return None;
         }
-        for _ in 0..100_000 {
-            let r = random();
-            let segment = &self.segments[((r >> 32) as usize * self.segments.len()) >> 32];
-            let b = r as usize & ((1 << segment.bits) - 1);
-            let pick = ((r >> 8) & 0xff_ffff) as usize * WINDOW >> 24;
-            let mut seen = 0;
-            let mut chosen = ptr::null_mut();
-            // SAFETY: the index is below the number of buckets.
-            for_each_word(unsafe { segment.buckets.add(b) }, &mut |word| {
-                if seen == pick {
-                    chosen = word;
-                }
-                seen += 1;
+        for _ in 0..10_000 {
+            let draws: [_; DRAWS] = std::array::from_fn(|_| {
+                let r = random();
+                let segment = &self.segments[((r >> 32) as usize * self.segments.len()) >> 32];
+                // SAFETY: the index is below the number of buckets.
+                let bucket = unsafe { segment.buckets.add(r as usize & ((1 << segment.bits) - 1)) };
+                prefetch::read(bucket.as_ptr());
+                (bucket, (((r >> 8) & 0xff_ffff) as usize * WINDOW) >> 24)
             });
-            if let Some(raw) = NonNull::new(pointer(chosen)) {
-                return Some(raw);
+            for (bucket, pick) in draws {
+                let mut seen = 0;
+                let mut chosen = ptr::null_mut();
+                for_each_word(bucket, &mut |word| {
+                    if seen == pick {
+                        chosen = word;
+                    }
+                    seen += 1;
+                });
+                if let Some(raw) = NonNull::new(pointer(chosen)) {
+                    return Some(raw);
+                }
             }
         }
         // So sparse that rejection does not end (many empty buckets): take from a list of all.
