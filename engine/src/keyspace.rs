@@ -13,6 +13,7 @@ use crate::raw::dbslot::{DbSlot, EntryCell};
 use crate::raw::entry::{Body, Collection, Entry, EntryRef, Kind, Value};
 use crate::raw::lock::Held;
 use crate::slot::Slot;
+use crate::value::list::Debris;
 use slots::SlotId;
 
 /// A key with what is computed from it once.
@@ -102,7 +103,15 @@ pub enum SetExpire {
 
 /// Values that were unlinked and take long to free.
 #[derive(Default)]
-pub struct Garbage(Vec<Entry>);
+pub struct Garbage(Vec<Waste>);
+
+/// Something that was unlinked and only waits to be freed.
+pub enum Waste {
+    /// A key with its value.
+    Entry(Entry),
+    /// Parts of a list.
+    List(Debris),
+}
 
 impl Garbage {
     /// Entries whose freeing touches more elements than this are worth another thread.
@@ -118,7 +127,14 @@ impl Garbage {
             Value::Hash(hash) => hash.free_cost(),
         };
         if elements > Self::ELEMENTS {
-            self.0.push(entry);
+            self.0.push(Waste::Entry(entry));
+        }
+    }
+
+    /// Keeps the removed parts of a list for later.
+    pub fn add_debris(&mut self, debris: Debris) {
+        if !debris.is_empty() {
+            self.0.push(Waste::List(debris));
         }
     }
 
@@ -128,7 +144,7 @@ impl Garbage {
     }
 
     /// Takes what waits to be freed.
-    pub fn take(&mut self) -> Vec<Entry> {
+    pub fn take(&mut self) -> Vec<Waste> {
         std::mem::take(&mut self.0)
     }
 }
@@ -197,6 +213,11 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     /// Counters of this thread.
     pub fn stats(&mut self) -> &mut Stats {
         &mut self.local.stats
+    }
+
+    /// What is to be freed by another thread.
+    pub fn garbage(&mut self) -> &mut Garbage {
+        &mut self.local.garbage
     }
 
     /// A uniform random number.

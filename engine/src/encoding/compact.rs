@@ -59,6 +59,9 @@ impl Pos {
 }
 
 impl Compact {
+    /// Bytes of an allocated block that are not entries.
+    pub const OVERHEAD: usize = ThinBytes::OVERHEAD + COUNT;
+
     /// An empty sequence; allocates nothing.
     pub const fn new() -> Compact {
         Compact(ThinBytes::new())
@@ -196,10 +199,9 @@ impl Compact {
     pub fn find(&self, from: Pos, needle: &[u8], skip: usize) -> Option<Pos> {
         let block = self.0.as_slice();
         let wanted = Encoded::new(Item::parse(needle));
-        let (head, payload) = (wanted.head(), wanted.payload);
         let mut at = from.offset();
         while at < block.len() {
-            if block[at] == head[0] && block[at..].strip_prefix(head).is_some_and(|rest| rest.starts_with(payload)) {
+            if wanted.is_at(block, at) {
                 return Some(Pos::new(at));
             }
             for _ in 0..=skip {
@@ -210,6 +212,47 @@ impl Compact {
             }
         }
         None
+    }
+
+    /// Index of the first element equal to `needle`, or with `REV` of the last.
+    pub fn position<const REV: bool>(&self, needle: Item<'_>) -> Option<usize> {
+        let block = self.0.as_slice();
+        let wanted = Encoded::new(needle);
+        if REV {
+            let (mut at, mut index) = (block.len(), self.len());
+            while index > 0 {
+                at -= entry_size_before(block, at);
+                index -= 1;
+                if wanted.is_at(block, at) {
+                    return Some(index);
+                }
+            }
+        } else {
+            let (mut at, mut index) = (COUNT, 0);
+            while at < block.len() {
+                if wanted.is_at(block, at) {
+                    return Some(index);
+                }
+                at += entry_size(block, at);
+                index += 1;
+            }
+        }
+        None
+    }
+
+    /// The same elements, last first.
+    pub fn reversed(&self) -> Compact {
+        let block = self.0.as_slice();
+        let Some(count) = block.get(..COUNT) else { return Compact::new() };
+        let mut reversed = ThinBytes::with_capacity(block.len());
+        reversed.extend(count);
+        let mut end = block.len();
+        while end > COUNT {
+            let start = end - entry_size_before(block, end);
+            reversed.extend(&block[start..end]);
+            end = start;
+        }
+        Compact(reversed)
     }
 
     /// What the same elements take as a ziplist of Redis 3.2: 10 bytes of header, 1 of end, and for each entry the length of
@@ -263,8 +306,13 @@ impl Compact {
 
     /// Inserts an element after the entry at `pos`, and returns where it is.
     pub fn insert_after(&mut self, pos: Pos, bytes: &[u8]) -> Pos {
+        self.insert_item_after(pos, Item::parse(bytes))
+    }
+
+    /// Inserts an element that is parsed already after the entry at `pos`, and returns where it is.
+    pub fn insert_item_after(&mut self, pos: Pos, item: Item<'_>) -> Pos {
         let at = pos.offset() + entry_size(self.0.as_slice(), pos.offset());
-        self.put(at..at, Item::parse(bytes), 1);
+        self.put(at..at, item, 1);
         Pos::new(at)
     }
 
@@ -297,6 +345,17 @@ impl Compact {
         (start < self.0.len()).then_some(pos)
     }
 
+    /// Removes the last entry.
+    pub fn pop_back(&mut self) {
+        match self.last() {
+            Some(pos) if pos.offset() > COUNT => {
+                self.set_len(self.len() - 1);
+                self.0.truncate(pos.offset());
+            }
+            _ => self.clear(),
+        }
+    }
+
     /// Removes up to `count` entries, the first of them at index `from`.
     pub fn remove_range(&mut self, from: usize, count: usize) {
         let len = self.len();
@@ -310,6 +369,41 @@ impl Compact {
             None => self.0.len(),
         };
         self.cut(start.offset()..end, count);
+    }
+
+    /// Removes the first `max` elements equal to `needle`, or with `REV` the last, and returns how many. One pass, or two.
+    pub fn remove_equal<const REV: bool>(&mut self, needle: Item<'_>, max: usize) -> usize {
+        let wanted = Encoded::new(needle);
+        let len = self.0.len();
+        let mut spared = 0;
+        if REV {
+            let block = self.0.as_slice();
+            let mut at = COUNT;
+            while at < len {
+                spared += usize::from(wanted.is_at(block, at));
+                at += entry_size(block, at);
+            }
+            spared = spared.saturating_sub(max);
+        }
+        // Between `kept` and `run` is what removed entries left; entries from `run` to `at` stay, and close the gap.
+        let block = self.0.as_mut_slice();
+        let (mut kept, mut run, mut at, mut removed) = (COUNT, COUNT, COUNT, 0);
+        while at < len && removed < max {
+            let size = entry_size(block, at);
+            if wanted.is_at(block, at) {
+                if spared > 0 {
+                    spared -= 1;
+                } else {
+                    block.copy_within(run..at, kept);
+                    kept += at - run;
+                    run = at + size;
+                    removed += 1;
+                }
+            }
+            at += size;
+        }
+        self.cut(kept..run, removed);
+        removed
     }
 
     /// Takes off all entries from index `at` on, and returns them.
@@ -339,6 +433,17 @@ impl Compact {
     /// Removes all entries and gives the memory back.
     pub fn clear(&mut self) {
         self.0 = ThinBytes::new();
+    }
+
+    /// Bytes of entries that fit in without another allocation.
+    #[inline]
+    pub fn spare(&self) -> usize {
+        self.0.capacity() - self.0.len().max(COUNT).min(self.0.capacity())
+    }
+
+    /// Makes room for `additional` more bytes of entries.
+    pub fn reserve(&mut self, additional: usize) {
+        self.0.reserve(additional + if self.0.is_empty() { COUNT } else { 0 });
     }
 
     /// Gives back spare memory.

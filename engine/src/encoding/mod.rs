@@ -3,3 +3,4 @@
 pub mod compact;
 pub mod intset;
 pub mod item;
+pub mod rope;

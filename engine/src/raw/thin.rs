@@ -70,6 +70,9 @@ impl ThinBytes {
     /// The most bytes one can hold. Growing past it panics: callers keep their blocks far smaller.
     pub const MAX_LEN: usize = i32::MAX as usize - 4096;
 
+    /// Bytes of an allocated block that are not its capacity.
+    pub const OVERHEAD: usize = HEADER;
+
     /// An empty one; allocates nothing.
     pub const fn new() -> ThinBytes {
         let head = NonNull::from_ref(&EMPTY);

@@ -79,6 +79,13 @@ impl<'a> Encoded<'a> {
         }
     }
 
+    /// Whether the entry at `at` is this element.
+    #[inline]
+    pub(super) fn is_at(&self, block: &[u8], at: usize) -> bool {
+        let (head, rest) = (self.head(), &block[at..]);
+        rest[0] == head[0] && rest.starts_with(head) && rest[head.len()..].starts_with(self.payload)
+    }
+
     #[inline]
     pub(super) fn head(&self) -> &[u8] {
         &self.head[..self.head_len]

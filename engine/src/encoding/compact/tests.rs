@@ -18,6 +18,8 @@ fn check(compact: &Compact, model: &[Vec<u8>]) {
     let mut backwards: Vec<Vec<u8>> = compact.iter().rev().map(|item| item.to_vec()).collect();
     backwards.reverse();
     assert_eq!(backwards, model);
+    let reversed = compact.reversed();
+    assert_eq!((contents(&reversed), reversed.len()), (model.iter().rev().cloned().collect(), model.len()));
     let mut pos = compact.first();
     for (index, bytes) in model.iter().enumerate() {
         let here = pos.expect("one entry for each of the model");
@@ -115,12 +117,15 @@ enum Step {
     Replace(usize, Vec<u8>),
     Remove(usize),
     RemoveRange(usize, usize),
+    PopBack,
+    RemoveEqual(usize, usize, bool),
     Find(usize, usize, usize),
     SplitAppend(usize, bool),
 }
 
 fn element() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
+        6 => (0i64..6).prop_map(|int| int.to_string().into_bytes()),
         4 => (-200i64..5000).prop_map(|int| int.to_string().into_bytes()),
         1 => any::<i64>().prop_map(|int| int.to_string().into_bytes()),
         1 => any::<i32>().prop_map(|int| int.to_string().into_bytes()),
@@ -141,6 +146,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (index(), element()).prop_map(|(at, e)| Step::Replace(at, e)),
         2 => index().prop_map(Step::Remove),
         1 => (index(), 0usize..6).prop_map(|(at, count)| Step::RemoveRange(at, count)),
+        1 => Just(Step::PopBack),
+        2 => (index(), 0usize..4, any::<bool>()).prop_map(|(of, max, rev)| Step::RemoveEqual(of, max, rev)),
         2 => (index(), index(), 0usize..3).prop_map(|(from, of, skip)| Step::Find(from, of, skip)),
         1 => (index(), any::<bool>()).prop_map(|(at, swap)| Step::SplitAppend(at, swap)),
     ]
@@ -183,6 +190,31 @@ proptest! {
                     let found = compact.find(compact.seek(from as isize).unwrap(), needle, skip);
                     let expected = (from..len).step_by(skip + 1).find(|i| &model[*i] == needle);
                     prop_assert_eq!(found, expected.and_then(|i| compact.seek(i as isize)));
+                    let item = Item::parse(needle);
+                    prop_assert_eq!(compact.position::<false>(item), model.iter().position(|e| e == needle));
+                    prop_assert_eq!(compact.position::<true>(item), model.iter().rposition(|e| e == needle));
+                }
+                Step::RemoveEqual(of, max, rev) if len > 0 => {
+                    let needle = model[of % len].clone();
+                    let item = Item::parse(&needle);
+                    let removed = if rev {
+                        compact.remove_equal::<true>(item, max)
+                    } else {
+                        compact.remove_equal::<false>(item, max)
+                    };
+                    let mut expected = 0;
+                    while expected < max {
+                        let equal = |e: &Vec<u8>| *e == needle;
+                        let at = if rev { model.iter().rposition(equal) } else { model.iter().position(equal) };
+                        let Some(at) = at else { break };
+                        model.remove(at);
+                        expected += 1;
+                    }
+                    prop_assert_eq!(removed, expected);
+                }
+                Step::PopBack => {
+                    compact.pop_back();
+                    model.pop();
                 }
                 Step::SplitAppend(at, swap) => {
                     let at = at % (len + 1);
