@@ -14,6 +14,9 @@ use std::fmt::Write;
 /// two of them); whatever follows is only zero or not zero.
 const DIGITS_MAX: usize = 11_600;
 
+/// Exponents from here on are cut off by the standard library's parser, which would be wrong behind as many digits.
+const STD_EXPONENT_MAX: i64 = 10_000;
+
 /// What C's `strtod` says of a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Strtod {
@@ -32,22 +35,20 @@ pub fn strtod(text: &[u8]) -> Strtod {
         Kind::Missing => (0.0, false),
         Kind::Infinity => (f64::INFINITY, false),
         Kind::Nan => (f64::NAN, false),
-        Kind::Decimal(number) => {
-            // Rust's parser takes every form that `scan` lets through, and rounds correctly.
+        Kind::Decimal(number) if number.exponent.abs() < STD_EXPONENT_MAX => {
+            // The standard parser takes every form that `scan` lets through, and rounds correctly.
             let text = std::str::from_utf8(number.text).unwrap_or_default();
             let value: f64 = text.parse().unwrap_or_default();
+            let vanished = value == 0.0 && !number.is_zero();
             (
                 value,
-                value.is_infinite() || value.is_subnormal() || (value == 0.0 && !number.is_zero()),
+                value.is_infinite() || value.is_subnormal() || vanished,
             )
         }
-        Kind::Hexadecimal(number) => {
+        Kind::Decimal(number) | Kind::Hexadecimal(number) => {
             let (value, status) = number.evaluate();
             let value: Double = value;
-            (
-                f64::from_bits(value.to_bits() as u64),
-                !(status & (Status::OVERFLOW | Status::UNDERFLOW)).is_empty(),
-            )
+            (f64::from_bits(value.to_bits() as u64), is_lost(status))
         }
     };
     let value = if literal.negative {
@@ -212,15 +213,18 @@ impl<'a> Literal<'a> {
             _ => (false, signed),
         };
         let (kind, len) = scan_magnitude(number);
-        let len = if len == 0 {
-            0
-        } else {
-            text.len() - number.len() + len
-        };
-        Literal {
-            negative,
-            kind,
-            len,
+        match kind {
+            // A sign alone is nothing.
+            Kind::Missing => Literal {
+                negative: false,
+                kind,
+                len: 0,
+            },
+            _ => Literal {
+                negative,
+                kind,
+                len: text.len() - number.len() + len,
+            },
         }
     }
 }
@@ -382,7 +386,159 @@ impl Digits<'_> {
     }
 }
 
+/// Whether a value was too large or too small for its format: C's ERANGE.
+pub(crate) fn is_lost(status: Status) -> bool {
+    !(status & (Status::OVERFLOW | Status::UNDERFLOW)).is_empty()
+}
+
 /// Whether nothing but a NUL and what follows it comes after the first `len` bytes.
 pub(crate) fn ends_at(text: &[u8], len: usize) -> bool {
     c_text(text).len() == len
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn printed(value: f64) -> String {
+        let mut text = Vec::new();
+        format_f64_17g(value, &mut text);
+        String::from_utf8(text).unwrap()
+    }
+
+    fn vectors(file: &str) -> impl Iterator<Item = &str> {
+        file.lines().filter(|line| !line.starts_with('#'))
+    }
+
+    fn from_bits(bits: &str) -> f64 {
+        f64::from_bits(u64::from_str_radix(bits, 16).unwrap())
+    }
+
+    #[test]
+    fn it_prints_as_c_does() {
+        for line in vectors(include_str!("../testdata/float_print.txt")) {
+            let (bits, text) = line.split_once(' ').unwrap();
+            assert_eq!(printed(from_bits(bits)), text, "{bits}");
+        }
+        assert_eq!(printed(f64::NAN), "nan");
+        assert_eq!(printed(-f64::NAN), "-nan");
+    }
+
+    #[test]
+    fn it_reads_as_c_does() {
+        for line in vectors(include_str!("../testdata/float_read.txt")) {
+            let (text, said) = line.rsplit_once('|').unwrap();
+            let [bits, len, out_of_range, accepted] = said.split(' ').collect::<Vec<_>>()[..]
+            else {
+                panic!("{line}");
+            };
+            let number = strtod(text.as_bytes());
+            let expected = from_bits(bits);
+            assert!(
+                number.value.to_bits() == expected.to_bits()
+                    || (number.value.is_nan() && expected.is_nan()),
+                "{line}: {number:?}"
+            );
+            assert_eq!(number.len.to_string(), len, "{line}");
+            assert_eq!(number.out_of_range, out_of_range == "1", "{line}");
+            assert_eq!(
+                parse_f64(text.as_bytes()).is_some(),
+                accepted == "1",
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_float_argument_is_what_a_running_server_took() {
+        for (text, value) in [
+            ("", 0.0),
+            ("\0x", 0.0),
+            ("1\0junk", 1.0),
+            ("1.", 1.0),
+            (".5e1", 5.0),
+            ("0X.8P+1", 1.0),
+        ] {
+            assert_eq!(parse_f64(text.as_bytes()), Some(value), "{text:?}");
+        }
+        assert_eq!(parse_f64(b"+Infinity"), Some(f64::INFINITY));
+        assert_eq!(parse_f64(b"-inf"), Some(f64::NEG_INFINITY));
+        assert_eq!(parse_f64(b"1e-310"), Some(1e-310));
+        for text in [
+            " 1", "1 ", "+-1", "infinit", ".", "-", "e1", "0x", "nan", "nan(12)", "1e400",
+            "1e-400", "0x1p2000",
+        ] {
+            assert_eq!(parse_f64(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(
+            strtod(b" \t-1.5e+x"),
+            Strtod {
+                value: -1.5,
+                len: 6,
+                out_of_range: false
+            }
+        );
+        assert_eq!(strtod(b"0x1p1074x").len, 8);
+    }
+
+    #[test]
+    fn a_score_that_is_an_integer_prints_as_one() {
+        let score = |value| {
+            let mut text = Vec::new();
+            format_f64_score(value, &mut text);
+            String::from_utf8(text).unwrap()
+        };
+        for (value, text) in [
+            (3.0, "3"),
+            (-0.0, "-0"),
+            (0.1, "0.10000000000000001"),
+            (1e17, "1e+17"),
+            (4503599627370495.0, "4503599627370495"),
+        ] {
+            assert_eq!(score(value), text);
+        }
+        assert_eq!(score(-f64::NAN), "nan");
+    }
+
+    #[test]
+    fn digits_without_end_are_read_in_bounded_time() {
+        let zeros = "0".repeat(1 << 20);
+        assert_eq!(
+            parse_f64(format!("1{zeros}e-1048576").as_bytes()),
+            Some(1.0)
+        );
+        assert_eq!(
+            parse_f64(format!("0x.{zeros}1p4194308").as_bytes()),
+            Some(1.0)
+        );
+        assert_eq!(
+            parse_f64(format!("0x1{}", "f".repeat(20_000)).as_bytes()),
+            None
+        );
+        // Halfway between 1 and the next double but for the last of many digits.
+        assert_eq!(
+            parse_f64(format!("0x1.00000000000008{}1", "0".repeat(20_000)).as_bytes()),
+            Some(1.0f64.next_up())
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_reads_back(bits: u64) {
+            let value = f64::from_bits(bits);
+            prop_assume!(!value.is_nan());
+            prop_assert_eq!(parse_f64(printed(value).as_bytes()).map(f64::to_bits), Some(bits));
+        }
+
+        #[test]
+        fn plain_decimals_read_as_rust_reads_them(text in "[+-]?[0-9]{1,20}(\\.[0-9]{0,20})?([eE][+-]?[0-9]{1,2})?") {
+            prop_assert_eq!(parse_f64(text.as_bytes()), text.parse().ok());
+        }
+
+        #[test]
+        fn any_text_is_read_without_harm(text in proptest::collection::vec(any::<u8>(), 0..30)) {
+            prop_assert!(strtod(&text).len <= text.len());
+        }
+    }
 }

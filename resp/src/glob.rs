@@ -114,3 +114,141 @@ fn same(a: u8, b: u8, nocase: bool) -> bool {
         a == b
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn matches(pattern: &str, text: &str) -> bool {
+        glob_match(pattern.as_bytes(), text.as_bytes(), false)
+    }
+
+    #[test]
+    fn stars_and_marks() {
+        for (pattern, text) in [
+            ("", ""),
+            ("*", ""),
+            ("**", "ab"),
+            ("a*", "a"),
+            ("*a", "a"),
+            ("a*c", "abbc"),
+            ("a?c", "abc"),
+            ("*a*b*", "xaxbx"),
+        ] {
+            assert!(matches(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [
+            ("", "a"),
+            ("?", ""),
+            ("a", ""),
+            ("*a", ""),
+            ("a*c", "abb"),
+            ("a?c", "ac"),
+            ("abc", "ab"),
+            ("ab", "abc"),
+        ] {
+            assert!(!matches(pattern, text), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn sets() {
+        for (pattern, text) in [
+            ("h[ae]llo", "hallo"),
+            ("h[^e]llo", "hallo"),
+            ("h[a-b]llo", "hbllo"),
+            ("h[b-a]llo", "hallo"),
+            ("[\\]]", "]"),
+            ("[\\a-c]", "a"),
+            ("[\\a-c]", "-"),
+            ("[^]", "x"),
+            ("[a-]", "_"),
+            ("[a-]", "]"),
+            ("[abc", "b"),
+            ("[^", "x"),
+            ("[a-", "-"),
+            ("x[ab]*", "xb"),
+        ] {
+            assert!(matches(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [
+            ("h[^e]llo", "hello"),
+            ("h[a-b]llo", "hcllo"),
+            ("[]", "]"),
+            ("[]abc]", "a"),
+            ("[", "["),
+            ("[a-c]", ""),
+            ("[\\a-c]", "b"),
+            ("[^a]", ""),
+            ("[\\", "\\"),
+        ] {
+            assert!(!matches(pattern, text), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn escapes() {
+        assert!(matches("\\*", "*") && !matches("\\*", "a"));
+        assert!(matches("a\\?", "a?") && matches("\\", "\\") && matches("\\\\", "\\"));
+    }
+
+    #[test]
+    fn case_is_ignored_where_3_2_ignores_it() {
+        let matches = |pattern: &[u8], text: &[u8]| glob_match(pattern, text, true);
+        assert!(
+            matches(b"MaxMemory*", b"maxmemory-policy")
+                && matches(b"[a-c]", b"B")
+                && matches(b"[B]", b"b")
+        );
+        assert!(!matches(b"[\\B]", b"b"));
+        assert!(
+            !matches(b"[Z-a]", b"z"),
+            "the ends are ordered before case is folded"
+        );
+    }
+
+    #[test]
+    fn bytes_of_a_range_are_signed() {
+        assert!(glob_match(b"[\x80-a]", b"\xff", false));
+        assert!(!glob_match(b"[a-\xff]", b"b", false) && glob_match(b"[a-\xff]", b"B", false));
+    }
+
+    #[test]
+    fn many_stars_take_no_exponential_time() {
+        let pattern = [&b"a*".repeat(200)[..], b"b"].concat();
+        assert!(!glob_match(&pattern, &b"a".repeat(5_000), false));
+    }
+
+    /// The recursive definition: a star takes nothing, or one byte and then what a star takes.
+    fn model(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
+        match (pattern, text) {
+            ([], _) => text.is_empty(),
+            ([b'*', after @ ..], _) => {
+                model(after, text, nocase)
+                    || text
+                        .split_first()
+                        .is_some_and(|(_, rest)| model(pattern, rest, nocase))
+            }
+            (_, []) => false,
+            (_, [byte, rest @ ..]) => {
+                let (matched, len) = one(pattern, *byte, nocase);
+                matched && model(&pattern[len..], rest, nocase)
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_matches_what_the_recursive_definition_matches(pattern in "[a-cA\\*\\?\\[\\]\\^\\\\-]{0,10}", text in "[a-cAB\\]\\^-]{0,8}", nocase: bool) {
+            let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+            prop_assert_eq!(glob_match(pattern, text, nocase), model(pattern, text, nocase));
+        }
+
+        #[test]
+        fn every_text_matches_itself_escaped(text in proptest::collection::vec(any::<u8>(), 0..20)) {
+            let escaped: Vec<u8> = text.iter().flat_map(|&byte| [b'\\', byte]).collect();
+            prop_assert!(glob_match(&escaped, &text, false));
+        }
+    }
+}

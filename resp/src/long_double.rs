@@ -3,10 +3,10 @@
 //! The result is stored as text (`%.17Lf`, trailing zeros removed), replicated and compared by clients, and a 64-bit double
 //! gives other digits: `10.5 + 0.1` is `10.6` here and `10.59999999999999964` there. Arithmetic is `rustc_apfloat`'s.
 
-use crate::float::{Kind, Literal, ends_at};
+use crate::float::{Kind, Literal, ends_at, is_lost};
 use crate::inline::is_space;
+use rustc_apfloat::Float;
 use rustc_apfloat::ieee::X87DoubleExtended;
-use rustc_apfloat::{Float, Status};
 
 /// An 80-bit extended precision number.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,7 +35,7 @@ impl LongDouble {
             Kind::Nan => return None,
             Kind::Decimal(number) | Kind::Hexadecimal(number) => {
                 let (value, status) = number.evaluate();
-                if !(status & (Status::OVERFLOW | Status::UNDERFLOW)).is_empty() {
+                if is_lost(status) {
                     return None;
                 }
                 value
@@ -154,5 +154,102 @@ fn integer_text(significand: u64, shift: u32, out: &mut Vec<u8>) {
     for &limb in descending {
         let mut buffer = itoa::Buffer::new();
         out.extend_from_slice(&buffer.format(limb + LIMB as u64).as_bytes()[1..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(value: LongDouble) -> String {
+        let mut text = Vec::new();
+        value.format_human(&mut text);
+        String::from_utf8(text).unwrap()
+    }
+
+    fn sum(a: &str, b: &str) -> String {
+        text(LongDouble::parse(a.as_bytes()).unwrap() + LongDouble::parse(b.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn sums_are_those_of_c() {
+        let mut sums = 0;
+        for line in include_str!("../testdata/long_double.txt")
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+        {
+            let [a, b, said] = line.split('|').collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
+            let [a_ok, b_ok, expected] = said.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
+            let (a, b) = (
+                LongDouble::parse(a.as_bytes()),
+                LongDouble::parse(b.as_bytes()),
+            );
+            assert_eq!(
+                (a.is_some(), b.is_some()),
+                (a_ok == "1", b_ok == "1"),
+                "{line}"
+            );
+            if let (Some(a), Some(b)) = (a, b) {
+                assert_eq!(text(a + b), expected, "{line}");
+                sums += 1;
+            }
+        }
+        assert!(sums > 100);
+    }
+
+    #[test]
+    fn decimals_people_type_come_out_as_they_expect() {
+        assert_eq!(sum("10.5", "0.1"), "10.6");
+        assert_eq!(sum("0.1", "0.2"), "0.3");
+        assert_eq!(sum("5.0e3", "2.0e2"), "5200");
+        assert_eq!(sum("1", "-1"), "0");
+        assert_eq!(sum("0", "1e-18"), "0");
+        assert_eq!(sum("", "0x10"), "16");
+        assert_eq!(sum("17179869184", "-1.5"), "17179869182.5");
+        assert_eq!(text(LongDouble::from_i64(i64::MIN)), "-9223372036854775808");
+        assert_eq!(text(LongDouble::parse(b"-0").unwrap()), "-0");
+        assert_eq!(text(LongDouble::ZERO), "0");
+    }
+
+    #[test]
+    fn ties_of_the_last_decimal_go_to_even() {
+        // 2^-18 ends in 5 at the 18th decimal.
+        assert_eq!(sum("0", "0x1p-18"), "0.00000381469726562");
+        assert_eq!(sum("0", "0x3p-18"), "0.00001144409179688");
+        assert_eq!(sum("0", "0x1.0001p-18"), "0.00000381475547329");
+    }
+
+    #[test]
+    fn the_largest_and_the_infinite() {
+        assert_eq!(text(LongDouble::parse(b"1e4932").unwrap()).len(), 4933);
+        assert!(text(LongDouble::parse(b"1e27").unwrap()) == format!("1{}", "0".repeat(27)));
+        assert_eq!(LongDouble::parse(b"1e4933"), None);
+        assert_eq!(LongDouble::parse(b"1e-4950"), None);
+        let infinite = LongDouble::parse(b"inf").unwrap();
+        assert!(infinite.is_infinite() && text(infinite) == "inf");
+        let nothing = infinite + LongDouble::parse(b"-Infinity").unwrap();
+        assert!(nothing.is_nan() && !nothing.is_infinite());
+        assert_eq!(LongDouble::parse(b"nan"), None);
+        assert_eq!(LongDouble::parse(b" 1"), None);
+        assert_eq!(LongDouble::parse(b"1x"), None);
+        assert_eq!(LongDouble::parse(b"1\0x"), LongDouble::parse(b"1"));
+    }
+
+    proptest! {
+        #[test]
+        fn integers_are_exact(a in -(1i64 << 62)..1 << 62, b in -(1i64 << 62)..1 << 62) {
+            prop_assert_eq!(sum(&a.to_string(), &b.to_string()), (a + b).to_string());
+            prop_assert_eq!(text(LongDouble::from_i64(a)), a.to_string());
+        }
+
+        #[test]
+        fn powers_of_two_print_exactly(shift in 0u32..120) {
+            prop_assert_eq!(sum("0", &format!("0x1p{shift}")), (1u128 << shift).to_string());
+        }
     }
 }

@@ -46,6 +46,11 @@ impl Out {
         self.bytes.extend_from_slice(b"\r\n");
     }
 
+    /// A status of any bytes: line ends within are replaced by blanks.
+    pub fn simple_line(&mut self, text: &[u8]) {
+        self.line(b'+', text);
+    }
+
     /// `+OK`.
     #[inline]
     pub fn ok(&mut self) {
@@ -115,15 +120,20 @@ impl Out {
     /// An error with its code, of any bytes: line ends within are replaced by blanks.
     #[cold]
     pub fn error_line(&mut self, text: &[u8]) {
+        self.line(b'-', text);
+    }
+
+    fn line(&mut self, kind: u8, text: &[u8]) {
         self.bytes.reserve(text.len() + 3);
-        self.bytes.push(b'-');
-        self.bytes.extend(text.iter().map(|&byte| {
+        self.bytes.push(kind);
+        let in_line = |&byte: &u8| {
             if matches!(byte, b'\r' | b'\n') {
                 b' '
             } else {
                 byte
             }
-        }));
+        };
+        self.bytes.extend(text.iter().map(in_line));
         self.bytes.extend_from_slice(b"\r\n");
     }
 

@@ -148,6 +148,9 @@ enum Step {
     NeedMore(usize),
 }
 
+/// A line that announces a number, once it is complete: the number, if it is one, and the line's length.
+type Header = Option<(Option<i64>, usize)>;
+
 impl Parser {
     /// A parser at the beginning of a stream.
     pub fn new() -> Parser {
@@ -233,7 +236,7 @@ impl Parser {
         if self.remaining == 0 {
             match buf.first() {
                 Some(b'*') => {
-                    let Some((count, at)) = self.header(buf, 0, ProtocolError::TooBigCount)? else {
+                    let Some((count, len)) = self.header(buf, ProtocolError::TooBigCount)? else {
                         return Ok(Step::NeedMore(buf.len() + 1));
                     };
                     match count {
@@ -242,10 +245,7 @@ impl Parser {
                         }
                         _ => return Err(ProtocolError::InvalidCount),
                     }
-                    self.at = at;
-                    if self.remaining == 0 {
-                        return Ok(Step::Done);
-                    }
+                    self.at = len;
                 }
                 Some(_) => return self.inline_request(buf, args),
                 None => return Ok(Step::NeedMore(1)),
@@ -261,22 +261,22 @@ impl Parser {
             let len = match self.bulk {
                 Some(len) => len,
                 None => {
-                    let Some((len, at)) = self.header(buf, self.at, ProtocolError::TooBigLength)?
+                    let rest = buf.get(self.at..).unwrap_or_default();
+                    let Some((len, header)) = self.header(rest, ProtocolError::TooBigLength)?
                     else {
                         return Ok(Step::NeedMore(buf.len() + 1));
                     };
-                    let first = buf.get(self.at).copied().unwrap_or_default();
-                    if first != b'$' {
-                        return Err(ProtocolError::ExpectedDollar(first));
+                    if rest[0] != b'$' {
+                        return Err(ProtocolError::ExpectedDollar(rest[0]));
                     }
                     let len = match len {
                         Some(len @ 0..=BULK_BYTES_MAX) => len as u32,
                         _ => return Err(ProtocolError::InvalidLength),
                     };
-                    if at + len as usize + 2 > u32::MAX as usize {
+                    if self.at + header + len as usize + 2 > u32::MAX as usize {
                         return Err(ProtocolError::TooBigRequest);
                     }
-                    self.at = at;
+                    self.at += header;
                     len
                 }
             };
@@ -296,64 +296,53 @@ impl Parser {
         Ok(Step::Done)
     }
 
-    /// The line at `at`: the number after its first byte (`None` if it is no number) and the offset behind the line.
-    /// `Ok(None)` while the line is not complete.
+    /// The line at the beginning of `rest`: the number after its first byte (`None` if it is no number) and the length
+    /// of the line with its end. `Ok(None)` while it is not complete.
     #[inline]
-    fn header(
-        &mut self,
-        buf: &[u8],
-        at: usize,
-        too_big: ProtocolError,
-    ) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
-        // Nearly every line is a short plain number: `$3\r\n`, `*12\r\n`.
-        if let Some(&[_, ref rest @ ..]) = buf.get(at..)
-            && let Some(&first @ b'1'..=b'9') = rest.first()
-        {
-            let mut number = i64::from(first - b'0');
-            for (digits, &byte) in rest.iter().enumerate().take(9).skip(1) {
-                match byte {
-                    b'0'..=b'9' => number = number * 10 + i64::from(byte - b'0'),
-                    b'\r' if digits + 1 < rest.len() => {
-                        self.searched = 0;
-                        return Ok(Some((Some(number), at + digits + 3)));
-                    }
-                    _ => break,
-                }
+    fn header(&mut self, rest: &[u8], too_big: ProtocolError) -> Result<Header, ProtocolError> {
+        // Nearly every line is `*3\r\n` or `$12\r\n`, with more behind it.
+        if let Some(&[_, tens, ones, end, _]) = rest.first_chunk() {
+            let (first, second) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+            if ones == b'\r' && first <= 9 {
+                self.searched = 0;
+                return Ok(Some((Some(i64::from(first)), 4)));
+            }
+            if end == b'\r' && (1..=9).contains(&first) && second <= 9 {
+                self.searched = 0;
+                return Ok(Some((Some(i64::from(first * 10 + second)), 5)));
             }
         }
-        self.unusual_header(buf, at, too_big)
+        self.any_header(rest, too_big)
     }
 
-    #[cold]
-    fn unusual_header(
-        &mut self,
-        buf: &[u8],
-        at: usize,
-        too_big: ProtocolError,
-    ) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
-        let Some(len) = self.line(buf, at, b'\r', too_big)? else {
-            return Ok(None);
-        };
-        if at + len + 1 >= buf.len() {
-            return Ok(None);
+    #[inline(never)]
+    fn any_header(&mut self, rest: &[u8], too_big: ProtocolError) -> Result<Header, ProtocolError> {
+        match self.line(rest, b'\r', too_big)? {
+            Some(len) if len + 1 < rest.len() => {
+                self.searched = 0;
+                let number = rest.get(1..len).unwrap_or_default();
+                Ok(Some((parse_i64(number), len + 2)))
+            }
+            _ => Ok(None),
         }
-        self.searched = 0;
-        let number = buf.get(at + 1..at + len).unwrap_or_default();
-        Ok(Some((parse_i64(number), at + len + 2)))
     }
 
-    /// Length of the line at `at`, once `end` has been seen. As in the original, a NUL hides the line's end for good.
+    /// Length of the line at the beginning of `rest`, once `end` has been seen. As in the original, a NUL hides the
+    /// line's end for good.
     fn line(
         &mut self,
-        buf: &[u8],
-        at: usize,
+        rest: &[u8],
         end: u8,
         too_big: ProtocolError,
     ) -> Result<Option<usize>, ProtocolError> {
-        let rest = buf.get(at..).unwrap_or_default();
         let line = &rest[..rest.len().min(INLINE_BYTES_MAX + 1)];
         let fresh = line.get(self.searched..).unwrap_or_default();
-        match memchr2(end, 0, fresh) {
+        // The end of a length is near: a search that has to be set up would cost more than it saves.
+        let near = fresh
+            .iter()
+            .take(12)
+            .position(|&byte| byte == end || byte == 0);
+        match near.or_else(|| memchr2(end, 0, fresh)) {
             Some(found) if fresh[found] == end => return Ok(Some(self.searched + found)),
             Some(found) => self.searched += found,
             None => self.searched = line.len(),
@@ -367,7 +356,7 @@ impl Parser {
 
     #[cold]
     fn inline_request(&mut self, buf: &[u8], args: &mut Vec<Arg>) -> Result<Step, ProtocolError> {
-        let Some(len) = self.line(buf, 0, b'\n', ProtocolError::TooBigInline)? else {
+        let Some(len) = self.line(buf, b'\n', ProtocolError::TooBigInline)? else {
             return Ok(Step::NeedMore(buf.len() + 1));
         };
         self.searched = 0;

@@ -125,11 +125,7 @@ impl Reply {
     /// Appends the reply in protocol form.
     pub fn encode(&self, out: &mut Out) {
         match self {
-            Reply::Simple(text) => {
-                out.extend_raw(b"+");
-                out.extend_raw(text);
-                out.extend_raw(b"\r\n");
-            }
+            Reply::Simple(text) => out.simple_line(text),
             Reply::Error(text) => out.error_line(text),
             Reply::Int(value) => out.int(*value),
             Reply::Bulk(text) => out.bulk_or_null(text.as_deref()),
@@ -213,6 +209,124 @@ impl Scanner {
                 return;
             }
             self.open.pop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn reply() -> impl Strategy<Value = Reply> {
+        let text = || proptest::collection::vec(any::<u8>(), 0..50);
+        let line = || {
+            text().prop_map(|line| {
+                line.into_iter()
+                    .filter(|byte| !b"\r\n".contains(byte))
+                    .collect()
+            })
+        };
+        let leaf = prop_oneof![
+            line().prop_map(Reply::Simple),
+            line().prop_map(Reply::Error),
+            any::<i64>().prop_map(Reply::Int),
+            text().prop_map(Reply::bulk),
+            Just(Reply::Bulk(None)),
+            Just(Reply::Array(None)),
+        ];
+        leaf.prop_recursive(4, 40, 5, |element| {
+            proptest::collection::vec(element, 0..5)
+                .prop_map(|elements| Reply::Array(Some(elements)))
+        })
+    }
+
+    fn encoded(replies: &[Reply]) -> Vec<u8> {
+        let mut out = Out::new();
+        replies.iter().for_each(|reply| reply.encode(&mut out));
+        out.into_vec()
+    }
+
+    /// What scanner and decoder both say of a buffer.
+    fn both(buf: &[u8]) -> Result<Option<(Reply, usize)>, DecodeError> {
+        let decoded = Reply::decode(buf);
+        let scanned = Scanner::new().scan(buf);
+        assert_eq!(
+            decoded.clone().map(|reply| reply.map(|(_, len)| len)),
+            scanned
+        );
+        decoded
+    }
+
+    #[test]
+    fn what_is_no_reply_is_refused() {
+        for (bytes, error) in [
+            (&b"x"[..], DecodeError::Kind(b'x')),
+            (b"\r\n", DecodeError::Kind(b'\r')),
+            (b":1x\r\n", DecodeError::Number),
+            (b":\r\n", DecodeError::Number),
+            (b"$-2\r\n", DecodeError::Number),
+            (b"*2147483648\r\n", DecodeError::Number),
+            (b"$1073741825\r\n", DecodeError::Number),
+            (b"+OK\n", DecodeError::Line),
+            (b"+\n", DecodeError::Line),
+            (b"$1\r\nabc", DecodeError::Bulk),
+            (b"*1\r\n!", DecodeError::Kind(b'!')),
+        ] {
+            assert_eq!(both(bytes), Err(error), "{}", bytes.escape_ascii());
+        }
+        assert_eq!(both(&vec![b'+'; LINE_BYTES_MAX]), Err(DecodeError::Line));
+    }
+
+    #[test]
+    fn arrays_nest_to_a_limit() {
+        let nested = |depth| [&b"*1\r\n".repeat(depth)[..], b"*0\r\n"].concat();
+        assert!(both(&nested(DEPTH_MAX - 1)).is_ok_and(|reply| reply.is_some()));
+        assert_eq!(both(&nested(DEPTH_MAX)), Err(DecodeError::Depth));
+    }
+
+    #[test]
+    fn an_announced_length_reserves_nothing() {
+        assert_eq!(both(b"*2147483647\r\n:1\r\n"), Ok(None));
+        assert_eq!(both(b"$1073741824\r\nx"), Ok(None));
+    }
+
+    proptest! {
+        #[test]
+        fn replies_survive(replies in proptest::collection::vec(reply(), 1..4)) {
+            let bytes = encoded(&replies);
+            let mut rest = &bytes[..];
+            for reply in &replies {
+                let (decoded, len) = both(rest).unwrap().unwrap();
+                prop_assert_eq!(&decoded, reply);
+                rest = &rest[len..];
+            }
+            prop_assert!(rest.is_empty());
+        }
+
+        #[test]
+        fn part_of_a_reply_is_none(reply in reply()) {
+            let bytes = encoded(std::slice::from_ref(&reply));
+            let mut scanner = Scanner::new();
+            for end in 0..bytes.len() {
+                prop_assert_eq!(Reply::decode(&bytes[..end]), Ok(None));
+                prop_assert_eq!(scanner.scan(&bytes[..end]), Ok(None));
+            }
+            prop_assert_eq!(scanner.scan(&bytes), Ok(Some(bytes.len())));
+            prop_assert_eq!(scanner.scan(&[]), Ok(None));
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_harm(bytes in proptest::collection::vec(
+            prop_oneof![4 => proptest::sample::select(b"*$:+-0123\r\n".to_vec()), 1 => any::<u8>()], 0..60)) {
+            if let Ok(Some((reply, len))) = both(&bytes) {
+                prop_assert!(len <= bytes.len());
+                // A lone line end within a line is a blank from then on; all else stays.
+                let again = encoded(&[reply]);
+                let (reply, len) = both(&again).unwrap().unwrap();
+                prop_assert_eq!(len, again.len());
+                prop_assert_eq!(encoded(&[reply]), again);
+            }
         }
     }
 }
