@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -20,17 +21,22 @@ struct Cli {
 #[derive(Subcommand)]
 enum Chore {
     /// Compare codis-server with real Redis servers, side by side in one run
-    Bench(bench::Args),
+    Bench(Box<bench::Args>),
+    /// Check the habits that compiler and clippy cannot
+    Tidy,
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().chore {
-        Chore::Bench(args) => match bench::run(args) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("bench: {error}");
-                ExitCode::FAILURE
-            }
-        },
+    let done = match Cli::parse().chore {
+        Chore::Bench(args) => bench::run(&args).map(|()| true).map_err(|error| format!("bench: {error}")),
+        Chore::Tidy => tidy::run().map_err(|error| format!("tidy: {error}")),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(text) => {
+            eprintln!("{text}");
+            ExitCode::FAILURE
+        }
     }
 }

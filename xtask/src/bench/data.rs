@@ -25,28 +25,19 @@ pub struct Loader<'a> {
 impl<'a> Loader<'a> {
     /// Nothing is sent yet.
     pub fn new(client: &'a mut Client) -> Self {
-        Self {
-            client,
-            piece: Vec::with_capacity(2 * PIECE_BYTES),
-            requests: 0,
-        }
+        Self { client, piece: Vec::with_capacity(2 * PIECE_BYTES), requests: 0 }
     }
 
     /// Adds a request.
     pub fn push(&mut self, args: &[&[u8]]) -> Result<()> {
         write_request(&mut self.piece, args);
         self.requests += 1;
-        if self.piece.len() >= PIECE_BYTES {
-            self.finish()
-        } else {
-            Ok(())
-        }
+        if self.piece.len() >= PIECE_BYTES { self.finish() } else { Ok(()) }
     }
 
     /// Sends what is left; all replies have been seen, none of them an error.
     pub fn finish(&mut self) -> Result<()> {
-        self.client
-            .exchange(&self.piece, self.requests, Shape::Any)?;
+        self.client.exchange(&self.piece, self.requests, Shape::Any)?;
         self.piece.clear();
         self.requests = 0;
         Ok(())
@@ -109,12 +100,7 @@ pub struct DataSet {
 }
 
 const fn set(name: &'static str, kind: Kind, keys: u64, elements: usize) -> DataSet {
-    DataSet {
-        name,
-        kind,
-        keys,
-        elements,
-    }
+    DataSet { name, kind, keys, elements }
 }
 
 /// Every data set that memory is measured on.
@@ -149,13 +135,7 @@ impl DataSet {
     }
 
     /// The command that adds the elements of `range` to key number `key`.
-    fn command(
-        &self,
-        key_name: &[u8],
-        key: u64,
-        range: std::ops::Range<usize>,
-        random: &mut Random,
-    ) -> Vec<Vec<u8>> {
+    fn command(&self, key_name: &[u8], key: u64, range: std::ops::Range<usize>, random: &mut Random) -> Vec<Vec<u8>> {
         let name = match self.kind {
             Kind::Text | Kind::TextWithTtl => "SET",
             Kind::Hash => "HMSET",
@@ -169,9 +149,7 @@ impl DataSet {
             let serial = (key * 1_000_003 + element as u64) % 1_000_000_000;
             match self.kind {
                 Kind::Text => args.push(vec![b'x'; 32]),
-                Kind::TextWithTtl => {
-                    args.extend([vec![b'x'; 32], b"EX".to_vec(), TTL.as_bytes().to_vec()])
-                }
+                Kind::TextWithTtl => args.extend([vec![b'x'; 32], b"EX".to_vec(), TTL.as_bytes().to_vec()]),
                 Kind::Hash => {
                     args.push(format!("field:{element:04}").into_bytes());
                     args.push(format!("value:{serial:010}").into_bytes());
@@ -196,23 +174,13 @@ mod tests {
     fn texts(kind: Kind) -> Vec<String> {
         let data = set("test", kind, 5, 10);
         let args = data.command(b"key:000000000003", 3, 0..2, &mut Random::new(1));
-        args.into_iter()
-            .map(|arg| String::from_utf8(arg).unwrap())
-            .collect()
+        args.into_iter().map(|arg| String::from_utf8(arg).unwrap()).collect()
     }
 
     #[test]
     fn elements_have_the_sizes_that_the_tables_promise() {
         let hash = texts(Kind::Hash);
-        assert_eq!(
-            hash[..4],
-            [
-                "HMSET",
-                "key:000000000003",
-                "field:0000",
-                "value:0003000009"
-            ]
-        );
+        assert_eq!(hash[..4], ["HMSET", "key:000000000003", "field:0000", "value:0003000009"]);
         assert_eq!(hash.len(), 6);
         for (kind, at) in [(Kind::SortedSet, 3), (Kind::Set, 2), (Kind::List, 2)] {
             assert_eq!(texts(kind)[at].len(), 16, "{kind:?}");
@@ -225,9 +193,7 @@ mod tests {
     fn members_are_distinct_within_a_key() {
         let data = set("test", Kind::Set, 1000, 1000);
         for key in [0, 999] {
-            let mut members = data
-                .command(b"k", key, 0..1000, &mut Random::new(1))
-                .split_off(2);
+            let mut members = data.command(b"k", key, 0..1000, &mut Random::new(1)).split_off(2);
             members.sort();
             members.dedup();
             assert_eq!(members.len(), 1000);

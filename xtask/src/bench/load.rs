@@ -53,10 +53,7 @@ impl Template {
             })
             .collect();
         let mut bytes = Vec::new();
-        write_request(
-            &mut bytes,
-            &texts.iter().map(Vec::as_slice).collect::<Vec<_>>(),
-        );
+        write_request(&mut bytes, &texts.iter().map(Vec::as_slice).collect::<Vec<_>>());
         let mut holes = Vec::new();
         let mut at = 0;
         while let Some(window) = bytes.get(at..at + DIGITS) {
@@ -74,19 +71,13 @@ impl Template {
         let len = self.bytes.len();
         Self {
             bytes: self.bytes.repeat(times),
-            holes: (0..times)
-                .flat_map(|nth| self.holes.iter().map(move |hole| nth * len + hole))
-                .collect(),
+            holes: (0..times).flat_map(|nth| self.holes.iter().map(move |hole| nth * len + hole)).collect(),
         }
     }
 
     fn fill(&mut self, random: &mut Random, keys: u64) {
         for &hole in &self.holes {
-            if let Some(digits) = self
-                .bytes
-                .get_mut(hole..)
-                .and_then(|rest| rest.first_chunk_mut())
-            {
+            if let Some(digits) = self.bytes.get_mut(hole..).and_then(|rest| rest.first_chunk_mut()) {
                 write_digits(digits, random.below(keys));
             }
         }
@@ -141,15 +132,11 @@ impl<'a> Load<'a> {
         let threads = self.threads.max(1);
         let workers = (0..threads)
             .map(|nth| {
-                let connections =
-                    self.connections / threads + usize::from(nth < self.connections % threads);
+                let connections = self.connections / threads + usize::from(nth < self.connections % threads);
                 Worker::connect(self, connections.max(1), self.seed ^ ((nth as u64) << 48))
             })
             .collect::<Result<_>>()?;
-        Ok(Ready {
-            load: self,
-            workers,
-        })
+        Ok(Ready { load: self, workers })
     }
 }
 
@@ -162,9 +149,7 @@ impl Ready<'_> {
         let outcomes: Vec<Result<Outcome>> = thread::scope(|scope| {
             let start = |worker: Worker| scope.spawn(move || worker.run(load, quota));
             let threads: Vec<_> = self.workers.into_iter().map(start).collect();
-            let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-                thread.join().expect("panics abort the process")
-            };
+            let join = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().expect("panics abort the process");
             threads.into_iter().map(join).collect()
         });
         let mut total = Outcome::none();
@@ -181,12 +166,7 @@ impl Ready<'_> {
 
 impl Outcome {
     fn none() -> Self {
-        Self {
-            requests: 0,
-            wall: Duration::ZERO,
-            latency: new_histogram(),
-            client_cpu_ns: 0,
-        }
+        Self { requests: 0, wall: Duration::ZERO, latency: new_histogram(), client_cpu_ns: 0 }
     }
 }
 
@@ -204,14 +184,9 @@ struct Worker {
 impl Worker {
     fn connect(load: &Load, connections: usize, seed: u64) -> Result<Self> {
         let poll = Poll::new().context(|| "epoll".into())?;
-        let connections = (0..connections)
-            .map(|nth| Connection::open(load, &poll, Token(nth)))
-            .collect::<Result<_>>()?;
-        Ok(Self {
-            poll,
-            connections,
-            random: Random::new(seed),
-        })
+        let connections =
+            (0..connections).map(|nth| Connection::open(load, &poll, Token(nth))).collect::<Result<_>>()?;
+        Ok(Self { poll, connections, random: Random::new(seed) })
     }
 
     fn run(mut self, load: &Load, quota: u64) -> Result<Outcome> {
@@ -288,12 +263,9 @@ struct Connection {
 
 impl Connection {
     fn open(load: &Load, poll: &Poll, token: Token) -> Result<Self> {
-        let stream = std::net::TcpStream::connect(load.addr)
-            .context(|| format!("connect to {}", load.addr))?;
+        let stream = std::net::TcpStream::connect(load.addr).context(|| format!("connect to {}", load.addr))?;
         stream.set_nodelay(true).context(|| "TCP_NODELAY".into())?;
-        stream
-            .set_nonblocking(true)
-            .context(|| "O_NONBLOCK".into())?;
+        stream.set_nonblocking(true).context(|| "O_NONBLOCK".into())?;
         let mut stream = TcpStream::from_std(stream);
         poll.registry()
             .register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)
@@ -351,10 +323,8 @@ impl Connection {
         }
         self.input.copy_within(used..end, 0);
         self.filled = end - used;
-        self.waiting = self
-            .waiting
-            .checked_sub(replies)
-            .ok_or_else(|| Error::Reply("more replies than requests".into()))?;
+        self.waiting =
+            self.waiting.checked_sub(replies).ok_or_else(|| Error::Reply("more replies than requests".into()))?;
         Ok(may_be_more)
     }
 }
@@ -373,10 +343,7 @@ mod tests {
         assert_eq!(batch.holes.len(), 2);
         batch.fill(&mut Random::new(1), 1);
         let one = "*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000000\r\n$2\r\nxx\r\n";
-        assert_eq!(
-            String::from_utf8(batch.bytes.clone()).unwrap(),
-            one.repeat(2)
-        );
+        assert_eq!(String::from_utf8(batch.bytes.clone()).unwrap(), one.repeat(2));
         batch.fill(&mut Random::new(1), 1_000_000_000);
         assert_eq!(batch.bytes.len(), 2 * one.len());
         assert_ne!(batch.bytes, one.repeat(2).into_bytes());
@@ -390,18 +357,12 @@ mod tests {
                     let (mut stream, _) = listener.accept().unwrap();
                     scope.spawn(move || {
                         let reader = BufReader::new(stream.try_clone().unwrap());
-                        let pings = reader
-                            .lines()
-                            .map_while(|line| line.ok())
-                            .filter(|line| line == "PING");
+                        let pings = reader.lines().map_while(|line| line.ok()).filter(|line| line == "PING");
                         pings.map_while(|_| stream.write_all(reply).ok()).count()
                     })
                 })
                 .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .sum()
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         })
     }
 

@@ -26,10 +26,7 @@ pub struct Row {
 pub fn measure(plan: &Plan) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for data in DATA_SETS {
-        let data = DataSet {
-            keys: (data.keys / plan.data_divisor).max(1),
-            ..*data
-        };
+        let data = DataSet { keys: (data.keys / plan.data_divisor).max(1), ..*data };
         let first = rows.len();
         for program in &plan.programs {
             rows.push(fill(program, &data)?);
@@ -47,10 +44,7 @@ fn fill(program: &Program, data: &DataSet) -> Result<Row> {
     data.load(&mut super::wire::Client::connect(server.addr)?)?;
     let keys = server.client.ask(&["DBSIZE"])?;
     if keys != data.keys.to_string() {
-        return Err(Error::Reply(format!(
-            "{}: DBSIZE is {keys} after {} keys",
-            program.name, data.keys
-        )));
+        return Err(Error::Reply(format!("{}: DBSIZE is {keys} after {} keys", program.name, data.keys)));
     }
     let used = server.used_memory_settled()?.saturating_sub(used_before);
     let resident = server.resident_bytes()?.saturating_sub(resident_before);
@@ -66,19 +60,7 @@ fn fill(program: &Program, data: &DataSet) -> Result<Row> {
 
 /// The rows as a table; rows of one data set stand together, ours first.
 pub fn table(rows: &[Row]) -> String {
-    let mut table = Table::new(
-        3,
-        &[
-            "data",
-            "keys",
-            "server",
-            "used B/key",
-            "RSS B/key",
-            "| ours/it:",
-            "used",
-            "RSS",
-        ],
-    );
+    let mut table = Table::new(3, &["data", "keys", "server", "used B/key", "RSS B/key", "| ours/it:", "used", "RSS"]);
     for group in rows.chunk_by(|a, b| a.data == b.data) {
         let Some(ours) = group.first() else { continue };
         for (nth, row) in group.iter().enumerate() {
@@ -91,14 +73,8 @@ pub fn table(rows: &[Row]) -> String {
                 "|".into(),
             ];
             if nth > 0 {
-                cells.push(ratio_cell(ratio(
-                    ours.used_bytes_per_key,
-                    row.used_bytes_per_key,
-                )));
-                cells.push(ratio_cell(ratio(
-                    ours.resident_bytes_per_key,
-                    row.resident_bytes_per_key,
-                )));
+                cells.push(ratio_cell(ratio(ours.used_bytes_per_key, row.used_bytes_per_key)));
+                cells.push(ratio_cell(ratio(ours.resident_bytes_per_key, row.resident_bytes_per_key)));
             }
             table.row(cells);
         }
@@ -122,9 +98,6 @@ mod tests {
         };
         let text = table(&[row("ours", 75.0), row("peer", 150.0)]);
         let lines: Vec<&str> = text.lines().collect();
-        assert!(
-            lines[1].ends_with('|') && lines[2].ends_with("0.50  0.50"),
-            "{text}"
-        );
+        assert!(lines[1].ends_with('|') && lines[2].ends_with("0.50  0.50"), "{text}");
     }
 }

@@ -39,12 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     server: Option<PathBuf>,
     /// Arguments for our server, separated by blanks
-    #[arg(
-        long,
-        value_name = "ARGS",
-        allow_hyphen_values = true,
-        default_value = ""
-    )]
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true, default_value = "")]
     server_args: String,
     /// server-threads of our server
     #[arg(long, value_name = "N")]
@@ -62,12 +57,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     tests: Vec<String>,
     /// Pipeline depths
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "1,16,64",
-        value_name = "DEPTHS"
-    )]
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64", value_name = "DEPTHS")]
     pipeline: Vec<usize>,
     /// Requests of a run with pipelining; a quarter of it without
     #[arg(long, value_name = "N")]
@@ -116,10 +106,9 @@ impl FromStr for Peer {
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text.split_once('=') {
-            Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok(Self {
-                name: name.into(),
-                path: path.into(),
-            }),
+            Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+                Ok(Self { name: name.into(), path: path.into() })
+            }
             _ => Err("wanted NAME=PATH".into()),
         }
     }
@@ -158,8 +147,8 @@ impl Plan {
 }
 
 /// Measures and prints.
-pub fn run(args: Args) -> Result<()> {
-    let plan = plan(&args)?;
+pub fn run(args: &Args) -> Result<()> {
+    let plan = plan(args)?;
     server::end_servers_with_us()?;
     let mut report = Report::new(&plan)?;
     for program in &plan.programs {
@@ -181,18 +170,11 @@ pub fn run(args: Args) -> Result<()> {
             }
             Part::Pause => {
                 report.pause = pause::measure(&plan)?;
-                println!(
-                    "\nWaits of a bystander's GET\n{}",
-                    pause::table(&report.pause)
-                );
+                println!("\nWaits of a bystander's GET\n{}", pause::table(&report.pause));
             }
             Part::Speed => {
                 report.speed = speed::measure(&plan)?;
-                println!(
-                    "\nSpeed\n{}\n{}",
-                    speed::table(&report.speed),
-                    speed::summary(&report.speed)
-                );
+                println!("\nSpeed\n{}\n{}", speed::table(&report.speed), speed::summary(&report.speed));
             }
         }
         report.save(&args.out)?;
@@ -202,45 +184,20 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn plan(args: &Args) -> Result<Plan> {
-    let at_least_1 = [
-        args.repeats,
-        args.connections,
-        args.client_threads,
-        args.value_bytes,
-    ];
-    if at_least_1.contains(&0)
-        || args.pipeline.is_empty()
-        || args.pipeline.contains(&0)
-        || args.keys == Some(0)
-    {
+    let at_least_1 = [args.repeats, args.connections, args.client_threads, args.value_bytes];
+    if at_least_1.contains(&0) || args.pipeline.is_empty() || args.pipeline.contains(&0) || args.keys == Some(0) {
         return Err(Error::Usage("a count is 0".into()));
     }
     let path = args.server.clone().map_or_else(build_server, Ok)?;
-    let mut ours: Vec<String> = args
-        .server_args
-        .split_whitespace()
-        .map(str::to_owned)
-        .collect();
+    let mut ours: Vec<String> = args.server_args.split_whitespace().map(str::to_owned).collect();
     if let Some(threads) = args.threads {
         ours.extend(["--server-threads".into(), threads.to_string()]);
     }
-    let mut programs = vec![Program {
-        name: "codis-rs".into(),
-        path,
-        args: ours,
-    }];
+    let mut programs = vec![Program { name: "codis-rs".into(), path, args: ours }];
     if !args.peers.iter().any(|peer| peer.name == "redis") {
-        programs.push(Program {
-            name: "redis".into(),
-            path: "redis-server".into(),
-            args: Vec::new(),
-        });
+        programs.push(Program { name: "redis".into(), path: "redis-server".into(), args: Vec::new() });
     }
-    let peer = |peer: &Peer| Program {
-        name: peer.name.clone(),
-        path: peer.path.clone(),
-        args: Vec::new(),
-    };
+    let peer = |peer: &Peer| Program { name: peer.name.clone(), path: peer.path.clone(), args: Vec::new() };
     programs.extend(args.peers.iter().map(peer));
     let tenth = |count: u64| if args.quick { count / 10 } else { count };
     Ok(Plan {
@@ -264,14 +221,7 @@ fn build_server() -> Result<PathBuf> {
     use error::Context;
     eprintln!("building codis-server ...");
     let output = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "server",
-            "--bin",
-            "codis-server",
-        ])
+        .args(["build", "--release", "--package", "server", "--bin", "codis-server"])
         .args(["--message-format", "json-render-diagnostics"])
         .stderr(Stdio::inherit())
         .output()
@@ -300,11 +250,7 @@ mod tests {
     }
 
     fn plan_of(line: &str) -> Result<Plan> {
-        plan(
-            &Cli::try_parse_from(line.split(' '))
-                .expect("a valid line")
-                .args,
-        )
+        plan(&Cli::try_parse_from(line.split(' ')).expect("a valid line").args)
     }
 
     #[test]
@@ -317,14 +263,8 @@ mod tests {
                 .map(|program| format!("{}={}", program.name, program.path.display()))
                 .collect()
         };
-        assert_eq!(
-            names("bench --server s --peer old=o"),
-            ["codis-rs=s", "redis=redis-server", "old=o"]
-        );
-        assert_eq!(
-            names("bench --server s --peer redis=r"),
-            ["codis-rs=s", "redis=r"]
-        );
+        assert_eq!(names("bench --server s --peer old=o"), ["codis-rs=s", "redis=redis-server", "old=o"]);
+        assert_eq!(names("bench --server s --peer redis=r"), ["codis-rs=s", "redis=r"]);
     }
 
     #[test]
@@ -337,23 +277,13 @@ mod tests {
     #[test]
     fn heavy_requests_and_those_without_pipelining_are_fewer() {
         let plan = plan_of("bench --server s --requests 1000").unwrap();
-        assert_eq!(
-            (
-                plan.requests_for(16, 1),
-                plan.requests_for(1, 1),
-                plan.requests_for(64, 5)
-            ),
-            (1000, 250, 200)
-        );
+        assert_eq!((plan.requests_for(16, 1), plan.requests_for(1, 1), plan.requests_for(64, 5)), (1000, 250, 200));
     }
 
     #[test]
     fn counts_of_zero_are_refused() {
         for option in ["--repeats", "--connections", "--pipeline", "--keys"] {
-            assert!(
-                plan_of(&format!("bench --server s {option} 0")).is_err(),
-                "{option}"
-            );
+            assert!(plan_of(&format!("bench --server s {option} 0")).is_err(), "{option}");
         }
     }
 }

@@ -45,13 +45,7 @@ enum Phase {
     HashDelete,
 }
 
-const PHASES: [Phase; 5] = [
-    Phase::Idle,
-    Phase::KeysGrow,
-    Phase::HashGrow,
-    Phase::HashOverwrite,
-    Phase::HashDelete,
-];
+const PHASES: [Phase; 5] = [Phase::Idle, Phase::KeysGrow, Phase::HashGrow, Phase::HashOverwrite, Phase::HashDelete];
 
 impl Phase {
     fn name(self) -> &'static str {
@@ -120,16 +114,14 @@ impl Row {
         self.p50_us.push(us(seen.waits.value_at_quantile(0.5)));
         self.p99_9_us.push(us(seen.waits.value_at_quantile(0.999)));
         self.max_us.push(us(seen.waits.max()));
-        self.step_p99_9_us
-            .push(us(seen.steps.value_at_quantile(0.999)));
+        self.step_p99_9_us.push(us(seen.steps.value_at_quantile(0.999)));
         self.step_max_us.push(us(seen.steps.max()));
         self.writer_ms.push(seen.took.as_secs_f64() * 1000.0);
     }
 
     /// Of the medians: wait p99.9 and max, step p99.9 and max, writer.
     fn ratios_to(&self, peer: &Row) -> [Option<f64>; 5] {
-        let of_medians =
-            |values: fn(&Row) -> &Vec<f64>| ratio(median(values(self))?, median(values(peer))?);
+        let of_medians = |values: fn(&Row) -> &Vec<f64>| ratio(median(values(self))?, median(values(peer))?);
         [
             of_medians(|row| &row.p99_9_us),
             of_medians(|row| &row.max_us),
@@ -151,11 +143,8 @@ struct Seen {
 fn watch(server: &Server, phase: Phase, count: u64) -> Result<Seen> {
     let done = AtomicBool::new(false);
     let probe_client = Client::connect(server.addr)?;
-    let mut writer = Writer {
-        client: Client::connect(server.addr)?,
-        meter: ThreadMeter::open(server.pid)?,
-        steps: new_histogram(),
-    };
+    let mut writer =
+        Writer { client: Client::connect(server.addr)?, meter: ThreadMeter::open(server.pid)?, steps: new_histogram() };
     thread::scope(|scope| {
         let prober = scope.spawn(|| probe(probe_client, &done));
         thread::sleep(AFTERWARDS / 3);
@@ -166,11 +155,7 @@ fn watch(server: &Server, phase: Phase, count: u64) -> Result<Seen> {
         done.store(true, Ordering::Relaxed);
         let waits = prober.join().expect("panics abort the process")?;
         written?;
-        Ok(Seen {
-            waits,
-            steps: writer.steps,
-            took,
-        })
+        Ok(Seen { waits, steps: writer.steps, took })
     })
 }
 

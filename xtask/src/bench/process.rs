@@ -27,10 +27,7 @@ pub fn cpu_ns(pid: u32) -> Result<u64> {
 
 /// CPU time that the calling thread has used, in nanoseconds; behind by less than a scheduler tick. 0 if unknown.
 pub fn own_thread_cpu_ns() -> u64 {
-    fs::read_to_string("/proc/thread-self/schedstat")
-        .ok()
-        .and_then(|text| first_number(&text))
-        .unwrap_or(0)
+    fs::read_to_string("/proc/thread-self/schedstat").ok().and_then(|text| first_number(&text)).unwrap_or(0)
 }
 
 /// Follows how much CPU time each thread of a process uses; one system call a thread and look.
@@ -75,12 +72,7 @@ fn ticks(pid: u32) -> Result<u64> {
 /// utime + stime: fields 14 and 15, counted behind the command name, which may hold blanks.
 fn stat_ticks(stat: &str) -> u64 {
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    fields
-        .split_ascii_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum()
+    fields.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
 }
 
 /// Resident memory of `pid` in bytes.
@@ -96,16 +88,11 @@ pub fn resident_bytes(pid: u32) -> Result<u64> {
 }
 
 fn kib_of(pid: u32, file: &str, name: &str) -> Option<u64> {
-    kib_in(
-        &fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?,
-        name,
-    )
+    kib_in(&fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?, name)
 }
 
 fn kib_in(text: &str, name: &str) -> Option<u64> {
-    text.lines()
-        .find_map(|line| line.strip_prefix(name))
-        .and_then(first_number)
+    text.lines().find_map(|line| line.strip_prefix(name)).and_then(first_number)
 }
 
 fn first_number(text: &str) -> Option<u64> {

@@ -39,17 +39,10 @@ mod tests {
     fn equal_seeds_give_equal_numbers_below_the_limit_and_reach_both_halves() {
         let (mut a, mut b, mut c) = (Random::new(7), Random::new(7), Random::new(8));
         let numbers: Vec<u64> = (0..1000).map(|_| a.below(1000)).collect();
-        assert!(
-            numbers
-                .iter()
-                .all(|&number| number < 1000 && number == b.below(1000))
-        );
+        assert!(numbers.iter().all(|&number| number < 1000 && number == b.below(1000)));
         assert!(numbers.iter().any(|&number| number != c.below(1000)));
         let low = numbers.iter().filter(|&&number| number < 500).count();
-        assert!(
-            (400..600).contains(&low),
-            "{low} of 1000 numbers in the lower half"
-        );
+        assert!((400..600).contains(&low), "{low} of 1000 numbers in the lower half");
     }
 
     #[test]

@@ -73,15 +73,9 @@ impl<'a> Report<'a> {
     /// The machine and the servers, a line each.
     pub fn heading(&self) -> String {
         let machine = &self.machine;
-        let mut text = format!(
-            "{} cores of {}, Linux {}\n",
-            machine.cores, machine.cpu, machine.kernel
-        );
+        let mut text = format!("{} cores of {}, Linux {}\n", machine.cores, machine.cpu, machine.kernel);
         for server in &self.servers {
-            text += &format!(
-                "{}: {}, {}, {}\n",
-                server.name, server.version, server.allocator, server.path
-            );
+            text += &format!("{}: {}, {}, {}\n", server.name, server.version, server.allocator, server.path);
         }
         text + "Ratios are ours to the peer: above 1 is better for req/s, below 1 for everything else.\n"
     }
@@ -104,23 +98,14 @@ impl Machine {
         let memory = after_colon(&read("/proc/meminfo")?, "MemTotal").unwrap_or_default();
         Ok(Self {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            cpu: after_colon(&read("/proc/cpuinfo")?, "model name")
-                .unwrap_or_else(|| "unknown CPU".into()),
-            memory_kib: memory
-                .split(' ')
-                .next()
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(0),
+            cpu: after_colon(&read("/proc/cpuinfo")?, "model name").unwrap_or_else(|| "unknown CPU".into()),
+            memory_kib: memory.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0),
             kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
         })
     }
 }
 
 fn revision() -> String {
-    let output = Command::new("git")
-        .args(["describe", "--always", "--dirty"])
-        .output();
-    output
-        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        .unwrap_or_default()
+    let output = Command::new("git").args(["describe", "--always", "--dirty"]).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }

@@ -45,8 +45,7 @@ fn running() -> MutexGuard<'static, Vec<Running>> {
 
 /// From now on a termination signal or a panic ends all servers of this process first.
 pub fn end_servers_with_us() -> Result<()> {
-    let mut signals =
-        Signals::new([SIGINT, SIGTERM, SIGHUP]).context(|| "signal handler".into())?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context(|| "signal handler".into())?;
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
             // The lock is kept to the end, so nothing can be started any more.
@@ -94,16 +93,11 @@ impl Server {
     pub fn start(program: &Program) -> Result<Self> {
         let port = free_port()?;
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let failed = |why: String| Error::Start {
-            server: program.name.clone(),
-            why,
-        };
+        let failed = |why: String| Error::Start { server: program.name.clone(), why };
         let begin = Instant::now();
         let pid = spawn(program, port).map_err(|error| failed(error.to_string()))?;
         let client = loop {
-            if let Some(mut client) = TcpStream::connect(addr)
-                .ok()
-                .and_then(|_| Client::connect(addr).ok())
+            if let Some(mut client) = TcpStream::connect(addr).ok().and_then(|_| Client::connect(addr).ok())
                 && client.run(&["PING"]).is_ok()
             {
                 break client;
@@ -115,12 +109,7 @@ impl Server {
             }
             thread::sleep(Duration::from_micros(200));
         };
-        let mut server = Self {
-            pid,
-            addr,
-            started_in: begin.elapsed(),
-            client,
-        };
+        let mut server = Self { pid, addr, started_in: begin.elapsed(), client };
         // Another process may have taken the port between our look and the start.
         match server.client.info_number("server", "process_id") {
             Ok(answering) if answering == u64::from(pid) => Ok(server),
@@ -184,24 +173,12 @@ impl Drop for Server {
 }
 
 fn spawn(program: &Program, port: u16) -> Result<u32> {
-    let dir = tempfile::Builder::new()
-        .prefix("codis-bench-")
-        .tempdir()
-        .context(|| "temporary directory".into())?;
+    let dir = tempfile::Builder::new().prefix("codis-bench-").tempdir().context(|| "temporary directory".into())?;
     let log = File::create(dir.path().join("log")).context(|| "log file".into())?;
     let errors = log.try_clone().context(|| "log file".into())?;
     let mut command = Command::new(&program.path);
     command
-        .args([
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--daemonize",
-            "no",
-        ])
+        .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"])
         .args(["--port", &port.to_string(), "--loglevel", "notice"])
         .args(&program.args)
         .arg("--dir")
@@ -211,9 +188,7 @@ fn spawn(program: &Program, port: u16) -> Result<u32> {
         .stderr(errors);
     // Under the lock, so that no signal falls between start and entry.
     let mut servers = running();
-    let child = command
-        .spawn()
-        .context(|| program.path.display().to_string())?;
+    let child = command.spawn().context(|| program.path.display().to_string())?;
     let pid = child.id();
     servers.push(Running { child, dir });
     Ok(pid)
@@ -250,10 +225,7 @@ fn log_tail(pid: u32) -> String {
 
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context(|| "a free port".into())?;
-    Ok(listener
-        .local_addr()
-        .context(|| "a free port".into())?
-        .port())
+    Ok(listener.local_addr().context(|| "a free port".into())?.port())
 }
 
 #[cfg(test)]
@@ -262,16 +234,9 @@ mod tests {
 
     #[test]
     fn a_program_that_ends_at_once_is_reported_with_what_it_said() {
-        let program = Program {
-            name: "broken".into(),
-            path: "sh".into(),
-            args: vec![],
-        };
+        let program = Program { name: "broken".into(), path: "sh".into(), args: vec![] };
         // A shell refuses `--bind` and ends.
-        let error = Server::start(&program)
-            .err()
-            .map(|error| error.to_string())
-            .unwrap_or_default();
+        let error = Server::start(&program).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.starts_with("broken did not start: "), "{error}");
         assert!(error.contains("option"), "{error}");
         assert!(running().is_empty());
@@ -279,15 +244,8 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_named() {
-        let program = Program {
-            name: "none".into(),
-            path: "no-such-server-here".into(),
-            args: vec![],
-        };
-        let error = Server::start(&program)
-            .err()
-            .map(|error| error.to_string())
-            .unwrap_or_default();
+        let program = Program { name: "none".into(), path: "no-such-server-here".into(), args: vec![] };
+        let error = Server::start(&program).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains("no-such-server-here"), "{error}");
     }
 }

@@ -49,20 +49,8 @@ struct Test {
     weight: u64,
 }
 
-const fn test(
-    name: &'static str,
-    args: &'static [Arg],
-    state: State,
-    shape: Shape,
-    weight: u64,
-) -> Test {
-    Test {
-        name,
-        args,
-        state,
-        shape,
-        weight,
-    }
+const fn test(name: &'static str, args: &'static [Arg], state: State, shape: Shape, weight: u64) -> Test {
+    Test { name, args, state, shape, weight }
 }
 
 const KEY: Arg = Random("key:");
@@ -132,11 +120,7 @@ struct Side {
 /// Runs the chosen tests.
 pub fn measure(plan: &Plan) -> Result<Vec<Row>> {
     let tests = choose(&plan.tests)?;
-    let mut sides = plan
-        .programs
-        .iter()
-        .map(Side::start)
-        .collect::<Result<Vec<_>>>()?;
+    let mut sides = plan.programs.iter().map(Side::start).collect::<Result<Vec<_>>>()?;
     let mut rows = Vec::new();
     for test in tests {
         for &pipeline in &plan.pipelines {
@@ -160,19 +144,12 @@ pub fn measure(plan: &Plan) -> Result<Vec<Row>> {
 
 /// The names of all tests, for the command line's help.
 pub fn test_names() -> String {
-    TESTS
-        .iter()
-        .map(|test| test.name)
-        .collect::<Vec<_>>()
-        .join(", ")
+    TESTS.iter().map(|test| test.name).collect::<Vec<_>>().join(", ")
 }
 
 fn choose(names: &[String]) -> Result<Vec<&'static Test>> {
     if names.is_empty() {
-        return Ok(TESTS
-            .iter()
-            .filter(|test| !NOT_BY_DEFAULT.contains(&test.name))
-            .collect());
+        return Ok(TESTS.iter().filter(|test| !NOT_BY_DEFAULT.contains(&test.name)).collect());
     }
     let find = |name: &String| {
         let wanted = name.trim();
@@ -186,11 +163,7 @@ fn choose(names: &[String]) -> Result<Vec<&'static Test>> {
 
 impl Side {
     fn start(program: &Program) -> Result<Self> {
-        Ok(Self {
-            name: program.name.clone(),
-            server: Server::start(program)?,
-            state: None,
-        })
+        Ok(Self { name: program.name.clone(), server: Server::start(program)?, state: None })
     }
 
     fn run(&mut self, plan: &Plan, test: &Test, pipeline: usize, repeat: usize) -> Result<Run> {
@@ -214,10 +187,7 @@ impl Side {
         let outcome = ready.go();
         let server_ns = self.server.cpu_ns()?.saturating_sub(before);
         let outcome = outcome.map_err(|error| match error {
-            Error::Reply(text) => Error::Reply(format!(
-                "{}, {} at P{pipeline}: {text}",
-                self.name, test.name
-            )),
+            Error::Reply(text) => Error::Reply(format!("{}, {} at P{pipeline}: {text}", self.name, test.name)),
             other => other,
         })?;
         Ok(Run::new(&outcome, server_ns))
@@ -342,25 +312,10 @@ impl Row {
 
 /// Per peer and depth: the geometric means over all tests.
 pub fn summary(rows: &[Row]) -> String {
-    let mut table = Table::new(
-        2,
-        &[
-            "all tests, ours to",
-            "P",
-            "req/s",
-            "cpu",
-            "cpu best",
-            "p99.9",
-        ],
-    );
+    let mut table = Table::new(2, &["all tests, ours to", "P", "req/s", "cpu", "cpu best", "p99.9"]);
     let mut seen: Vec<(&str, usize)> = Vec::new();
     for group in groups(rows) {
-        seen.extend(
-            group
-                .iter()
-                .skip(1)
-                .map(|row| (row.server.as_str(), row.pipeline)),
-        );
+        seen.extend(group.iter().skip(1).map(|row| (row.server.as_str(), row.pipeline)));
     }
     seen.sort_unstable();
     seen.dedup();
@@ -373,10 +328,7 @@ pub fn summary(rows: &[Row]) -> String {
             })
             .collect();
         let mean = |column: usize| {
-            let known: Vec<f64> = ratios
-                .iter()
-                .filter_map(|row| row.get(column).copied().flatten())
-                .collect();
+            let known: Vec<f64> = ratios.iter().filter_map(|row| row.get(column).copied().flatten()).collect();
             ratio_cell(geometric_mean(&known))
         };
         let mut cells = vec![peer.to_owned(), pipeline.to_string()];
@@ -401,21 +353,13 @@ mod tests {
             p99_9_us: 3.0,
             max_us: 4.0,
         };
-        Row {
-            test: "GET",
-            pipeline: 16,
-            server: server.into(),
-            runs: cpu.iter().map(run).collect(),
-        }
+        Row { test: "GET", pipeline: 16, server: server.into(), runs: cpu.iter().map(run).collect() }
     }
 
     #[test]
     fn ratios_are_ours_to_the_peer_by_median_and_by_best() {
         let (ours, peer) = (row("ours", &[1.0, 0.5, 9.0]), row("peer", &[4.0, 2.0, 4.0]));
-        assert_eq!(
-            ours.ratios_to(&peer),
-            [Some(4.0), Some(0.25), Some(0.25), Some(1.0)]
-        );
+        assert_eq!(ours.ratios_to(&peer), [Some(4.0), Some(0.25), Some(0.25), Some(1.0)]);
         let text = table(&[ours, peer]);
         let ratios = |line: &str| -> Vec<String> {
             let (_, ratios) = line.split_once('|').unwrap();
@@ -442,11 +386,6 @@ mod tests {
         };
         assert_eq!(names(&["get", "INSERT"]).unwrap(), ["GET", "INSERT"]);
         assert_eq!(names(&[]).unwrap().len(), 10);
-        assert!(
-            names(&["GTE"])
-                .unwrap_err()
-                .to_string()
-                .contains("LRANGE_100")
-        );
+        assert!(names(&["GTE"]).unwrap_err().to_string().contains("LRANGE_100"));
     }
 }

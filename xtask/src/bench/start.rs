@@ -39,19 +39,7 @@ pub fn measure(plan: &Plan) -> Result<Vec<Row>> {
 
 /// The rows as a table, ours first.
 pub fn table(rows: &[Row]) -> String {
-    let mut table = Table::new(
-        1,
-        &[
-            "server",
-            "ready ms",
-            "best",
-            "used KiB",
-            "RSS KiB",
-            "| ours/it:",
-            "ready",
-            "RSS",
-        ],
-    );
+    let mut table = Table::new(1, &["server", "ready ms", "best", "used KiB", "RSS KiB", "| ours/it:", "ready", "RSS"]);
     let ready = |row: &Row| median(&row.ready_ms).unwrap_or(0.0);
     for (nth, row) in rows.iter().enumerate() {
         let mut cells = vec![
@@ -64,10 +52,7 @@ pub fn table(rows: &[Row]) -> String {
         ];
         if let (Some(ours), true) = (rows.first(), nth > 0) {
             cells.push(ratio_cell(ratio(ready(ours), ready(row))));
-            cells.push(ratio_cell(ratio(
-                ours.resident_bytes as f64,
-                row.resident_bytes as f64,
-            )));
+            cells.push(ratio_cell(ratio(ours.resident_bytes as f64, row.resident_bytes as f64)));
         }
         table.row(cells);
     }

@@ -9,10 +9,7 @@ pub struct Table {
 impl Table {
     /// A table whose first `names` columns are names.
     pub fn new(names: usize, header: &[&str]) -> Self {
-        Self {
-            names,
-            rows: vec![header.iter().map(|&cell| cell.to_owned()).collect()],
-        }
+        Self { names, rows: vec![header.iter().map(|&cell| cell.to_owned()).collect()] }
     }
 
     /// Adds a row; it may be shorter than the header.
@@ -24,27 +21,14 @@ impl Table {
     pub fn text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
-            self.rows
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
+            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let mut text = String::new();
         for row in &self.rows {
-            let cells = row
-                .iter()
-                .zip(&widths)
-                .enumerate()
-                .map(|(column, (cell, &width))| {
-                    if column < self.names {
-                        format!("{cell:<width$}")
-                    } else {
-                        format!("{cell:>width$}")
-                    }
-                });
+            let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+                if column < self.names { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            });
             text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
             text.push('\n');
         }
@@ -80,13 +64,7 @@ mod tests {
 
     #[test]
     fn figures_keep_three_digits() {
-        assert_eq!(
-            [figure(1234.5), figure(12.34), figure(1.234), figure(0.0)],
-            ["1234", "12.3", "1.23", "0.00"]
-        );
-        assert_eq!(
-            (ratio_cell(Some(0.254)), ratio_cell(None)),
-            ("0.25".into(), "-".into())
-        );
+        assert_eq!([figure(1234.5), figure(12.34), figure(1.234), figure(0.0)], ["1234", "12.3", "1.23", "0.00"]);
+        assert_eq!((ratio_cell(Some(0.254)), ratio_cell(None)), ("0.25".into(), "-".into()));
     }
 }

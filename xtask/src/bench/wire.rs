@@ -64,12 +64,7 @@ pub struct ReplyCounter {
 impl ReplyCounter {
     /// A counter at the start of a stream.
     pub fn new(shape: Shape) -> Self {
-        Self {
-            shape,
-            open: 1,
-            at_start: true,
-            bulk_left: 0,
-        }
+        Self { shape, open: 1, at_start: true, bulk_left: 0 }
     }
 
     /// Takes what it can of `bytes`: (bytes used, replies completed). Hand in the unused rest again, with more behind it.
@@ -99,9 +94,7 @@ impl ReplyCounter {
 
     /// Takes one header line; 1 if it completes a reply.
     fn header(&mut self, line: &[u8]) -> Result<u64> {
-        let (&kind, rest) = line
-            .split_first()
-            .ok_or_else(|| Error::Reply("an empty line".into()))?;
+        let (&kind, rest) = line.split_first().ok_or_else(|| Error::Reply("an empty line".into()))?;
         let number = match kind {
             b'$' | b'*' => parse_number(rest).ok_or_else(|| unexpected(line))?,
             b'+' | b'-' | b':' => 0,
@@ -167,20 +160,13 @@ impl Client {
     pub fn connect(addr: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(addr).context(|| format!("connect to {addr}"))?;
         stream.set_nodelay(true).context(|| "TCP_NODELAY".into())?;
-        stream
-            .set_read_timeout(Some(SILENCE_MAX))
-            .context(|| "read timeout".into())?;
-        Ok(Self {
-            stream: BufReader::with_capacity(64 * 1024, stream),
-        })
+        stream.set_read_timeout(Some(SILENCE_MAX)).context(|| "read timeout".into())?;
+        Ok(Self { stream: BufReader::with_capacity(64 * 1024, stream) })
     }
 
     /// Sends raw requests, `count` of them, and reads their replies.
     pub fn exchange(&mut self, requests: &[u8], count: u64, shape: Shape) -> Result<()> {
-        self.stream
-            .get_mut()
-            .write_all(requests)
-            .context(|| "send".into())?;
+        self.stream.get_mut().write_all(requests).context(|| "send".into())?;
         let mut counter = ReplyCounter::new(shape);
         let mut seen = 0;
         while seen < count {
@@ -192,9 +178,7 @@ impl Client {
             if used == 0 {
                 // A header is split over two reads: take its line as a whole.
                 let mut line = Vec::new();
-                self.stream
-                    .read_until(b'\n', &mut line)
-                    .context(|| "receive".into())?;
+                self.stream.read_until(b'\n', &mut line).context(|| "receive".into())?;
                 seen += counter.feed(&line)?.1;
                 continue;
             }
@@ -211,14 +195,9 @@ impl Client {
 
     /// One request that is answered with text or a number, as text; nil is empty.
     pub fn ask(&mut self, args: &[&str]) -> Result<String> {
-        self.stream
-            .get_mut()
-            .write_all(&request(args))
-            .context(|| "send".into())?;
+        self.stream.get_mut().write_all(&request(args)).context(|| "send".into())?;
         let mut line = String::new();
-        self.stream
-            .read_line(&mut line)
-            .context(|| "receive".into())?;
+        self.stream.read_line(&mut line).context(|| "receive".into())?;
         let line = line.trim_end();
         match line.split_at_checked(1) {
             Some(("+" | ":", text)) => Ok(text.to_owned()),
@@ -226,9 +205,7 @@ impl Client {
             Some(("$", len)) => {
                 let len: usize = len.parse().map_err(|_| unexpected(line.as_bytes()))?;
                 let mut text = vec![0; len + 2];
-                self.stream
-                    .read_exact(&mut text)
-                    .context(|| "receive".into())?;
+                self.stream.read_exact(&mut text).context(|| "receive".into())?;
                 text.truncate(len);
                 Ok(String::from_utf8_lossy(&text).into_owned())
             }
@@ -245,8 +222,7 @@ impl Client {
     /// A number out of INFO.
     pub fn info_number(&mut self, section: &str, field: &str) -> Result<u64> {
         let text = self.info(section, field)?;
-        text.parse()
-            .map_err(|_| Error::Reply(format!("INFO {section}: {field} is {text:?}")))
+        text.parse().map_err(|_| Error::Reply(format!("INFO {section}: {field} is {text:?}")))
     }
 }
 
@@ -258,9 +234,7 @@ fn request(args: &[&str]) -> Vec<u8> {
 }
 
 fn info_field<'a>(text: &'a str, field: &str) -> Option<&'a str> {
-    text.lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
-        .map(str::trim_end)
+    text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).map(str::trim_end)
 }
 
 #[cfg(test)]
@@ -281,17 +255,9 @@ mod tests {
         let feed = |shape, bytes: &[u8]| ReplyCounter::new(shape).feed(bytes);
         assert_eq!(feed(Shape::Bulk, b"$2\r\nhi\r\n").unwrap(), (8, 1));
         assert!(feed(Shape::Bulk, b"$-1\r\n").is_err());
-        assert!(
-            feed(Shape::Bulk, b"-ERR no\r\n")
-                .unwrap_err()
-                .to_string()
-                .contains("ERR no")
-        );
+        assert!(feed(Shape::Bulk, b"-ERR no\r\n").unwrap_err().to_string().contains("ERR no"));
         assert!(feed(Shape::Array(2), b"*1\r\n$1\r\na\r\n").is_err());
-        assert_eq!(
-            feed(Shape::Array(2), b"*2\r\n$-1\r\n:5\r\n").unwrap(),
-            (13, 1)
-        );
+        assert_eq!(feed(Shape::Array(2), b"*2\r\n$-1\r\n:5\r\n").unwrap(), (13, 1));
         assert!(feed(Shape::Status, b":1\r\n").is_err());
         assert!(feed(Shape::Any, b"-ERR\r\n").is_err());
         assert!(feed(Shape::Any, b"HTTP/1.1 200\r\n").is_err());
@@ -320,14 +286,11 @@ mod tests {
             Just(b"$-1\r\n".to_vec()),
             Just(b"*-1\r\n".to_vec()),
             any::<i64>().prop_map(|number| format!(":{number}\r\n").into_bytes()),
-            text.prop_map(
-                |text| [format!("${}\r\n", text.len()).as_bytes(), &text, b"\r\n"].concat()
-            ),
+            text.prop_map(|text| [format!("${}\r\n", text.len()).as_bytes(), &text, b"\r\n"].concat()),
         ];
         leaf.prop_recursive(3, 20, 5, |inner| {
-            proptest::collection::vec(inner, 0..5).prop_map(|items| {
-                [format!("*{}\r\n", items.len()).into_bytes(), items.concat()].concat()
-            })
+            proptest::collection::vec(inner, 0..5)
+                .prop_map(|items| [format!("*{}\r\n", items.len()).into_bytes(), items.concat()].concat())
         })
     }
 
