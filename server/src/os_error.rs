@@ -6,9 +6,7 @@ use std::io;
 pub fn text(error: &io::Error) -> String {
     let text = error.to_string();
     match error.raw_os_error() {
-        Some(number) => text
-            .trim_end_matches(&format!(" (os error {number})"))
-            .to_owned(),
+        Some(number) => text.trim_end_matches(&format!(" (os error {number})")).to_owned(),
         None => text,
     }
 }
@@ -19,10 +17,7 @@ mod tests {
 
     #[test]
     fn the_number_is_left_out() {
-        assert_eq!(
-            text(&io::Error::from_raw_os_error(2)),
-            "No such file or directory"
-        );
+        assert_eq!(text(&io::Error::from_raw_os_error(2)), "No such file or directory");
         assert_eq!(text(&io::Error::other("odd")), "odd");
     }
 }

@@ -40,9 +40,7 @@ impl CommandNames {
 
     /// Every changed name with the built-in name that it runs, or `None`; in lower case.
     pub fn changes(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        self.changed
-            .iter()
-            .map(|(name, built_in)| (name.as_slice(), built_in.as_deref()))
+        self.changed.iter().map(|(name, built_in)| (name.as_slice(), built_in.as_deref()))
     }
 
     /// Gives the command that `old` runs the name `new`, or removes it if `new` is empty.
@@ -76,9 +74,7 @@ mod tests {
     fn renamed(steps: &[(&str, &str)]) -> Result<CommandNames, RenameError> {
         let mut names = CommandNames::default();
         for (old, new) in steps {
-            names.rename(old.as_bytes(), new.as_bytes(), |name| {
-                [&b"get"[..], b"set"].contains(&name)
-            })?;
+            names.rename(old.as_bytes(), new.as_bytes(), |name| [&b"get"[..], b"set"].contains(&name))?;
         }
         Ok(names)
     }
@@ -95,10 +91,7 @@ mod tests {
     fn an_empty_name_removes_the_command() {
         let names = renamed(&[("get", "")]).unwrap();
         assert_eq!(names.resolve(b"GET"), None);
-        assert_eq!(
-            renamed(&[("get", ""), ("get", "x")]),
-            Err(RenameError::Unknown)
-        );
+        assert_eq!(renamed(&[("get", ""), ("get", "x")]), Err(RenameError::Unknown));
     }
 
     #[test]
@@ -113,11 +106,6 @@ mod tests {
     fn a_name_in_use_is_not_given_twice() {
         assert_eq!(renamed(&[("get", "set")]), Err(RenameError::Taken));
         assert_eq!(renamed(&[("nosuch", "x")]), Err(RenameError::Unknown));
-        assert!(
-            renamed(&[("get", "GET")])
-                .unwrap()
-                .resolve(b"get")
-                .is_some()
-        );
+        assert!(renamed(&[("get", "GET")]).unwrap().resolve(b"get").is_some());
     }
 }

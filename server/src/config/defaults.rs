@@ -3,29 +3,17 @@
 use std::path::PathBuf;
 
 use super::{
-    AppendFsync, BufferLimit, CommandNames, Config, Level, MaxmemoryPolicy, NotifyFlags, SavePoint,
-    Supervised, SyslogFacility,
+    AppendFsync, BufferLimit, CommandNames, Config, Level, MaxmemoryPolicy, NotifyFlags, SavePoint, Supervised,
+    SyslogFacility,
 };
 
 const MIB: u64 = 1 << 20;
 
 /// Output limits of ordinary clients, replicas and subscribers.
 pub(super) const BUFFER_LIMITS: [BufferLimit; 3] = [
-    BufferLimit {
-        hard_bytes: 0,
-        soft_bytes: 0,
-        soft_seconds: 0,
-    },
-    BufferLimit {
-        hard_bytes: 256 * MIB,
-        soft_bytes: 64 * MIB,
-        soft_seconds: 60,
-    },
-    BufferLimit {
-        hard_bytes: 32 * MIB,
-        soft_bytes: 8 * MIB,
-        soft_seconds: 60,
-    },
+    BufferLimit { hard_bytes: 0, soft_bytes: 0, soft_seconds: 0 },
+    BufferLimit { hard_bytes: 256 * MIB, soft_bytes: 64 * MIB, soft_seconds: 60 },
+    BufferLimit { hard_bytes: 32 * MIB, soft_bytes: 8 * MIB, soft_seconds: 60 },
 ];
 
 impl Default for Config {
@@ -79,18 +67,9 @@ impl Default for Config {
             latency_monitor_threshold_ms: 0,
 
             save: vec![
-                SavePoint {
-                    seconds: 3600,
-                    changes: 1,
-                },
-                SavePoint {
-                    seconds: 300,
-                    changes: 100,
-                },
-                SavePoint {
-                    seconds: 60,
-                    changes: 10_000,
-                },
+                SavePoint { seconds: 3600, changes: 1 },
+                SavePoint { seconds: 300, changes: 100 },
+                SavePoint { seconds: 60, changes: 10_000 },
             ],
             stop_writes_on_bgsave_error: true,
             rdbcompression: true,

@@ -186,25 +186,12 @@ impl Directive {
 
     /// A number, between `min` and `max` in a file.
     pub const fn int(name: &'static str, field: Number, min: i64, max: i64) -> Self {
-        let int = Int {
-            field,
-            in_file: (min, max),
-            run_time: (min, max),
-            refusal: OUT_OF_RANGE,
-            units: false,
-        };
+        let int = Int { field, in_file: (min, max), run_time: (min, max), refusal: OUT_OF_RANGE, units: false };
         Self::new(name, Kind::Int(int))
     }
 
     pub const fn memory(name: &'static str, field: Number) -> Self {
-        Self::new(
-            name,
-            Kind::Memory(Memory {
-                field,
-                min: 0,
-                refusal: NOT_MEMORY,
-            }),
-        )
+        Self::new(name, Kind::Memory(Memory { field, min: 0, refusal: NOT_MEMORY }))
     }
 
     pub const fn choice(name: &'static str, field: ChoiceField, refusal: &'static str) -> Self {
@@ -221,32 +208,18 @@ impl Directive {
 
     /// A directive that only a file knows.
     pub const fn load(name: &'static str, args: usize, shape: &'static str) -> Self {
-        Self {
-            shown: false,
-            written: false,
-            ..Self::new(name, Kind::Load(Load { args, shape }))
-        }
+        Self { shown: false, written: false, ..Self::new(name, Kind::Load(Load { args, shape })) }
     }
 
     pub const fn alias(self, name: &'static str) -> Self {
-        Self {
-            alias: Some(name),
-            ..self
-        }
+        Self { alias: Some(name), ..self }
     }
 
     /// What a file with a bad value is told.
     pub const fn or(self, text: &'static str) -> Self {
         let kind = match self.kind {
-            Kind::Int(int) => Kind::Int(Int {
-                refusal: text,
-                ..int
-            }),
-            Kind::Memory(memory) => Kind::Memory(Memory {
-                min: 1,
-                refusal: text,
-                ..memory
-            }),
+            Kind::Int(int) => Kind::Int(Int { refusal: text, ..int }),
+            Kind::Memory(memory) => Kind::Memory(Memory { min: 1, refusal: text, ..memory }),
             other => other,
         };
         Self { kind, ..self }
@@ -255,69 +228,42 @@ impl Directive {
     /// A file may use units of memory for this number.
     pub const fn units(self) -> Self {
         match self.kind {
-            Kind::Int(int) => Self {
-                kind: Kind::Int(Int { units: true, ..int }),
-                ..self
-            },
+            Kind::Int(int) => Self { kind: Kind::Int(Int { units: true, ..int }), ..self },
             _ => self,
         }
     }
 
     /// CONFIG SET changes it.
     pub const fn set(self) -> Self {
-        Self {
-            settable: true,
-            ..self
-        }
+        Self { settable: true, ..self }
     }
 
     /// CONFIG SET changes this number, within a range of its own.
     pub const fn set_within(self, min: i64, max: i64) -> Self {
         match self.kind {
-            Kind::Int(int) => Self {
-                kind: Kind::Int(Int {
-                    run_time: (min, max),
-                    ..int
-                }),
-                settable: true,
-                ..self
-            },
+            Kind::Int(int) => Self { kind: Kind::Int(Int { run_time: (min, max), ..int }), settable: true, ..self },
             _ => self,
         }
     }
 
     /// CONFIG SET changes it, and the server has to do something then.
     pub const fn set_does(self, effect: Effect) -> Self {
-        Self {
-            settable: true,
-            effect,
-            ..self
-        }
+        Self { settable: true, effect, ..self }
     }
 
     /// CONFIG GET does not show it.
     pub const fn hidden(self) -> Self {
-        Self {
-            shown: false,
-            ..self
-        }
+        Self { shown: false, ..self }
     }
 
     /// It exists at run time only.
     pub const fn run_time_only(self) -> Self {
-        Self {
-            in_file: false,
-            written: false,
-            ..self
-        }
+        Self { in_file: false, written: false, ..self }
     }
 
     /// It changes nothing here, for this reason.
     pub const fn ignored(self, why: &'static str) -> Self {
-        Self {
-            accepted_only: Some(why),
-            ..self
-        }
+        Self { accepted_only: Some(why), ..self }
     }
 
     pub const fn about(self, about: &'static str) -> Self {
@@ -340,11 +286,7 @@ impl Directive {
         let first = args.first().map_or(&b""[..], Vec::as_slice);
         let outcome = match self.kind {
             Kind::Int(int) => {
-                let value = if int.units {
-                    numbers::parse_memory(first)
-                } else {
-                    numbers::parse(first)
-                };
+                let value = if int.units { numbers::parse_memory(first) } else { numbers::parse(first) };
                 int.assign(config, value, int.in_file)
             }
             Kind::Memory(memory) => memory.assign(config, first, memory.min),
@@ -372,7 +314,7 @@ impl Directive {
                 (flag.set)(config, value);
                 Ok(())
             }
-            Kind::Int(int) => int.assign(config, numbers::parse_canonical(value), int.run_time),
+            Kind::Int(int) => int.assign(config, resp::parse_i64(value), int.run_time),
             Kind::Memory(memory) => memory.assign(config, value, 0),
             Kind::Choice(choice) => {
                 if (choice.field.set)(config, value) {
@@ -411,26 +353,19 @@ impl Directive {
                 None => return Vec::new(),
             },
             Kind::Memory(memory) => {
-                numbers::format_memory(u64::try_from((memory.field.get)(config)).unwrap_or(0))
-                    .into_bytes()
+                numbers::format_memory(u64::try_from((memory.field.get)(config)).unwrap_or(0)).into_bytes()
             }
             _ => self.value(config),
         };
         let text = [self.name.as_bytes(), b" ", &value].concat();
-        vec![Line {
-            text,
-            force: self.value(config) != self.value(default),
-        }]
+        vec![Line { text, force: self.value(config) != self.value(default) }]
     }
 
     /// The shape of its arguments, for people.
     pub fn shape(&self) -> String {
         match self.kind {
             Kind::Flag(_) => "yes, no".into(),
-            Kind::Int(Int {
-                in_file: (min, max),
-                ..
-            }) => match (min, max) {
+            Kind::Int(Int { in_file: (min, max), .. }) => match (min, max) {
                 (i64::MIN, i64::MAX) => "a number".into(),
                 (min, i64::MAX) => format!("a number from {min}"),
                 (min, max) => format!("a number from {min} to {max}"),
@@ -445,15 +380,8 @@ impl Directive {
 }
 
 impl Int {
-    fn assign(
-        &self,
-        config: &mut Config,
-        value: Option<i64>,
-        (min, max): (i64, i64),
-    ) -> Result<(), Refused> {
-        let value = value
-            .filter(|value| (min..=max).contains(value))
-            .ok_or(Refused::Invalid(self.refusal))?;
+    fn assign(&self, config: &mut Config, value: Option<i64>, (min, max): (i64, i64)) -> Result<(), Refused> {
+        let value = value.filter(|value| (min..=max).contains(value)).ok_or(Refused::Invalid(self.refusal))?;
         (self.field.set)(config, value);
         Ok(())
     }
@@ -469,11 +397,7 @@ impl Memory {
 
 /// The words of a choice, for people.
 pub(super) fn words_of<T: Choice>() -> String {
-    T::WORDS
-        .iter()
-        .map(|(word, _)| *word)
-        .collect::<Vec<_>>()
-        .join(", ")
+    T::WORDS.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ")
 }
 
 fn yes_or_no(flag: bool) -> &'static str {

@@ -21,16 +21,9 @@ pub fn document() -> String {
          reads as much as it understands.\n\n| directive | value | default | run time | what it does |\n|---|---|---|---|---|\n"
     );
     for row in rows {
-        let alias = row
-            .alias
-            .map(|alias| format!(" (`{alias}`)"))
-            .unwrap_or_default();
+        let alias = row.alias.map(|alias| format!(" (`{alias}`)")).unwrap_or_default();
         let value = String::from_utf8_lossy(&row.value(&default)).into_owned();
-        let value = if value.is_empty() {
-            String::new()
-        } else {
-            format!("`{value}`")
-        };
+        let value = if value.is_empty() { String::new() } else { format!("`{value}`") };
         let run_time = match (row.settable, row.in_file) {
             (true, true) => "yes",
             (true, false) => "only",
@@ -40,19 +33,9 @@ pub fn document() -> String {
             Some(why) => format!("accepted only: {why}"),
             None => row.about.to_owned(),
         };
-        let cells = [
-            format!("`{}`{alias}", row.name),
-            row.shape(),
-            value,
-            run_time.into(),
-            about,
-        ];
+        let cells = [format!("`{}`{alias}", row.name), row.shape(), value, run_time.into(), about];
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "| {} |",
-            cells.map(|cell| cell.replace('|', "\\|")).join(" | ")
-        );
+        let _ = writeln!(text, "| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "));
     }
     text
 }
@@ -70,10 +53,6 @@ mod tests {
             std::fs::write(file, document()).unwrap();
         }
         let written = std::fs::read_to_string(file).unwrap_or_default();
-        assert_eq!(
-            written,
-            document(),
-            "stale: run `UPDATE_DOCS=1 cargo test -p server document`"
-        );
+        assert_eq!(written, document(), "stale: run `UPDATE_DOCS=1 cargo test -p server document`");
     }
 }

@@ -28,10 +28,7 @@ pub struct ProcessHost {
 impl ProcessHost {
     /// `is_command` tells whether the command table has this name, which is in lower case.
     pub fn new(is_command: fn(&[u8]) -> bool) -> Self {
-        ProcessHost {
-            is_command,
-            stdin: None,
-        }
+        ProcessHost { is_command, stdin: None }
     }
 
     /// What was read from standard input, if anything asked for it: a daemon's child has to be given it again.
@@ -64,11 +61,7 @@ impl Host for ProcessHost {
     }
 
     fn try_log_file(&mut self, path: &Path) -> io::Result<()> {
-        std::fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)
-            .map(drop)
+        std::fs::OpenOptions::new().append(true).create(true).open(path).map(drop)
     }
 
     fn is_command(&self, name: &[u8]) -> bool {
@@ -93,8 +86,7 @@ pub(super) mod fake {
     impl Host for FakeHost {
         fn read_file(&mut self, path: &Path) -> io::Result<Vec<u8>> {
             let text = path.to_str().and_then(|path| self.files.get(path));
-            text.map(|text| text.to_vec())
-                .ok_or(io::ErrorKind::NotFound.into())
+            text.map(|text| text.to_vec()).ok_or(io::ErrorKind::NotFound.into())
         }
         fn read_stdin(&mut self) -> io::Result<Vec<u8>> {
             self.read_file(Path::new("<stdin>"))
@@ -110,11 +102,7 @@ pub(super) mod fake {
             Ok(self.dir.clone())
         }
         fn try_log_file(&mut self, path: &Path) -> io::Result<()> {
-            if path == "nosuch" {
-                Err(io::Error::from_raw_os_error(13))
-            } else {
-                Ok(())
-            }
+            if path == "nosuch" { Err(io::Error::from_raw_os_error(13)) } else { Ok(()) }
         }
         fn is_command(&self, name: &[u8]) -> bool {
             name == b"get" || name == b"debug"

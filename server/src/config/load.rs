@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::commands::RenameError;
 use super::directive::BAD_DIRECTIVE;
 use super::special::path;
-use super::{Config, Host, table, words};
+use super::{Config, Host, table};
 use crate::os_error;
 
 /// How deep files may include each other.
@@ -56,33 +56,22 @@ impl Config {
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn load(
-        source: Option<&ConfigSource>,
-        options: &[u8],
-        host: &mut dyn Host,
-    ) -> Result<Config, LoadError> {
+    pub fn load(source: Option<&ConfigSource>, options: &[u8], host: &mut dyn Host) -> Result<Config, LoadError> {
         let mut config = Config::default();
         if source.is_some() || !options.is_empty() {
             config.save.clear();
         }
         let mut text = match source {
             None => Vec::new(),
-            Some(ConfigSource::Stdin) => host
-                .read_stdin()
-                .map_err(|_| LoadError::Unreadable("-".into()))?,
+            Some(ConfigSource::Stdin) => host.read_stdin().map_err(|_| LoadError::Unreadable("-".into()))?,
             Some(ConfigSource::File(path)) => {
                 config.config_file = std::path::absolute(path).ok();
-                host.read_file(path)
-                    .map_err(|_| LoadError::Unreadable(path.clone()))?
+                host.read_file(path).map_err(|_| LoadError::Unreadable(path.clone()))?
             }
         };
         text.push(b'\n');
         text.extend_from_slice(options);
-        Loader {
-            config: &mut config,
-            host,
-        }
-        .text(&text, 0)?;
+        Loader { config: &mut config, host }.text(&text, 0)?;
         if let Ok(dir) = host.current_dir() {
             config.dir = dir;
         }
@@ -94,8 +83,7 @@ impl Config {
     /// # Errors
     /// The reply to the client; the process is where it was.
     pub fn enter_dir(&mut self, host: &mut dyn Host) -> Result<(), String> {
-        let failed =
-            |error: io::Error| format!("ERR Changing directory: {}", os_error::text(&error));
+        let failed = |error: io::Error| format!("ERR Changing directory: {}", os_error::text(&error));
         host.change_dir(&self.dir).map_err(failed)?;
         self.dir = host.current_dir().map_err(failed)?;
         Ok(())
@@ -110,11 +98,7 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn file(&mut self, path: &Path, depth: usize) -> Result<(), LoadError> {
         let unreadable = |_| LoadError::Unreadable(path.to_owned());
-        let text = if path.as_os_str() == "-" {
-            self.host.read_stdin()
-        } else {
-            self.host.read_file(path)
-        };
+        let text = if path.as_os_str() == "-" { self.host.read_stdin() } else { self.host.read_file(path) };
         self.text(&text.map_err(unreadable)?, depth)
     }
 
@@ -125,17 +109,13 @@ impl Loader<'_> {
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
-            let name = self
-                .line(line, depth)
-                .map_err(|stop| stop.at(number, line))?;
+            let name = self.line(line, depth).map_err(|stop| stop.at(number, line))?;
             if name == Some("slaveof") {
                 slaveof = Some((number, line));
             }
         }
         match slaveof {
-            Some((number, line))
-                if self.config.cluster_enabled && self.config.slaveof.is_some() =>
-            {
+            Some((number, line)) if self.config.cluster_enabled && self.config.slaveof.is_some() => {
                 Err(Stop::from("slaveof directive not allowed in cluster mode").at(number, line))
             }
             _ => Ok(()),
@@ -144,7 +124,7 @@ impl Loader<'_> {
 
     /// Carries out one line; returns the directive that it held.
     fn line(&mut self, line: &[u8], depth: usize) -> Result<Option<&'static str>, Stop> {
-        let words = words::split(line).ok_or("Unbalanced quotes in configuration line")?;
+        let words = resp::split_args(line).ok_or("Unbalanced quotes in configuration line")?;
         let Some((name, args)) = words.split_first() else {
             return Ok(None);
         };
@@ -168,10 +148,7 @@ impl Loader<'_> {
 
     fn rename_command(&mut self, old: &[u8], new: &[u8]) -> Result<(), Stop> {
         let host = &*self.host;
-        let renamed = self
-            .config
-            .command_names
-            .rename(old, new, |name| host.is_command(name));
+        let renamed = self.config.command_names.rename(old, new, |name| host.is_command(name));
         renamed.map_err(|error| match error {
             RenameError::Unknown => "No such command in rename-command".into(),
             RenameError::Taken => "Target command name already exists".into(),
@@ -180,10 +157,7 @@ impl Loader<'_> {
 
     fn change_dir(&mut self) -> Result<(), Stop> {
         self.host.change_dir(&self.config.dir).map_err(|error| {
-            Stop::Error(LoadError::Dir {
-                path: self.config.dir.clone(),
-                reason: os_error::text(&error),
-            })
+            Stop::Error(LoadError::Dir { path: self.config.dir.clone(), reason: os_error::text(&error) })
         })
     }
 
@@ -192,12 +166,7 @@ impl Loader<'_> {
             return Ok(());
         };
         let tried = self.host.try_log_file(file);
-        tried.map_err(|error| {
-            Stop::Message(format!(
-                "Can't open the log file: {}",
-                os_error::text(&error)
-            ))
-        })
+        tried.map_err(|error| Stop::Message(format!("Can't open the log file: {}", os_error::text(&error))))
     }
 }
 
@@ -210,11 +179,7 @@ enum Stop {
 impl Stop {
     fn at(self, number: usize, line: &[u8]) -> LoadError {
         match self {
-            Stop::Message(message) => LoadError::Line {
-                number,
-                line: without_password(line),
-                message,
-            },
+            Stop::Message(message) => LoadError::Line { number, line: without_password(line), message },
             Stop::Error(error) => error,
         }
     }
@@ -228,10 +193,7 @@ impl From<&str> for Stop {
 
 /// The line as it may be shown: standard error often ends up in a log, so no password.
 fn without_password(line: &[u8]) -> String {
-    let end = line
-        .iter()
-        .position(u8::is_ascii_whitespace)
-        .unwrap_or(line.len());
+    let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
     let shown = match line.get(..end).and_then(table::find) {
         Some(row) if ["requirepass", "masterauth"].contains(&row.name) => {
             return format!("{} (not shown)", row.name);
@@ -243,33 +205,19 @@ fn without_password(line: &[u8]) -> String {
 
 fn trim(line: &[u8]) -> &[u8] {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-    let start = line
-        .iter()
-        .position(|byte| !is_blank(byte))
-        .unwrap_or(line.len());
-    let end = line
-        .iter()
-        .rposition(|byte| !is_blank(byte))
-        .map_or(start, |last| last + 1);
+    let start = line.iter().position(|byte| !is_blank(byte)).unwrap_or(line.len());
+    let end = line.iter().rposition(|byte| !is_blank(byte)).map_or(start, |last| last + 1);
     line.get(start..end).unwrap_or_default()
 }
 
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LoadError::Line {
-                number,
-                line,
-                message,
-            } => write!(
+            LoadError::Line { number, line, message } => write!(
                 f,
                 "\n*** FATAL CONFIG FILE ERROR ***\nReading the configuration file, at line {number}\n>>> '{line}'\n{message}\n"
             ),
-            LoadError::Unreadable(path) => write!(
-                f,
-                "Fatal error, can't open config file '{}'",
-                path.display()
-            ),
+            LoadError::Unreadable(path) => write!(f, "Fatal error, can't open config file '{}'", path.display()),
             LoadError::Dir { path, reason } => {
                 write!(f, "Can't chdir to '{}': {reason}", path.display())
             }
@@ -300,35 +248,25 @@ mod tests {
             number + 2, // An empty line stands between the file and the options.
             last.trim()
         );
-        report
-            .strip_prefix(&head)
-            .unwrap_or_else(|| panic!("{report}"))
-            .trim_end_matches('\n')
-            .to_owned()
+        report.strip_prefix(&head).unwrap_or_else(|| panic!("{report}")).trim_end_matches('\n').to_owned()
     }
 
     #[test]
     fn lines_are_directives_comments_or_blank() {
-        let config = load("# a comment\n\n \t\r\n  PORT 7000\r\nmaxmemory 100mb\nmaxmemory-policy AllKeys-LRU\nhz 9999").unwrap();
-        assert_eq!(
-            (config.port, config.maxmemory, config.hz),
-            (7000, 100 << 20, 500)
-        );
+        let config =
+            load("# a comment\n\n \t\r\n  PORT 7000\r\nmaxmemory 100mb\nmaxmemory-policy AllKeys-LRU\nhz 9999")
+                .unwrap();
+        assert_eq!((config.port, config.maxmemory, config.hz), (7000, 100 << 20, 500));
         assert_eq!(config.maxmemory_policy, MaxmemoryPolicy::AllkeysLru);
     }
 
     #[test]
     fn lists_and_limits_are_read() {
-        let config = load(
-            "bind 127.0.0.1 ::1\nclient-output-buffer-limit slave 1gb 512mb 0\nunixsocketperm 770",
-        )
-        .unwrap();
+        let config =
+            load("bind 127.0.0.1 ::1\nclient-output-buffer-limit slave 1gb 512mb 0\nunixsocketperm 770").unwrap();
         assert_eq!(config.bind, ["127.0.0.1", "::1"]);
         assert_eq!(config.client_output_buffer_limit[1].hard_bytes, 1 << 30);
-        assert_eq!(
-            config.client_output_buffer_limit[2],
-            Config::default().client_output_buffer_limit[2]
-        );
+        assert_eq!(config.client_output_buffer_limit[2], Config::default().client_output_buffer_limit[2]);
         assert_eq!(config.unixsocketperm, 0o770);
         let config = load("slaveof 10.0.0.1 6380\nnotify-keyspace-events KEA\nlogfile ''").unwrap();
         assert_eq!(config.slaveof.unwrap().port, 6380);
@@ -341,13 +279,7 @@ mod tests {
         assert_eq!(load("").unwrap().save.len(), 3);
         assert_eq!(load("port 7000").unwrap().save, []);
         assert_eq!(load("save 900 1\nsave 60 5").unwrap().save.len(), 2);
-        assert_eq!(
-            load("save 900 1\nsave \"\"\nsave 60 5").unwrap().save,
-            [SavePoint {
-                seconds: 60,
-                changes: 5
-            }]
-        );
+        assert_eq!(load("save 900 1\nsave \"\"\nsave 60 5").unwrap().save, [SavePoint { seconds: 60, changes: 5 }]);
     }
 
     #[test]
@@ -357,67 +289,28 @@ mod tests {
             ("  port x ", "Invalid port"),
             ("nosuch 1", "Bad directive or wrong number of arguments"),
             ("port", "Bad directive or wrong number of arguments"),
-            (
-                "watchdog-period 200",
-                "Bad directive or wrong number of arguments",
-            ),
+            ("watchdog-period 200", "Bad directive or wrong number of arguments"),
             ("include a b", "Bad directive or wrong number of arguments"),
             ("dir \"a", "Unbalanced quotes in configuration line"),
             ("daemonize maybe", "argument must be 'yes' or 'no'"),
-            (
-                "loglevel loud",
-                "Invalid log level. Must be one of debug, verbose, notice, warning",
-            ),
+            ("loglevel loud", "Invalid log level. Must be one of debug, verbose, notice, warning"),
             ("save 0 1", "Invalid save parameters"),
-            (
-                "maxmemory 1x",
-                "argument must be an amount of memory, such as 512, 64kb or 1gb",
-            ),
-            (
-                "repl-backlog-size 0",
-                "repl-backlog-size must be 1 or greater.",
-            ),
-            (
-                "dbfilename a/b",
-                "dbfilename can't be a path, just a filename",
-            ),
+            ("maxmemory 1x", "argument must be an amount of memory, such as 512, 64kb or 1gb"),
+            ("repl-backlog-size 0", "repl-backlog-size must be 1 or greater."),
+            ("dbfilename a/b", "dbfilename can't be a path, just a filename"),
             ("unixsocketperm 1000", "Invalid socket file permissions"),
-            (
-                "notify-keyspace-events KEq",
-                "Invalid event class character. Use 'g$lshzxeA'.",
-            ),
-            (
-                "logfile nosuch",
-                "Can't open the log file: Permission denied",
-            ),
-            (
-                "rename-command nosuch x",
-                "No such command in rename-command",
-            ),
-            (
-                "rename-command get debug",
-                "Target command name already exists",
-            ),
-            (
-                "sentinel monitor x",
-                "sentinel directive while not in sentinel mode",
-            ),
-            (
-                "server-threads 65",
-                "server-threads must be between 1 and 64",
-            ),
-            (
-                "cluster-enabled yes\nslaveof a 1",
-                "slaveof directive not allowed in cluster mode",
-            ),
+            ("notify-keyspace-events KEq", "Invalid event class character. Use 'g$lshzxeA'."),
+            ("logfile nosuch", "Can't open the log file: Permission denied"),
+            ("rename-command nosuch x", "No such command in rename-command"),
+            ("rename-command get debug", "Target command name already exists"),
+            ("sentinel monitor x", "sentinel directive while not in sentinel mode"),
+            ("server-threads 65", "server-threads must be between 1 and 64"),
+            ("cluster-enabled yes\nslaveof a 1", "slaveof directive not allowed in cluster mode"),
             (
                 "client-output-buffer-limit master 0 0 0",
                 "Unrecognized client limit class: the user specified an invalid one, or 'master' which has no buffer limits.",
             ),
-            (
-                "bind 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17",
-                "Too many bind addresses specified",
-            ),
+            ("bind 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17", "Too many bind addresses specified"),
         ] {
             assert_eq!(complaint(text), message, "{text}");
         }
@@ -426,11 +319,7 @@ mod tests {
     #[test]
     fn a_password_is_never_shown() {
         let long = "x".repeat(600);
-        for text in [
-            "requirepass a secret",
-            "masterauth 'secret",
-            &format!("requirepass {long}secret"),
-        ] {
+        for text in ["requirepass a secret", "masterauth 'secret", &format!("requirepass {long}secret")] {
             let report = load(text).unwrap_err().to_string();
             assert!(!report.contains("secret"), "{report}");
         }
@@ -451,60 +340,34 @@ mod tests {
             dir: "/srv".into(),
         };
         let mut load = |file: &str, options: &str| {
-            Config::load(
-                Some(&ConfigSource::File(file.into())),
-                options.as_bytes(),
-                &mut host,
-            )
+            Config::load(Some(&ConfigSource::File(file.into())), options.as_bytes(), &mut host)
         };
         let config = load("a.conf", "tcp-backlog 5\nport 3").unwrap();
         assert_eq!((config.port, config.timeout, config.tcp_backlog), (3, 3, 5));
         assert!(config.config_file.unwrap().is_absolute());
         assert_eq!(config.dir, Path::new("/srv"));
-        let Err(LoadError::Line {
-            number: 1, message, ..
-        }) = load("loop.conf", "")
-        else {
-            panic!()
-        };
+        let Err(LoadError::Line { number: 1, message, .. }) = load("loop.conf", "") else { panic!() };
         assert_eq!(message, "Too many nested include files");
-        assert!(matches!(
-            load("bad.conf", ""),
-            Err(LoadError::Line { number: 2, .. })
-        ));
+        assert!(matches!(load("bad.conf", ""), Err(LoadError::Line { number: 2, .. })));
         let error = load("nosuch.conf", "").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "Fatal error, can't open config file 'nosuch.conf'"
-        );
+        assert_eq!(error.to_string(), "Fatal error, can't open config file 'nosuch.conf'");
         let config = Config::load(Some(&ConfigSource::Stdin), b"", &mut host).unwrap();
         assert_eq!((config.port, config.config_file), (9, None));
     }
 
     #[test]
     fn dir_is_entered_when_its_line_is_read() {
-        let mut host = FakeHost {
-            dir: "/srv".into(),
-            ..FakeHost::default()
-        };
+        let mut host = FakeHost { dir: "/srv".into(), ..FakeHost::default() };
         let config = Config::load(None, b"dir data\ndir more", &mut host).unwrap();
         assert_eq!(config.dir, Path::new("/srv/data/more"));
         let error = Config::load(None, b"dir nosuch", &mut host).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "Can't chdir to 'nosuch': No such file or directory"
-        );
+        assert_eq!(error.to_string(), "Can't chdir to 'nosuch': No such file or directory");
     }
 
     #[test]
     fn newer_names_are_taken() {
-        let config =
-            load("replicaof h 1\nreplica-priority 7\nclient-output-buffer-limit replica 1 2 3")
-                .unwrap();
-        assert_eq!(
-            (config.slaveof.unwrap().host.as_str(), config.slave_priority),
-            ("h", 7)
-        );
+        let config = load("replicaof h 1\nreplica-priority 7\nclient-output-buffer-limit replica 1 2 3").unwrap();
+        assert_eq!((config.slaveof.unwrap().host.as_str(), config.slave_priority), ("h", 7));
         assert_eq!(config.client_output_buffer_limit[1].soft_seconds, 3);
         assert_eq!(load("slaveof h 1\nslaveof no one").unwrap().slaveof, None);
     }

@@ -40,8 +40,8 @@ pub use document::document;
 pub use host::{Host, ProcessHost};
 pub use load::{ConfigSource, LoadError};
 pub use types::{
-    AppendFsync, BufferLimit, Choice, ClientClass, Level, MaxmemoryPolicy, NotifyFlags, Primary,
-    SavePoint, Supervised, SyslogFacility,
+    AppendFsync, BufferLimit, Choice, ClientClass, Level, MaxmemoryPolicy, NotifyFlags, Primary, SavePoint, Supervised,
+    SyslogFacility,
 };
 
 /// The version of Redis that the server says it is, and behaves as.

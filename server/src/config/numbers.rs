@@ -3,25 +3,15 @@
 //! A number that does not parse is refused. (Redis 3.2 reads a file's numbers with `atoi`, so that `maxmemory 10x`
 //! silently means no limit; refusing cannot surprise anybody.)
 
-/// A whole number in a file: an optional sign and decimal digits.
+/// A whole number in a file: an optional sign and decimal digits. (CONFIG SET takes what `resp::parse_i64` takes.)
 pub fn parse(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-/// A whole number in CONFIG SET: the one canonical spelling only, as Redis' `string2ll` wants it.
-pub fn parse_canonical(text: &[u8]) -> Option<i64> {
-    let value = parse(text)?;
-    (value.to_string().as_bytes() == text).then_some(value)
 }
 
 /// Bytes, with an optional unit: `b`, `k` = 1000, `kb` = 1024, and likewise `m`, `mb`, `g`, `gb`; case does not matter.
 pub fn parse_memory(text: &[u8]) -> Option<i64> {
     let sign = usize::from(text.first() == Some(&b'-'));
-    let digits = text
-        .iter()
-        .skip(sign)
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let digits = text.iter().skip(sign).take_while(|byte| byte.is_ascii_digit()).count();
     let (number, unit) = text.split_at_checked(sign + digits)?;
     let scale = match unit.to_ascii_lowercase().as_slice() {
         b"" | b"b" => 1,
@@ -53,6 +43,7 @@ mod tests {
 
     #[test]
     fn a_file_may_spell_a_number_in_more_ways_than_config_set() {
+        use resp::parse_i64;
         for (text, file, set) in [
             ("0", Some(0), Some(0)),
             ("-7", Some(-7), Some(-7)),
@@ -67,7 +58,7 @@ mod tests {
             ("9223372036854775808", None, None),
         ] {
             assert_eq!(parse(text.as_bytes()), file, "{text}");
-            assert_eq!(parse_canonical(text.as_bytes()), set, "{text}");
+            assert_eq!(parse_i64(text.as_bytes()), set, "{text}");
         }
     }
 

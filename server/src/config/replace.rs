@@ -38,10 +38,7 @@ fn cannot_rename(error: &io::Error) -> bool {
 }
 
 fn by_rename(path: &Path, text: &[u8]) -> io::Result<()> {
-    let dir = path
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary = temporary_name(path);
     let moved = write_new(path, &temporary, text).and_then(|()| fs::rename(&temporary, path));
     if moved.is_err() {
@@ -53,11 +50,7 @@ fn by_rename(path: &Path, text: &[u8]) -> io::Result<()> {
 }
 
 fn write_new(path: &Path, temporary: &Path, text: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(temporary)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
     match fs::metadata(path) {
         Ok(old) => file.set_permissions(old.permissions())?,
         Err(_) => file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?,
@@ -101,10 +94,7 @@ mod tests {
         std::os::unix::fs::symlink("real", &link).unwrap();
         replace(&link, b"new").unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"new");
-        assert_eq!(
-            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
-            0o640
-        );
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     }
 
@@ -125,10 +115,7 @@ mod tests {
         overwrite(&file, b"short").unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"short");
         overwrite(&file, b"a text that is longer than before").unwrap();
-        assert_eq!(
-            fs::read(&file).unwrap(),
-            b"a text that is longer than before"
-        );
+        assert_eq!(fs::read(&file).unwrap(), b"a text that is longer than before");
     }
 
     #[test]

@@ -7,32 +7,21 @@ impl Config {
     /// Changes one setting. The caller carries out the effect; see the module's header for how to do both or neither.
     ///
     /// # Errors
-    /// The whole error reply, without the `-` and the end of line. Nothing has been changed then.
+    /// The error reply for `resp::Out::error_line`. Nothing has been changed then.
     pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result<Effect, Vec<u8>> {
         let Some(row) = table::find(name).filter(|row| row.settable) else {
             return Err(reply(&[b"Unsupported CONFIG parameter: ", name]));
         };
         match row.set_value(self, value) {
             Ok(()) => Ok(row.effect),
-            Err(Refused::Invalid(_)) => Err(reply(&[
-                b"Invalid argument '",
-                value,
-                b"' for CONFIG SET '",
-                name,
-                b"'",
-            ])),
+            Err(Refused::Invalid(_)) => Err(reply(&[b"Invalid argument '", value, b"' for CONFIG SET '", name, b"'"])),
             Err(Refused::Because(text)) => Err(reply(&[text.as_bytes()])),
         }
     }
 }
 
-/// An error reply; ends of lines in what the client sent become spaces, or they would end the reply.
 fn reply(parts: &[&[u8]]) -> Vec<u8> {
-    let mut text = [b"ERR ".as_slice(), &parts.concat()].concat();
-    for byte in text.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')) {
-        *byte = b' ';
-    }
-    text
+    [b"ERR ".as_slice(), &parts.concat()].concat()
 }
 
 #[cfg(test)]
@@ -46,9 +35,7 @@ mod tests {
     fn after(settings: &[(&str, &str)]) -> Result<String, String> {
         let mut config = Config::default();
         for (name, value) in settings {
-            config
-                .set(name.as_bytes(), value.as_bytes())
-                .map_err(|error| String::from_utf8(error).unwrap())?;
+            config.set(name.as_bytes(), value.as_bytes()).map_err(|error| String::from_utf8(error).unwrap())?;
         }
         let (_, value) = config.get(settings.last().unwrap().0.as_bytes()).remove(0);
         Ok(String::from_utf8(value).unwrap())
@@ -71,22 +58,14 @@ mod tests {
             ("requirepass", "", ""),
             ("appendonly", "YES", "yes"),
             ("loglevel", "Debug", "debug"),
-            (
-                "client-output-buffer-limit",
-                "",
-                "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
-            ),
+            ("client-output-buffer-limit", "", "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"),
             (
                 "client-output-buffer-limit",
                 "normal 1 2 3 pubsub 1mb 0 0",
                 "normal 1 2 3 slave 268435456 67108864 60 pubsub 1048576 0 0",
             ),
         ] {
-            assert_eq!(
-                after(&[(name, value)]).as_deref(),
-                Ok(shown),
-                "{name} {value}"
-            );
+            assert_eq!(after(&[(name, value)]).as_deref(), Ok(shown), "{name} {value}");
         }
     }
 
@@ -112,33 +91,14 @@ mod tests {
             let expected = format!("ERR Invalid argument '{value}' for CONFIG SET '{name}'");
             assert_eq!(after(&[(name, value)]), Err(expected));
         }
-        assert_eq!(
-            after(&[("dbfilename", "a/b")]),
-            Err("ERR dbfilename can't be a path, just a filename".into())
-        );
+        assert_eq!(after(&[("dbfilename", "a/b")]), Err("ERR dbfilename can't be a path, just a filename".into()));
     }
 
     #[test]
     fn what_is_not_settable_is_not_supported() {
-        for name in [
-            "port",
-            "databases",
-            "daemonize",
-            "server-threads",
-            "nosuch",
-            "include",
-            "bind",
-            "slaveof",
-        ] {
-            assert_eq!(
-                after(&[(name, "1")]),
-                Err(format!("ERR Unsupported CONFIG parameter: {name}"))
-            );
+        for name in ["port", "databases", "daemonize", "server-threads", "nosuch", "include", "bind", "slaveof"] {
+            assert_eq!(after(&[(name, "1")]), Err(format!("ERR Unsupported CONFIG parameter: {name}")));
         }
-        assert_eq!(
-            after(&[("a\r\n-b", "1")]),
-            Err("ERR Unsupported CONFIG parameter: a  -b".into())
-        );
     }
 
     #[test]
@@ -155,11 +115,7 @@ mod tests {
             ("watchdog-period", "300", Effect::Watchdog),
             ("hash-max-ziplist-entries", "5", Effect::Nothing),
         ] {
-            assert_eq!(
-                config.set(name.as_bytes(), value.as_bytes()),
-                Ok(effect),
-                "{name}"
-            );
+            assert_eq!(config.set(name.as_bytes(), value.as_bytes()), Ok(effect), "{name}");
         }
     }
 

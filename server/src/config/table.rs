@@ -17,21 +17,15 @@
 
 use super::directive::{ChoiceField, Directive, Effect, Flag, Number, Text, words_of};
 use super::special::{
-    BIND, CLIENT_OUTPUT_BUFFER_LIMIT, DIR, NOTIFY_KEYSPACE_EVENTS, SAVE, SKIPPED, SLAVEOF,
-    UNIXSOCKETPERM, file_name, password, path, path_bytes, path_if_any, text, text_if_any,
+    BIND, CLIENT_OUTPUT_BUFFER_LIMIT, DIR, NOTIFY_KEYSPACE_EVENTS, SAVE, SKIPPED, SLAVEOF, UNIXSOCKETPERM, file_name,
+    password, path, path_bytes, path_if_any, text, text_if_any,
 };
 use super::types::Choice;
-use super::{
-    AppendFsync, BACKLOG_BYTES_MIN, Level, MaxmemoryPolicy, SERVER_THREADS_MAX, Supervised,
-    SyslogFacility,
-};
+use super::{AppendFsync, BACKLOG_BYTES_MIN, Level, MaxmemoryPolicy, SERVER_THREADS_MAX, Supervised, SyslogFacility};
 
 macro_rules! flag {
     ($field:ident) => {
-        Flag {
-            get: |config| config.$field,
-            set: |config, value| config.$field = value,
-        }
+        Flag { get: |config| config.$field, set: |config, value| config.$field = value }
     };
 }
 
@@ -48,11 +42,7 @@ macro_rules! choice {
     ($field:ident: $type:ident) => {
         ChoiceField {
             get: |config| config.$field.word(),
-            set: |config, word| {
-                $type::from_word(word)
-                    .map(|value| config.$field = value)
-                    .is_some()
-            },
+            set: |config, word| $type::from_word(word).map(|value| config.$field = value).is_some(),
             words: words_of::<$type>,
         }
     };
@@ -106,15 +96,7 @@ const NO_REHASH: &str = "tables grow by splitting small parts, never as a whole"
 
 const LOGFILE: Text = Text {
     // Present even if empty, so that a file keeps its `logfile ""`.
-    get: |config| {
-        Some(
-            config
-                .logfile
-                .as_deref()
-                .map(path_bytes)
-                .unwrap_or_default(),
-        )
-    },
+    get: |config| Some(config.logfile.as_deref().map(path_bytes).unwrap_or_default()),
     ..optional_path!(logfile)
 };
 const CLUSTER_CONFIG_FILE: Text = Text {
@@ -143,9 +125,7 @@ const SLAVE_ANNOUNCE_IP: Text = Text {
 };
 const BACKLOG_SIZE: Number = Number {
     get: |config| i64::try_from(config.repl_backlog_size).unwrap_or(MAX),
-    set: |config, value| {
-        config.repl_backlog_size = u64::try_from(value).unwrap_or(0).max(BACKLOG_BYTES_MIN)
-    },
+    set: |config, value| config.repl_backlog_size = u64::try_from(value).unwrap_or(0).max(BACKLOG_BYTES_MIN),
 };
 const HZ: Number = Number {
     get: |config| config.hz.into(),
@@ -156,20 +136,14 @@ const WATCHDOG_PERIOD: Number = Number {
     // Shorter than two turns of housekeeping, and every turn would be reported.
     set: |config, value| {
         let least = 2000 / u64::from(config.hz.max(1));
-        config.watchdog_period_ms = if value == 0 {
-            0
-        } else {
-            u64::try_from(value).unwrap_or(0).max(least)
-        };
+        config.watchdog_period_ms = if value == 0 { 0 } else { u64::try_from(value).unwrap_or(0).max(least) };
     },
 };
 
 /// The row for a name that a file or a client gave; case does not matter.
 pub(super) fn find(name: &[u8]) -> Option<&'static Directive> {
     let is = |known: &str| known.as_bytes().eq_ignore_ascii_case(name);
-    TABLE
-        .iter()
-        .find(|row| is(row.name) || row.alias.is_some_and(is))
+    TABLE.iter().find(|row| is(row.name) || row.alias.is_some_and(is))
 }
 
 #[rustfmt::skip]
@@ -357,10 +331,7 @@ mod tests {
 
     #[test]
     fn every_name_stands_for_one_row() {
-        let names: Vec<_> = TABLE
-            .iter()
-            .flat_map(|row| std::iter::once(row.name).chain(row.alias))
-            .collect();
+        let names: Vec<_> = TABLE.iter().flat_map(|row| std::iter::once(row.name).chain(row.alias)).collect();
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
         assert!(names.iter().all(|name| *name == name.to_ascii_lowercase()));
     }
@@ -390,37 +361,19 @@ mod tests {
         let lines: Vec<_> = REDIS_3_2_11.split(';').map(str::trim).collect();
         assert_eq!(lines.len(), 78);
         for line in &lines {
-            let words: Vec<_> = line
-                .split(' ')
-                .map(|word| word.as_bytes().to_vec())
-                .collect();
+            let words: Vec<_> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
             let row = find(&words[0]).unwrap_or_else(|| panic!("{line}"));
-            assert_eq!(
-                row.load_args(&mut Config::default(), &words[1..]),
-                Ok(()),
-                "{line}"
-            );
+            assert_eq!(row.load_args(&mut Config::default(), &words[1..]), Ok(()), "{line}");
         }
-        let known: HashSet<_> = lines
-            .iter()
-            .filter_map(|line| line.split(' ').next())
-            .collect();
-        let ours: Vec<_> = TABLE
-            .iter()
-            .filter(|row| !known.contains(row.name))
-            .map(|row| row.name)
-            .collect();
+        let known: HashSet<_> = lines.iter().filter_map(|line| line.split(' ').next()).collect();
+        let ours: Vec<_> = TABLE.iter().filter(|row| !known.contains(row.name)).map(|row| row.name).collect();
         assert_eq!(ours, ["watchdog-period", "server-threads"]);
     }
 
     #[test]
     fn every_row_is_explained() {
         for row in TABLE {
-            assert!(
-                !row.about.is_empty() || row.accepted_only.is_some(),
-                "{}",
-                row.name
-            );
+            assert!(!row.about.is_empty() || row.accepted_only.is_some(), "{}", row.name);
         }
     }
 
@@ -429,44 +382,24 @@ mod tests {
         // Whatever changes when a row's value is set must be that row alone.
         let default = Config::default();
         for row in TABLE.iter().filter(|row| row.shown || row.written) {
-            for value in [
-                "yes",
-                "no",
-                "7",
-                "1mb",
-                "Always",
-                "debug",
-                "local3",
-                "upstart",
-                "allkeys-lru",
-                "x",
-                "5 6",
-                "K",
-            ] {
+            for value in
+                ["yes", "no", "7", "1mb", "Always", "debug", "local3", "upstart", "allkeys-lru", "x", "5 6", "K"]
+            {
                 let mut config = default.clone();
                 if row.set_value(&mut config, value.as_bytes()).is_err() {
                     continue;
                 }
-                let changed: Vec<_> = TABLE
-                    .iter()
-                    .filter(|other| other.value(&config) != other.value(&default))
-                    .collect();
-                assert!(
-                    changed.iter().all(|other| other.name == row.name),
-                    "{} {value}",
-                    row.name
-                );
+                let changed: Vec<_> =
+                    TABLE.iter().filter(|other| other.value(&config) != other.value(&default)).collect();
+                assert!(changed.iter().all(|other| other.name == row.name), "{} {value}", row.name);
             }
         }
     }
 
     #[test]
     fn the_number_macros_keep_every_value_of_the_range() {
-        for (name, value) in [
-            ("port", "65535"),
-            ("list-max-ziplist-size", "-5"),
-            ("maxmemory", "9223372036854775807"),
-        ] {
+        for (name, value) in [("port", "65535"), ("list-max-ziplist-size", "-5"), ("maxmemory", "9223372036854775807")]
+        {
             let mut config = Config::default();
             let row = find(name.as_bytes()).unwrap();
             row.load_args(&mut config, &[value.into()]).unwrap();
@@ -479,10 +412,7 @@ mod tests {
         let mut config = Config::default();
         let row = find(b"DBFILENAME").unwrap();
         let refusal = "dbfilename can't be a path, just a filename";
-        assert_eq!(
-            row.set_value(&mut config, b"a/b"),
-            Err(Refused::Because(refusal))
-        );
+        assert_eq!(row.set_value(&mut config, b"a/b"), Err(Refused::Because(refusal)));
         assert_eq!(config, Config::default());
     }
 }

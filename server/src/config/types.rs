@@ -3,6 +3,8 @@
 use std::fmt;
 use std::fmt::Write as _;
 
+use engine::effects::class;
+
 pub use crate::log::Level;
 
 /// A setting that is one word out of a few.
@@ -12,18 +14,12 @@ pub trait Choice: Copy + PartialEq + 'static {
 
     /// The value that a word means; case does not matter.
     fn from_word(word: &[u8]) -> Option<Self> {
-        Self::WORDS
-            .iter()
-            .find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word))
-            .map(|(_, value)| *value)
+        Self::WORDS.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word)).map(|(_, value)| *value)
     }
 
     /// The word for this value.
     fn word(self) -> &'static str {
-        Self::WORDS
-            .iter()
-            .find(|(_, value)| *value == self)
-            .map_or("unknown", |(name, _)| name)
+        Self::WORDS.iter().find(|(_, value)| *value == self).map_or("unknown", |(name, _)| name)
     }
 }
 
@@ -137,12 +133,8 @@ choice! {
 }
 
 impl Choice for Level {
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("debug", Level::Debug),
-        ("verbose", Level::Verbose),
-        ("notice", Level::Notice),
-        ("warning", Level::Warning),
-    ];
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("debug", Level::Debug), ("verbose", Level::Verbose), ("notice", Level::Notice), ("warning", Level::Warning)];
 }
 
 /// How much unsent output a client may pile up before it is cut off.
@@ -174,31 +166,31 @@ pub struct Primary {
     pub port: u16,
 }
 
-/// The classes of keyspace events that are published: a set of bits, with Redis' own values.
+/// The classes of keyspace events that are published: a set of `engine::effects::class` bits.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub struct NotifyFlags(pub u16);
+pub struct NotifyFlags(pub u32);
 
 impl NotifyFlags {
     /// `K`: publish on `__keyspace@<db>__:<key>`.
-    pub const KEYSPACE: Self = Self(1 << 0);
+    pub const KEYSPACE: Self = Self(class::KEYSPACE);
     /// `E`: publish on `__keyevent@<db>__:<event>`.
-    pub const KEYEVENT: Self = Self(1 << 1);
+    pub const KEYEVENT: Self = Self(class::KEYEVENT);
     /// `g`: DEL, EXPIRE, RENAME and others that know no type.
-    pub const GENERIC: Self = Self(1 << 2);
+    pub const GENERIC: Self = Self(class::GENERIC);
     /// `$`: strings.
-    pub const STRING: Self = Self(1 << 3);
+    pub const STRING: Self = Self(class::STRING);
     /// `l`: lists.
-    pub const LIST: Self = Self(1 << 4);
+    pub const LIST: Self = Self(class::LIST);
     /// `s`: sets.
-    pub const SET: Self = Self(1 << 5);
+    pub const SET: Self = Self(class::SET);
     /// `h`: hashes.
-    pub const HASH: Self = Self(1 << 6);
+    pub const HASH: Self = Self(class::HASH);
     /// `z`: sorted sets.
-    pub const ZSET: Self = Self(1 << 7);
+    pub const ZSET: Self = Self(class::ZSET);
     /// `x`: keys that expired.
-    pub const EXPIRED: Self = Self(1 << 8);
+    pub const EXPIRED: Self = Self(class::EXPIRED);
     /// `e`: keys that were evicted.
-    pub const EVICTED: Self = Self(1 << 9);
+    pub const EVICTED: Self = Self(class::EVICTED);
     /// `A`: every class, that is all but `K` and `E`.
     pub const ALL: Self = Self(0x3fc);
 
@@ -261,46 +253,25 @@ mod tests {
 
     #[test]
     fn event_classes_print_in_redis_order() {
-        for (letters, printed) in [
-            ("", ""),
-            ("KEA", "AKE"),
-            ("Elg", "glE"),
-            ("g$lshzxe", "A"),
-            ("K", "K"),
-            ("xKx", "xK"),
-        ] {
-            assert_eq!(
-                NotifyFlags::from_letters(letters.as_bytes())
-                    .unwrap()
-                    .to_string(),
-                printed
-            );
+        for (letters, printed) in
+            [("", ""), ("KEA", "AKE"), ("Elg", "glE"), ("g$lshzxe", "A"), ("K", "K"), ("xKx", "xK")]
+        {
+            assert_eq!(NotifyFlags::from_letters(letters.as_bytes()).unwrap().to_string(), printed);
         }
         assert_eq!(NotifyFlags::from_letters(b"KEq"), None);
     }
 
     #[test]
     fn all_is_every_class_but_the_two_channels() {
-        let every = NotifyFlags::LETTERS
-            .iter()
-            .fold(0, |bits, (_, class)| bits | class.0);
-        assert_eq!(
-            NotifyFlags::ALL.0,
-            every & !NotifyFlags::KEYSPACE.0 & !NotifyFlags::KEYEVENT.0
-        );
+        let every = NotifyFlags::LETTERS.iter().fold(0, |bits, (_, class)| bits | class.0);
+        assert_eq!(NotifyFlags::ALL.0, every & !NotifyFlags::KEYSPACE.0 & !NotifyFlags::KEYEVENT.0);
     }
 
     #[test]
     fn a_choice_is_read_in_any_case_and_printed_in_one() {
-        assert_eq!(
-            MaxmemoryPolicy::from_word(b"AllKeys-LRU"),
-            Some(MaxmemoryPolicy::AllkeysLru)
-        );
+        assert_eq!(MaxmemoryPolicy::from_word(b"AllKeys-LRU"), Some(MaxmemoryPolicy::AllkeysLru));
         assert_eq!(MaxmemoryPolicy::AllkeysLru.word(), "allkeys-lru");
         assert_eq!(MaxmemoryPolicy::from_word(b"lru"), None);
-        assert_eq!(
-            ClientClass::from_word(b"pubsub").map(|class| class as usize),
-            Some(2)
-        );
+        assert_eq!(ClientClass::from_word(b"pubsub").map(|class| class as usize), Some(2));
     }
 }
