@@ -52,11 +52,9 @@ pub const NO_SCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
 /// The data set is being read.
 pub const LOADING: &str = "LOADING Redis is loading the dataset in memory";
 /// A script has run longer than lua-time-limit.
-pub const BUSY: &str =
-    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+pub const BUSY: &str = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
 /// A replica without its primary that was told not to serve old data.
-pub const MASTER_DOWN: &str =
-    "MASTERDOWN Link with MASTER is down and slave-serve-stale-data is set to 'no'.";
+pub const MASTER_DOWN: &str = "MASTERDOWN Link with MASTER is down and slave-serve-stale-data is set to 'no'.";
 /// stop-writes-on-bgsave-error.
 pub const MISCONF: &str = "MISCONF Redis is configured to save RDB snapshots, but is currently not able to persist on disk. Commands that may modify the data set are disabled. Please check Redis logs for details about the error.";
 /// The same for the AOF; the system's error text follows.
@@ -92,8 +90,7 @@ pub const DISCARD_WITHOUT_MULTI: &str = "ERR DISCARD without MULTI";
 /// WATCH in MULTI.
 pub const WATCH_IN_MULTI: &str = "ERR WATCH inside MULTI is not allowed";
 /// What a client in subscribed state may not do.
-pub const SUBSCRIBED_CONTEXT: &str =
-    "ERR only (P)SUBSCRIBE / (P)UNSUBSCRIBE / PING / QUIT allowed in this context";
+pub const SUBSCRIBED_CONTEXT: &str = "ERR only (P)SUBSCRIBE / (P)UNSUBSCRIBE / PING / QUIT allowed in this context";
 
 /// The error for a name that is in no command table.
 pub fn unknown_command(name: &[u8]) -> Vec<u8> {
@@ -102,22 +99,13 @@ pub fn unknown_command(name: &[u8]) -> Vec<u8> {
 
 /// The error for a known command with a wrong number of arguments; `name` in lower case.
 pub fn wrong_arity(name: &str) -> Vec<u8> {
-    quoted(
-        b"ERR wrong number of arguments for '",
-        name.as_bytes(),
-        b"' command",
-    )
+    quoted(b"ERR wrong number of arguments for '", name.as_bytes(), b"' command")
 }
 
 /// The original prints names as C texts: they end at the first NUL.
 fn quoted(before: &[u8], name: &[u8], after: &[u8]) -> Vec<u8> {
     let shown = name.iter().copied().take_while(|&byte| byte != 0);
-    before
-        .iter()
-        .copied()
-        .chain(shown)
-        .chain(after.iter().copied())
-        .collect()
+    before.iter().copied().chain(shown).chain(after.iter().copied()).collect()
 }
 
 #[cfg(test)]
@@ -127,9 +115,6 @@ mod tests {
     #[test]
     fn names_end_at_nul() {
         assert_eq!(unknown_command(b"fo\0o"), b"ERR unknown command 'fo'");
-        assert_eq!(
-            wrong_arity("get"),
-            b"ERR wrong number of arguments for 'get' command"
-        );
+        assert_eq!(wrong_arity("get"), b"ERR wrong number of arguments for 'get' command");
     }
 }

@@ -40,10 +40,7 @@ pub fn strtod(text: &[u8]) -> Strtod {
             let text = std::str::from_utf8(number.text).unwrap_or_default();
             let value: f64 = text.parse().unwrap_or_default();
             let vanished = value == 0.0 && !number.is_zero();
-            (
-                value,
-                value.is_infinite() || value.is_subnormal() || vanished,
-            )
+            (value, value.is_infinite() || value.is_subnormal() || vanished)
         }
         Kind::Decimal(number) | Kind::Hexadecimal(number) => {
             let (value, status) = number.evaluate();
@@ -51,16 +48,8 @@ pub fn strtod(text: &[u8]) -> Strtod {
             (f64::from_bits(value.to_bits() as u64), is_lost(status))
         }
     };
-    let value = if literal.negative {
-        -magnitude
-    } else {
-        magnitude
-    };
-    Strtod {
-        value,
-        len: literal.len,
-        out_of_range,
-    }
+    let value = if literal.negative { -magnitude } else { magnitude };
+    Strtod { value, len: literal.len, out_of_range }
 }
 
 /// The float that an argument or a stored string is (`getDoubleFromObject`): all of the text up to a NUL, no leading
@@ -88,10 +77,7 @@ pub fn format_f64_17g(value: f64, out: &mut Vec<u8>) {
         return;
     }
     let (digits, exponent) = significant_17(value.abs());
-    let kept = digits
-        .iter()
-        .rposition(|&digit| digit != b'0')
-        .map_or(1, |last| last + 1);
+    let kept = digits.iter().rposition(|&digit| digit != b'0').map_or(1, |last| last + 1);
     let digits = &digits[..kept];
     match usize::try_from(exponent) {
         Ok(exponent @ 0..17) => {
@@ -148,10 +134,7 @@ fn significant_17(value: f64) -> ([u8; 17], i32) {
     impl Write for Text {
         fn write_str(&mut self, text: &str) -> std::fmt::Result {
             let end = self.1 + text.len();
-            self.0
-                .get_mut(self.1..end)
-                .ok_or(std::fmt::Error)?
-                .copy_from_slice(text.as_bytes());
+            self.0.get_mut(self.1..end).ok_or(std::fmt::Error)?.copy_from_slice(text.as_bytes());
             self.1 = end;
             Ok(())
         }
@@ -162,16 +145,8 @@ fn significant_17(value: f64) -> ([u8; 17], i32) {
     let mut digits = [b'0'; 17];
     digits[0] = text.0[0];
     digits[1..].copy_from_slice(&text.0[2..18]);
-    let exponent = text
-        .0
-        .get(19..text.1)
-        .and_then(|exponent| std::str::from_utf8(exponent).ok());
-    (
-        digits,
-        exponent
-            .and_then(|exponent| exponent.parse().ok())
-            .unwrap_or(0),
-    )
+    let exponent = text.0.get(19..text.1).and_then(|exponent| std::str::from_utf8(exponent).ok());
+    (digits, exponent.and_then(|exponent| exponent.parse().ok()).unwrap_or(0))
 }
 
 /// A number at the beginning of a text, as `strtod` and `strtold` recognise it.
@@ -202,10 +177,7 @@ pub(crate) struct Digits<'a> {
 
 impl<'a> Literal<'a> {
     pub(crate) fn scan(text: &'a [u8]) -> Literal<'a> {
-        let blanks = text
-            .iter()
-            .position(|&byte| !is_space(byte))
-            .unwrap_or(text.len());
+        let blanks = text.iter().position(|&byte| !is_space(byte)).unwrap_or(text.len());
         let signed = &text[blanks..];
         let (negative, number) = match signed {
             [b'-', number @ ..] => (true, number),
@@ -215,25 +187,14 @@ impl<'a> Literal<'a> {
         let (kind, len) = scan_magnitude(number);
         match kind {
             // A sign alone is nothing.
-            Kind::Missing => Literal {
-                negative: false,
-                kind,
-                len: 0,
-            },
-            _ => Literal {
-                negative,
-                kind,
-                len: text.len() - number.len() + len,
-            },
+            Kind::Missing => Literal { negative: false, kind, len: 0 },
+            _ => Literal { negative, kind, len: text.len() - number.len() + len },
         }
     }
 }
 
 fn scan_magnitude(text: &[u8]) -> (Kind<'_>, usize) {
-    let starts_with = |word: &[u8]| {
-        text.get(..word.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(word))
-    };
+    let starts_with = |word: &[u8]| text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
     if starts_with(b"infinity") {
         return (Kind::Infinity, 8);
     }
@@ -257,32 +218,16 @@ fn scan_magnitude(text: &[u8]) -> (Kind<'_>, usize) {
 /// Length of `(...)` behind `nan`, if it is well formed.
 fn nan_payload(text: &[u8]) -> usize {
     let [b'(', payload @ ..] = text else { return 0 };
-    let len = payload
-        .iter()
-        .take_while(|&&byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        .count();
-    if payload.get(len) == Some(&b')') {
-        len + 2
-    } else {
-        0
-    }
+    let len = payload.iter().take_while(|&&byte| byte.is_ascii_alphanumeric() || byte == b'_').count();
+    if payload.get(len) == Some(&b')') { len + 2 } else { 0 }
 }
 
 /// Digits with an optional point and exponent from `start` on, and where they end. At least one digit is needed.
 fn scan_digits(text: &[u8], start: usize, hexadecimal: bool) -> Option<(Digits<'_>, usize)> {
     let is_digit = |byte: &u8| {
-        if hexadecimal {
-            byte.is_ascii_hexdigit()
-        } else {
-            byte.is_ascii_digit()
-        }
+        if hexadecimal { byte.is_ascii_hexdigit() } else { byte.is_ascii_digit() }
     };
-    let run = |from: usize| {
-        text[from..]
-            .iter()
-            .take_while(|byte| is_digit(byte))
-            .count()
-    };
+    let run = |from: usize| text[from..].iter().take_while(|byte| is_digit(byte)).count();
     let point = start + run(start);
     let whole = &text[start..point];
     let (fraction, mut end) = match text.get(point) {
@@ -305,10 +250,7 @@ fn scan_digits(text: &[u8], start: usize, hexadecimal: bool) -> Option<(Digits<'
             [b'+', ref digits @ ..] => (false, digits),
             _ => (false, rest),
         };
-        let len = digits
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
+        let len = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if len > 0 {
             exponent = digits[..len].iter().fold(0i64, |sum, &digit| {
                 // Far beyond the range of any format, and far from overflow.
@@ -320,24 +262,12 @@ fn scan_digits(text: &[u8], start: usize, hexadecimal: bool) -> Option<(Digits<'
             end = text.len() - digits.len() + len;
         }
     }
-    Some((
-        Digits {
-            text: &text[..end],
-            whole,
-            fraction,
-            exponent,
-            hexadecimal,
-        },
-        end,
-    ))
+    Some((Digits { text: &text[..end], whole, fraction, exponent, hexadecimal }, end))
 }
 
 impl Digits<'_> {
     fn is_zero(&self) -> bool {
-        self.whole
-            .iter()
-            .chain(self.fraction)
-            .all(|&digit| digit == b'0')
+        self.whole.iter().chain(self.fraction).all(|&digit| digit == b'0')
     }
 
     /// The value in a binary format, rounded to nearest, ties to even.
@@ -429,56 +359,35 @@ mod tests {
     fn it_reads_as_c_does() {
         for line in vectors(include_str!("../testdata/float_read.txt")) {
             let (text, said) = line.rsplit_once('|').unwrap();
-            let [bits, len, out_of_range, accepted] = said.split(' ').collect::<Vec<_>>()[..]
-            else {
+            let [bits, len, out_of_range, accepted] = said.split(' ').collect::<Vec<_>>()[..] else {
                 panic!("{line}");
             };
             let number = strtod(text.as_bytes());
             let expected = from_bits(bits);
             assert!(
-                number.value.to_bits() == expected.to_bits()
-                    || (number.value.is_nan() && expected.is_nan()),
+                number.value.to_bits() == expected.to_bits() || (number.value.is_nan() && expected.is_nan()),
                 "{line}: {number:?}"
             );
             assert_eq!(number.len.to_string(), len, "{line}");
             assert_eq!(number.out_of_range, out_of_range == "1", "{line}");
-            assert_eq!(
-                parse_f64(text.as_bytes()).is_some(),
-                accepted == "1",
-                "{line}"
-            );
+            assert_eq!(parse_f64(text.as_bytes()).is_some(), accepted == "1", "{line}");
         }
     }
 
     #[test]
     fn a_float_argument_is_what_a_running_server_took() {
-        for (text, value) in [
-            ("", 0.0),
-            ("\0x", 0.0),
-            ("1\0junk", 1.0),
-            ("1.", 1.0),
-            (".5e1", 5.0),
-            ("0X.8P+1", 1.0),
-        ] {
+        for (text, value) in [("", 0.0), ("\0x", 0.0), ("1\0junk", 1.0), ("1.", 1.0), (".5e1", 5.0), ("0X.8P+1", 1.0)] {
             assert_eq!(parse_f64(text.as_bytes()), Some(value), "{text:?}");
         }
         assert_eq!(parse_f64(b"+Infinity"), Some(f64::INFINITY));
         assert_eq!(parse_f64(b"-inf"), Some(f64::NEG_INFINITY));
         assert_eq!(parse_f64(b"1e-310"), Some(1e-310));
-        for text in [
-            " 1", "1 ", "+-1", "infinit", ".", "-", "e1", "0x", "nan", "nan(12)", "1e400",
-            "1e-400", "0x1p2000",
-        ] {
+        for text in
+            [" 1", "1 ", "+-1", "infinit", ".", "-", "e1", "0x", "nan", "nan(12)", "1e400", "1e-400", "0x1p2000"]
+        {
             assert_eq!(parse_f64(text.as_bytes()), None, "{text:?}");
         }
-        assert_eq!(
-            strtod(b" \t-1.5e+x"),
-            Strtod {
-                value: -1.5,
-                len: 6,
-                out_of_range: false
-            }
-        );
+        assert_eq!(strtod(b" \t-1.5e+x"), Strtod { value: -1.5, len: 6, out_of_range: false });
         assert_eq!(strtod(b"0x1p1074x").len, 8);
     }
 
@@ -504,23 +413,11 @@ mod tests {
     #[test]
     fn digits_without_end_are_read_in_bounded_time() {
         let zeros = "0".repeat(1 << 20);
-        assert_eq!(
-            parse_f64(format!("1{zeros}e-1048576").as_bytes()),
-            Some(1.0)
-        );
-        assert_eq!(
-            parse_f64(format!("0x.{zeros}1p4194308").as_bytes()),
-            Some(1.0)
-        );
-        assert_eq!(
-            parse_f64(format!("0x1{}", "f".repeat(20_000)).as_bytes()),
-            None
-        );
+        assert_eq!(parse_f64(format!("1{zeros}e-1048576").as_bytes()), Some(1.0));
+        assert_eq!(parse_f64(format!("0x.{zeros}1p4194308").as_bytes()), Some(1.0));
+        assert_eq!(parse_f64(format!("0x1{}", "f".repeat(20_000)).as_bytes()), None);
         // Halfway between 1 and the next double but for the last of many digits.
-        assert_eq!(
-            parse_f64(format!("0x1.00000000000008{}1", "0".repeat(20_000)).as_bytes()),
-            Some(1.0f64.next_up())
-        );
+        assert_eq!(parse_f64(format!("0x1.00000000000008{}1", "0".repeat(20_000)).as_bytes()), Some(1.0f64.next_up()));
     }
 
     proptest! {

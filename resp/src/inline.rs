@@ -30,32 +30,19 @@ pub(crate) fn plain_words(line: &[u8], args: &mut Vec<Arg>) {
     let mut at = 0;
     while let Some(blanks) = line[at..].iter().position(|&byte| !is_space(byte)) {
         let start = at + blanks;
-        let len = line[start..]
-            .iter()
-            .position(|&byte| ends_word(byte))
-            .unwrap_or(line.len() - start);
-        args.push(Arg {
-            start: start as u32,
-            len: len as u32,
-        });
+        let len = line[start..].iter().position(|&byte| ends_word(byte)).unwrap_or(line.len() - start);
+        args.push(Arg { start: start as u32, len: len as u32 });
         at = start + len;
     }
 }
 
 /// The words of any line, decoded one behind the other into `text`, as ranges into that. Empty words (`""`) are left
 /// out, as inline requests of 3.2 do.
-pub(crate) fn quoted_words(
-    line: &[u8],
-    text: &mut Vec<u8>,
-    args: &mut Vec<Arg>,
-) -> Result<(), Unbalanced> {
+pub(crate) fn quoted_words(line: &[u8], text: &mut Vec<u8>, args: &mut Vec<Arg>) -> Result<(), Unbalanced> {
     let mut rest = line;
     while let Some(after) = next_word(rest, text, |start, text| {
         if text.len() > start {
-            args.push(Arg {
-                start: start as u32,
-                len: (text.len() - start) as u32,
-            });
+            args.push(Arg { start: start as u32, len: (text.len() - start) as u32 });
         }
     })? {
         rest = after;
@@ -67,9 +54,7 @@ pub(crate) fn quoted_words(
 /// whatever else is written the way people type commands.
 pub fn split_args(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let (mut words, mut text, mut rest) = (Vec::new(), Vec::new(), line);
-    while let Some(after) =
-        next_word(rest, &mut text, |_, text| words.push(std::mem::take(text))).ok()?
-    {
+    while let Some(after) = next_word(rest, &mut text, |_, text| words.push(std::mem::take(text))).ok()? {
         rest = after;
     }
     Some(words)
@@ -96,15 +81,8 @@ fn next_word<'a>(
             // A NUL stays in place, so that it ends the line for the next call, too.
             [byte, ..] if ends_word(byte) => break,
             [quote @ (b'"' | b'\''), ref after @ ..] => {
-                let after = if quote == b'"' {
-                    double_quoted(after, text)?
-                } else {
-                    single_quoted(after, text)?
-                };
-                if after
-                    .first()
-                    .is_some_and(|&byte| byte != 0 && !is_space(byte))
-                {
+                let after = if quote == b'"' { double_quoted(after, text)? } else { single_quoted(after, text)? };
+                if after.first().is_some_and(|&byte| byte != 0 && !is_space(byte)) {
                     return Err(Unbalanced);
                 }
                 rest = after;
@@ -125,9 +103,7 @@ fn double_quoted<'a>(mut rest: &'a [u8], text: &mut Vec<u8>) -> Result<&'a [u8],
         let (byte, after) = match *rest {
             [] | [0, ..] => return Err(Unbalanced),
             [b'"', ref after @ ..] => return Ok(after),
-            [b'\\', b'x', high, low, ref after @ ..]
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
+            [b'\\', b'x', high, low, ref after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 (hex(high) * 16 + hex(low), after)
             }
             [b'\\', escaped @ 1..=255, ref after @ ..] => (unescape(escaped), after),
@@ -176,12 +152,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn split(line: &str) -> Option<Vec<String>> {
-        Some(
-            split_args(line.as_bytes())?
-                .iter()
-                .map(|word| word.escape_ascii().to_string())
-                .collect(),
-        )
+        Some(split_args(line.as_bytes())?.iter().map(|word| word.escape_ascii().to_string()).collect())
     }
 
     #[test]
@@ -199,24 +170,13 @@ mod tests {
         assert_eq!(split(r#"set "a b" 'c d'"#).unwrap(), ["set", "a b", "c d"]);
         assert_eq!(split(r#""" ''"#).unwrap(), ["", ""]);
         assert_eq!(split(r#"pre"fix ed""#).unwrap(), ["prefix ed"]);
-        assert_eq!(
-            split(r#""\n\r\t\b\a\x41\q\"" '\'\n'"#).unwrap(),
-            [r#"\n\r\t\x08\x07Aq\""#, r"\'\\n"]
-        );
+        assert_eq!(split(r#""\n\r\t\b\a\x41\q\"" '\'\n'"#).unwrap(), [r#"\n\r\t\x08\x07Aq\""#, r"\'\\n"]);
         assert_eq!(split(r#""\x4" "\xzz""#).unwrap(), ["x4", "xzz"]);
     }
 
     #[test]
     fn unbalanced_quotes_are_refused() {
-        for line in [
-            r#""foo"bar"#,
-            "\"foo'",
-            "'foo",
-            "\"foo\\\"",
-            "'a'b",
-            "x \"",
-            "\"a\0\"",
-        ] {
+        for line in [r#""foo"bar"#, "\"foo'", "'foo", "\"foo\\\"", "'a'b", "x \"", "\"a\0\""] {
             assert_eq!(split(line), None, "{line}");
         }
         assert_eq!(split("\"a\"\0b").unwrap(), ["a"]);

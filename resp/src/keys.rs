@@ -33,20 +33,10 @@ pub struct KeyPositions {
 }
 
 impl KeyPositions {
-    const NONE: KeyPositions = KeyPositions {
-        next: 0,
-        end: 0,
-        step: 1,
-        extra: None,
-    };
+    const NONE: KeyPositions = KeyPositions { next: 0, end: 0, step: 1, extra: None };
 
     fn row(first: usize, count: usize) -> KeyPositions {
-        KeyPositions {
-            next: first,
-            end: first + count,
-            step: 1,
-            extra: None,
-        }
+        KeyPositions { next: first, end: first + count, step: 1, extra: None }
     }
 }
 
@@ -65,8 +55,7 @@ impl Iterator for KeyPositions {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.end.saturating_sub(self.next).div_ceil(self.step)
-            + usize::from(self.extra.is_some());
+        let left = self.end.saturating_sub(self.next).div_ceil(self.step) + usize::from(self.extra.is_some());
         (left, Some(left))
     }
 }
@@ -79,15 +68,10 @@ pub fn key_positions<A: ArgList + ?Sized>(spec: &CommandSpec, args: &A) -> KeyPo
     match spec.keys.getkeys {
         GetKeys::Fixed => fixed(spec, args.count()),
         GetKeys::ZUnionInter => match counted(args) {
-            Some(count) => KeyPositions {
-                extra: Some(1),
-                ..KeyPositions::row(3, count)
-            },
+            Some(count) => KeyPositions { extra: Some(1), ..KeyPositions::row(3, count) },
             None => KeyPositions::NONE,
         },
-        GetKeys::Eval => {
-            counted(args).map_or(KeyPositions::NONE, |count| KeyPositions::row(3, count))
-        }
+        GetKeys::Eval => counted(args).map_or(KeyPositions::NONE, |count| KeyPositions::row(3, count)),
         GetKeys::Sort => with_destination(args, sort_destination(args)),
         GetKeys::Migrate => migrate(args),
         GetKeys::GeoRadius => with_destination(args, geo_destination(args)),
@@ -100,11 +84,7 @@ fn fixed(spec: &CommandSpec, argc: usize) -> KeyPositions {
     if keys.first <= 0 {
         return KeyPositions::NONE;
     }
-    let last = if keys.last < 0 {
-        argc as i64 + i64::from(keys.last)
-    } else {
-        i64::from(keys.last)
-    };
+    let last = if keys.last < 0 { argc as i64 + i64::from(keys.last) } else { i64::from(keys.last) };
     KeyPositions {
         next: keys.first as usize,
         end: usize::try_from(last + 1).unwrap_or(0).min(argc),
@@ -123,10 +103,7 @@ fn with_destination<A: ArgList + ?Sized>(args: &A, destination: Option<usize>) -
     if args.count() < 2 {
         return KeyPositions::NONE;
     }
-    KeyPositions {
-        extra: destination,
-        ..KeyPositions::row(1, 1)
-    }
+    KeyPositions { extra: destination, ..KeyPositions::row(1, 1) }
 }
 
 fn is<A: ArgList + ?Sized>(args: &A, index: usize, word: &[u8]) -> bool {
@@ -171,11 +148,7 @@ fn migrate<A: ArgList + ?Sized>(args: &A) -> KeyPositions {
     {
         return KeyPositions::row(word + 1, argc - word - 1);
     }
-    if argc > 3 {
-        KeyPositions::row(3, 1)
-    } else {
-        KeyPositions::NONE
-    }
+    if argc > 3 { KeyPositions::row(3, 1) } else { KeyPositions::NONE }
 }
 
 #[cfg(test)]
@@ -185,10 +158,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn keys(spec: KeySpec, call: &str) -> Vec<usize> {
-        let args: Vec<&str> = call
-            .split(' ')
-            .map(|arg| if arg == "-" { "" } else { arg })
-            .collect();
+        let args: Vec<&str> = call.split(' ').map(|arg| if arg == "-" { "" } else { arg }).collect();
         let positions = key_positions(&CommandSpec::new("x", -1, Flags::NONE, spec), &args[..]);
         assert_eq!(positions.len(), positions.clone().count());
         positions.collect()
@@ -208,10 +178,7 @@ mod tests {
     #[test]
     fn counted_keys() {
         let zunionstore = KeySpec::movable(0, 0, 0, GetKeys::ZUnionInter);
-        assert_eq!(
-            keys(zunionstore, "zunionstore d 2 a b weights 1 2"),
-            [3, 4, 1]
-        );
+        assert_eq!(keys(zunionstore, "zunionstore d 2 a b weights 1 2"), [3, 4, 1]);
         assert_eq!(keys(zunionstore, "zunionstore d 3 a b"), []);
         assert_eq!(keys(zunionstore, "zunionstore d 0 a"), [1]);
         assert_eq!(keys(zunionstore, "zunionstore d -1 a"), []);
@@ -226,16 +193,10 @@ mod tests {
     fn destinations_come_last() {
         let sort = KeySpec::movable(1, 1, 1, GetKeys::Sort);
         assert_eq!(keys(sort, "sort k"), [1]);
-        assert_eq!(
-            keys(sort, "sort k by store get x limit 0 store STORE a store b"),
-            [1, 12]
-        );
+        assert_eq!(keys(sort, "sort k by store get x limit 0 store STORE a store b"), [1, 12]);
         assert_eq!(keys(sort, "sort k store"), [1]);
         let geo = KeySpec::movable(1, 1, 1, GetKeys::GeoRadius);
-        assert_eq!(
-            keys(geo, "georadius k 1 2 3 km store a storedist b"),
-            [1, 9]
-        );
+        assert_eq!(keys(geo, "georadius k 1 2 3 km store a storedist b"), [1, 9]);
         assert_eq!(keys(geo, "georadius k 1 2 3 km asc"), [1]);
         assert_eq!(keys(geo, "georadiusbymember k m 3 km store"), [1]);
     }

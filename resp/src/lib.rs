@@ -31,8 +31,6 @@ pub use keys::{ArgList, KeyPositions, key_positions};
 pub use long_double::LongDouble;
 pub use number::{atoi, digits10, format_i64, format_u64, parse_cursor, parse_i64, parse_u64};
 pub use out::{Deferred, Out};
-pub use parse::{
-    Arg, BULK_BYTES_MAX, INLINE_BYTES_MAX, MULTIBULK_MAX, Parser, Progress, ProtocolError,
-};
+pub use parse::{Arg, BULK_BYTES_MAX, INLINE_BYTES_MAX, MULTIBULK_MAX, Parser, Progress, ProtocolError};
 pub use reply::{DecodeError, Reply, Scanner};
 pub use spec::{CommandSpec, Flags, GetKeys, KeySpec};

@@ -41,11 +41,7 @@ impl LongDouble {
                 value
             }
         };
-        Some(LongDouble(if literal.negative {
-            -magnitude
-        } else {
-            magnitude
-        }))
+        Some(LongDouble(if literal.negative { -magnitude } else { magnitude }))
     }
 
     /// The integer, exactly.
@@ -112,10 +108,7 @@ fn fraction_text(significand: u64, shift: u32, out: &mut Vec<u8>) {
     if decimals != 0 {
         // A leading one keeps the leading zeros.
         let mut buffer = itoa::Buffer::new();
-        let digits = buffer
-            .format(decimals + DECIMALS as u64)
-            .trim_end_matches('0')
-            .as_bytes();
+        let digits = buffer.format(decimals + DECIMALS as u64).trim_end_matches('0').as_bytes();
         out.push(b'.');
         out.extend_from_slice(&digits[1..]);
     }
@@ -127,10 +120,7 @@ fn integer_text(significand: u64, shift: u32, out: &mut Vec<u8>) {
     const LIMB: u128 = 1_000_000_000_000_000_000;
     let mut limbs = vec![significand];
     if u128::from(significand) >= LIMB {
-        limbs = vec![
-            (u128::from(significand) % LIMB) as u64,
-            (u128::from(significand) / LIMB) as u64,
-        ];
+        limbs = vec![(u128::from(significand) % LIMB) as u64, (u128::from(significand) / LIMB) as u64];
     }
     let mut left = shift;
     while left > 0 {
@@ -175,25 +165,11 @@ mod tests {
     #[test]
     fn sums_are_those_of_c() {
         let mut sums = 0;
-        for line in include_str!("../testdata/long_double.txt")
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-        {
-            let [a, b, said] = line.split('|').collect::<Vec<_>>()[..] else {
-                panic!("{line}")
-            };
-            let [a_ok, b_ok, expected] = said.split(' ').collect::<Vec<_>>()[..] else {
-                panic!("{line}")
-            };
-            let (a, b) = (
-                LongDouble::parse(a.as_bytes()),
-                LongDouble::parse(b.as_bytes()),
-            );
-            assert_eq!(
-                (a.is_some(), b.is_some()),
-                (a_ok == "1", b_ok == "1"),
-                "{line}"
-            );
+        for line in include_str!("../testdata/long_double.txt").lines().filter(|line| !line.starts_with('#')) {
+            let [a, b, said] = line.split('|').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            let [a_ok, b_ok, expected] = said.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            let (a, b) = (LongDouble::parse(a.as_bytes()), LongDouble::parse(b.as_bytes()));
+            assert_eq!((a.is_some(), b.is_some()), (a_ok == "1", b_ok == "1"), "{line}");
             if let (Some(a), Some(b)) = (a, b) {
                 assert_eq!(text(a + b), expected, "{line}");
                 sums += 1;

@@ -59,45 +59,28 @@ pub fn parse_cursor(text: &[u8]) -> Option<u64> {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)
     })?;
-    Some(if negative {
-        magnitude.wrapping_neg()
-    } else {
-        magnitude
-    })
+    Some(if negative { magnitude.wrapping_neg() } else { magnitude })
 }
 
 /// C's `atoi` as its library implements it: blanks, a sign, digits up to anything else; cut to 32 bits.
 pub fn atoi(text: &[u8]) -> i32 {
-    let start = text
-        .iter()
-        .position(|&byte| !is_space(byte))
-        .unwrap_or(text.len());
+    let start = text.iter().position(|&byte| !is_space(byte)).unwrap_or(text.len());
     let (negative, digits) = match text[start..] {
         [b'-', ref digits @ ..] => (true, digits),
         [b'+', ref digits @ ..] => (false, digits),
         ref digits => (false, digits),
     };
-    let number =
-        digits
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .fold(0i64, |number, &byte| {
-                let digit = i64::from(byte - b'0');
-                let number = number.saturating_mul(10);
-                if negative {
-                    number.saturating_sub(digit)
-                } else {
-                    number.saturating_add(digit)
-                }
-            });
+    let number = digits.iter().take_while(|byte| byte.is_ascii_digit()).fold(0i64, |number, &byte| {
+        let digit = i64::from(byte - b'0');
+        let number = number.saturating_mul(10);
+        if negative { number.saturating_sub(digit) } else { number.saturating_add(digit) }
+    });
     number as i32
 }
 
 /// The part of `text` before its first NUL: what a C function sees of it.
 pub(crate) fn c_text(text: &[u8]) -> &[u8] {
-    text.iter()
-        .position(|&byte| byte == 0)
-        .map_or(text, |end| &text[..end])
+    text.iter().position(|&byte| byte == 0).map_or(text, |end| &text[..end])
 }
 
 /// Appends the decimal text of `value`.
@@ -125,9 +108,7 @@ mod tests {
 
     #[test]
     fn only_canonical_text_is_an_integer() {
-        for text in [
-            "", "-", "+1", "01", "-0", "00", " 1", "1 ", "1.0", "0x1", "--1", "1-", "1\0", "-01",
-        ] {
+        for text in ["", "-", "+1", "01", "-0", "00", " 1", "1 ", "1.0", "0x1", "--1", "1-", "1\0", "-01"] {
             assert_eq!(parse_i64(text.as_bytes()), None, "{text:?}");
         }
         assert_eq!(parse_i64(b"9223372036854775807"), Some(i64::MAX));
@@ -145,13 +126,9 @@ mod tests {
 
     #[test]
     fn cursors_are_lenient() {
-        for (text, value) in [
-            ("", Some(0)),
-            ("+1", Some(1)),
-            ("01", Some(1)),
-            ("-1", Some(u64::MAX)),
-            ("7\0x", Some(7)),
-        ] {
+        for (text, value) in
+            [("", Some(0)), ("+1", Some(1)), ("01", Some(1)), ("-1", Some(u64::MAX)), ("7\0x", Some(7))]
+        {
             assert_eq!(parse_cursor(text.as_bytes()), value, "{text:?}");
         }
         for text in ["-", "+", " 1", "1 ", "x", "1x", "18446744073709551616"] {
@@ -161,14 +138,7 @@ mod tests {
 
     #[test]
     fn atoi_reads_what_it_can() {
-        for (text, value) in [
-            ("", 0),
-            ("x", 0),
-            (" \t+12x", 12),
-            ("-3", -3),
-            ("- 3", 0),
-            ("4294967297", 1),
-        ] {
+        for (text, value) in [("", 0), ("x", 0), (" \t+12x", 12), ("-3", -3), ("- 3", 0), ("4294967297", 1)] {
             assert_eq!(atoi(text.as_bytes()), value, "{text:?}");
         }
         assert_eq!(atoi(b"99999999999999999999999"), -1);

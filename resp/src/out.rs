@@ -29,9 +29,7 @@ impl Out {
 
     /// An empty buffer with room for `bytes`.
     pub fn with_capacity(bytes: usize) -> Out {
-        Out {
-            bytes: Vec::with_capacity(bytes),
-        }
+        Out { bytes: Vec::with_capacity(bytes) }
     }
 
     // === Replies ===
@@ -127,11 +125,7 @@ impl Out {
         self.bytes.reserve(text.len() + 3);
         self.bytes.push(kind);
         let in_line = |&byte: &u8| {
-            if matches!(byte, b'\r' | b'\n') {
-                b' '
-            } else {
-                byte
-            }
+            if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }
         };
         self.bytes.extend(text.iter().map(in_line));
         self.bytes.extend_from_slice(b"\r\n");
@@ -178,10 +172,7 @@ impl Out {
     /// Replaces the four-byte header at `at`.
     #[inline]
     fn fill_in(&mut self, at: usize, kind: u8, len: usize) {
-        debug_assert_eq!(
-            self.bytes.get(at..at + 4),
-            Some(&[kind, b'0', b'\r', b'\n'][..])
-        );
+        debug_assert_eq!(self.bytes.get(at..at + 4), Some(&[kind, b'0', b'\r', b'\n'][..]));
         let mut buffer = itoa::Buffer::new();
         let digits = buffer.format(len).as_bytes();
         if let ([digit], Some(place)) = (digits, self.bytes.get_mut(at + 1)) {
@@ -195,13 +186,10 @@ impl Out {
     #[inline]
     fn header(&mut self, kind: u8, value: u64) {
         match value {
-            0..10 => self
-                .bytes
-                .extend_from_slice(&[kind, b'0' + value as u8, b'\r', b'\n']),
+            0..10 => self.bytes.extend_from_slice(&[kind, b'0' + value as u8, b'\r', b'\n']),
             10..100 => {
                 let (tens, ones) = (b'0' + (value / 10) as u8, b'0' + (value % 10) as u8);
-                self.bytes
-                    .extend_from_slice(&[kind, tens, ones, b'\r', b'\n']);
+                self.bytes.extend_from_slice(&[kind, tens, ones, b'\r', b'\n']);
             }
             _ => {
                 self.bytes.push(kind);
@@ -211,8 +199,7 @@ impl Out {
     }
 
     fn number(&mut self, value: u64) {
-        self.bytes
-            .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.bytes.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
         self.bytes.extend_from_slice(b"\r\n");
     }
 
@@ -311,26 +298,14 @@ mod tests {
         assert_eq!(written(Out::ok), "+OK\r\n");
         assert_eq!(written(|out| out.simple("PONG")), "+PONG\r\n");
         assert_eq!(written(|out| out.bulk(b"")), "$0\r\n\r\n");
-        assert_eq!(
-            written(|out| out.bulk(b"twelve bytes")),
-            "$12\r\ntwelve bytes\r\n"
-        );
+        assert_eq!(written(|out| out.bulk(b"twelve bytes")), "$12\r\ntwelve bytes\r\n");
         assert_eq!(written(|out| out.bulk_or_null(None)), "$-1\r\n");
         assert_eq!(written(Out::null_array), "*-1\r\n");
         assert_eq!(written(|out| out.array(10)), "*10\r\n");
-        assert_eq!(
-            written(|out| out.error("ERR no\r\nsuch")),
-            "-ERR no  such\r\n"
-        );
-        assert_eq!(
-            written(|out| out.double_bulk(0.1)),
-            "$19\r\n0.10000000000000001\r\n"
-        );
+        assert_eq!(written(|out| out.error("ERR no\r\nsuch")), "-ERR no  such\r\n");
+        assert_eq!(written(|out| out.double_bulk(0.1)), "$19\r\n0.10000000000000001\r\n");
         assert_eq!(written(|out| out.double_bulk(3.0)), "$1\r\n3\r\n");
-        assert_eq!(
-            written(|out| out.double_bulk(f64::NEG_INFINITY)),
-            "$4\r\n-inf\r\n"
-        );
+        assert_eq!(written(|out| out.double_bulk(f64::NEG_INFINITY)), "$4\r\n-inf\r\n");
         assert_eq!(written(|out| out.bulk_int(-12)), "$3\r\n-12\r\n");
     }
 
@@ -346,10 +321,7 @@ mod tests {
         out.finish_array(inner, 11);
         out.finish_array(outer, 1);
         let elements: String = (0..11).map(|n| format!(":{n}\r\n")).collect();
-        assert_eq!(
-            out.as_slice(),
-            format!(":1\r\n*1\r\n*11\r\n{elements}").as_bytes()
-        );
+        assert_eq!(out.as_slice(), format!(":1\r\n*1\r\n*11\r\n{elements}").as_bytes());
     }
 
     #[test]

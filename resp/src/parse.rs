@@ -44,8 +44,7 @@ impl Arg {
     #[inline]
     pub fn of(self, buf: &[u8]) -> &[u8] {
         let start = self.start as usize;
-        buf.get(start..start + self.len as usize)
-            .unwrap_or_default()
+        buf.get(start..start + self.len as usize).unwrap_or_default()
     }
 }
 
@@ -240,9 +239,7 @@ impl Parser {
                         return Ok(Step::NeedMore(buf.len() + 1));
                     };
                     match count {
-                        Some(count) if count <= MULTIBULK_MAX => {
-                            self.remaining = count.max(0) as u32
-                        }
+                        Some(count) if count <= MULTIBULK_MAX => self.remaining = count.max(0) as u32,
                         _ => return Err(ProtocolError::InvalidCount),
                     }
                     self.at = len;
@@ -262,8 +259,7 @@ impl Parser {
                 Some(len) => len,
                 None => {
                     let rest = buf.get(self.at..).unwrap_or_default();
-                    let Some((len, header)) = self.header(rest, ProtocolError::TooBigLength)?
-                    else {
+                    let Some((len, header)) = self.header(rest, ProtocolError::TooBigLength)? else {
                         return Ok(Step::NeedMore(buf.len() + 1));
                     };
                     if rest[0] != b'$' {
@@ -285,10 +281,7 @@ impl Parser {
                 self.bulk = Some(len);
                 return Ok(Step::NeedMore(end));
             }
-            args.push(Arg {
-                start: self.at as u32,
-                len,
-            });
+            args.push(Arg { start: self.at as u32, len });
             self.at = end;
             self.bulk = None;
             self.remaining -= 1;
@@ -329,29 +322,17 @@ impl Parser {
 
     /// Length of the line at the beginning of `rest`, once `end` has been seen. As in the original, a NUL hides the
     /// line's end for good.
-    fn line(
-        &mut self,
-        rest: &[u8],
-        end: u8,
-        too_big: ProtocolError,
-    ) -> Result<Option<usize>, ProtocolError> {
+    fn line(&mut self, rest: &[u8], end: u8, too_big: ProtocolError) -> Result<Option<usize>, ProtocolError> {
         let line = &rest[..rest.len().min(INLINE_BYTES_MAX + 1)];
         let fresh = line.get(self.searched..).unwrap_or_default();
         // The end of a length is near: a search that has to be set up would cost more than it saves.
-        let near = fresh
-            .iter()
-            .take(12)
-            .position(|&byte| byte == end || byte == 0);
+        let near = fresh.iter().take(12).position(|&byte| byte == end || byte == 0);
         match near.or_else(|| memchr2(end, 0, fresh)) {
             Some(found) if fresh[found] == end => return Ok(Some(self.searched + found)),
             Some(found) => self.searched += found,
             None => self.searched = line.len(),
         }
-        if rest.len() > INLINE_BYTES_MAX {
-            Err(too_big)
-        } else {
-            Ok(None)
-        }
+        if rest.len() > INLINE_BYTES_MAX { Err(too_big) } else { Ok(None) }
     }
 
     #[cold]
@@ -369,8 +350,7 @@ impl Parser {
         }
         self.inline.clear();
         self.inline.shrink_to(INLINE_BYTES_MAX);
-        inline::quoted_words(line, &mut self.inline, args)
-            .map_err(|_| ProtocolError::UnbalancedQuotes)?;
+        inline::quoted_words(line, &mut self.inline, args).map_err(|_| ProtocolError::UnbalancedQuotes)?;
         Ok(Step::Quoted)
     }
 }
@@ -421,9 +401,7 @@ mod tests {
                 }
             };
             assert!(consumed > 0 && !parser.in_progress());
-            parsed
-                .requests
-                .push(args.drain(1..).map(|arg| arg.of(text).to_vec()).collect());
+            parsed.requests.push(args.drain(1..).map(|arg| arg.of(text).to_vec()).collect());
             begin += consumed;
         }
     }
@@ -440,38 +418,21 @@ mod tests {
     }
 
     fn error(stream: &[u8]) -> String {
-        whole(stream)
-            .error
-            .expect("an error")
-            .text()
-            .escape_ascii()
-            .to_string()
+        whole(stream).error.expect("an error").text().escape_ascii().to_string()
     }
 
     #[test]
     fn requests_of_both_forms_follow_each_other() {
-        assert_eq!(
-            requests(b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\nPING\r\n*1\r\n$4\r\nPING\r\n"),
-            ["GET|k", "PING", "PING"]
-        );
+        assert_eq!(requests(b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\nPING\r\n*1\r\n$4\r\nPING\r\n"), ["GET|k", "PING", "PING"]);
         assert_eq!(requests(b"PING\nPING\n"), ["PING", "PING"]);
-        assert_eq!(
-            requests(b"ECHO \"a b\\x00\"\r\nECHO 'c'\r\n"),
-            ["ECHO|a b\\x00", "ECHO|c"]
-        );
+        assert_eq!(requests(b"ECHO \"a b\\x00\"\r\nECHO 'c'\r\n"), ["ECHO|a b\\x00", "ECHO|c"]);
         assert_eq!(requests(b"SET a \"\"\r\n"), ["SET|a"]);
-        assert_eq!(
-            requests(b"*2\r\n$10\r\n0123456789\r\n$0\r\n\r\n"),
-            ["0123456789|"]
-        );
+        assert_eq!(requests(b"*2\r\n$10\r\n0123456789\r\n$0\r\n\r\n"), ["0123456789|"]);
     }
 
     #[test]
     fn empty_requests_are_requests_without_arguments() {
-        assert_eq!(
-            requests(b"\r\n\n*0\r\n*-5\r\nPING\r\n"),
-            ["", "", "", "", "PING"]
-        );
+        assert_eq!(requests(b"\r\n\n*0\r\n*-5\r\nPING\r\n"), ["", "", "", "", "PING"]);
         assert_eq!(requests(b"\"\" \"PING\"\r\n"), ["PING"]);
     }
 
@@ -482,63 +443,25 @@ mod tests {
 
     #[test]
     fn errors_are_those_of_redis() {
-        assert_eq!(
-            error(b"*\r\n"),
-            "ERR Protocol error: invalid multibulk length"
-        );
-        for count in [
-            "-0",
-            "+1",
-            "01",
-            "1x",
-            " 1",
-            "1048577",
-            "99999999999999999999",
-        ] {
-            assert_eq!(
-                error(format!("*{count}\r\n").as_bytes()),
-                "ERR Protocol error: invalid multibulk length"
-            );
+        assert_eq!(error(b"*\r\n"), "ERR Protocol error: invalid multibulk length");
+        for count in ["-0", "+1", "01", "1x", " 1", "1048577", "99999999999999999999"] {
+            assert_eq!(error(format!("*{count}\r\n").as_bytes()), "ERR Protocol error: invalid multibulk length");
         }
         for length in ["", "-1", "01", "1x", "536870913", "99999999999999999999"] {
-            assert_eq!(
-                error(format!("*1\r\n${length}\r\n").as_bytes()),
-                "ERR Protocol error: invalid bulk length"
-            );
+            assert_eq!(error(format!("*1\r\n${length}\r\n").as_bytes()), "ERR Protocol error: invalid bulk length");
         }
         assert_eq!(
             error(b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\nfooz\r\n"),
             "ERR Protocol error: expected \\'$\\', got \\'f\\'"
         );
-        assert_eq!(
-            error(b"*1\r\n\r\n"),
-            "ERR Protocol error: expected \\'$\\', got \\'\\r\\'"
-        );
-        assert_eq!(
-            ProtocolError::ExpectedDollar(0).text(),
-            b"ERR Protocol error: expected '$', got '"
-        );
-        assert_eq!(
-            error(b"set \"a\r\n"),
-            "ERR Protocol error: unbalanced quotes in request"
-        );
+        assert_eq!(error(b"*1\r\n\r\n"), "ERR Protocol error: expected \\'$\\', got \\'\\r\\'");
+        assert_eq!(ProtocolError::ExpectedDollar(0).text(), b"ERR Protocol error: expected '$', got '");
+        assert_eq!(error(b"set \"a\r\n"), "ERR Protocol error: unbalanced quotes in request");
         let long = "1".repeat(INLINE_BYTES_MAX);
-        assert_eq!(
-            error(format!("1{long}").as_bytes()),
-            "ERR Protocol error: too big inline request"
-        );
-        assert_eq!(
-            error(format!("*{long}").as_bytes()),
-            "ERR Protocol error: too big mbulk count string"
-        );
-        assert_eq!(
-            error(format!("*1\r\n${long}").as_bytes()),
-            "ERR Protocol error: too big bulk count string"
-        );
-        assert_eq!(
-            whole(b"*536870912\r\n").error,
-            Some(ProtocolError::InvalidCount)
-        );
+        assert_eq!(error(format!("1{long}").as_bytes()), "ERR Protocol error: too big inline request");
+        assert_eq!(error(format!("*{long}").as_bytes()), "ERR Protocol error: too big mbulk count string");
+        assert_eq!(error(format!("*1\r\n${long}").as_bytes()), "ERR Protocol error: too big bulk count string");
+        assert_eq!(whole(b"*536870912\r\n").error, Some(ProtocolError::InvalidCount));
         assert_eq!(whole(b"*1\r\n$536870912\r\n").error, None);
     }
 
@@ -563,12 +486,7 @@ mod tests {
     fn a_big_argument_is_announced() {
         let mut parser = Parser::new();
         let progress = parser.parse(b"*2\r\n$3\r\nSET\r\n$100000\r\nabc", &mut Vec::new());
-        assert_eq!(
-            progress,
-            Ok(Progress::NeedMore {
-                hint: 13 + 9 + 100_000 + 2
-            })
-        );
+        assert_eq!(progress, Ok(Progress::NeedMore { hint: 13 + 9 + 100_000 + 2 }));
         parser.reset();
         assert!(!parser.in_progress());
     }
@@ -577,9 +495,8 @@ mod tests {
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let bulk = proptest::collection::vec(any::<u8>(), 0..40)
             .prop_map(|text| [format!("${}\r\n", text.len()).as_bytes(), &text, b"\r\n"].concat());
-        let request = proptest::collection::vec(bulk, 0..4).prop_map(|bulks| {
-            [format!("*{}\r\n", bulks.len()).into_bytes(), bulks.concat()].concat()
-        });
+        let request = proptest::collection::vec(bulk, 0..4)
+            .prop_map(|bulks| [format!("*{}\r\n", bulks.len()).into_bytes(), bulks.concat()].concat());
         let odd = proptest::sample::select(vec![
             &b"*0\r\n"[..],
             b"*-1\r\n",
@@ -608,8 +525,7 @@ mod tests {
             ],
             0..12,
         );
-        proptest::collection::vec(prop_oneof![6 => request, 3 => odd, 1 => junk], 0..8)
-            .prop_map(|parts| parts.concat())
+        proptest::collection::vec(prop_oneof![6 => request, 3 => odd, 1 => junk], 0..8).prop_map(|parts| parts.concat())
     }
 
     proptest! {

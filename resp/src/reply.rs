@@ -71,15 +71,9 @@ fn head(buf: &[u8], at: usize) -> Result<Option<(Head<'_>, usize)>, DecodeError>
     }
     let window = &rest[..rest.len().min(LINE_BYTES_MAX)];
     let Some(end) = memchr(b'\n', window) else {
-        return if rest.len() >= LINE_BYTES_MAX {
-            Err(DecodeError::Line)
-        } else {
-            Ok(None)
-        };
+        return if rest.len() >= LINE_BYTES_MAX { Err(DecodeError::Line) } else { Ok(None) };
     };
-    let line = rest[1..end.max(1)]
-        .strip_suffix(b"\r")
-        .ok_or(DecodeError::Line)?;
+    let line = rest[1..end.max(1)].strip_suffix(b"\r").ok_or(DecodeError::Line)?;
     let next = at + end + 1;
     let head = match kind {
         b'+' => Head::Simple(line),
@@ -220,13 +214,7 @@ mod tests {
 
     fn reply() -> impl Strategy<Value = Reply> {
         let text = || proptest::collection::vec(any::<u8>(), 0..50);
-        let line = || {
-            text().prop_map(|line| {
-                line.into_iter()
-                    .filter(|byte| !b"\r\n".contains(byte))
-                    .collect()
-            })
-        };
+        let line = || text().prop_map(|line| line.into_iter().filter(|byte| !b"\r\n".contains(byte)).collect());
         let leaf = prop_oneof![
             line().prop_map(Reply::Simple),
             line().prop_map(Reply::Error),
@@ -236,8 +224,7 @@ mod tests {
             Just(Reply::Array(None)),
         ];
         leaf.prop_recursive(4, 40, 5, |element| {
-            proptest::collection::vec(element, 0..5)
-                .prop_map(|elements| Reply::Array(Some(elements)))
+            proptest::collection::vec(element, 0..5).prop_map(|elements| Reply::Array(Some(elements)))
         })
     }
 
@@ -251,10 +238,7 @@ mod tests {
     fn both(buf: &[u8]) -> Result<Option<(Reply, usize)>, DecodeError> {
         let decoded = Reply::decode(buf);
         let scanned = Scanner::new().scan(buf);
-        assert_eq!(
-            decoded.clone().map(|reply| reply.map(|(_, len)| len)),
-            scanned
-        );
+        assert_eq!(decoded.clone().map(|reply| reply.map(|(_, len)| len)), scanned);
         decoded
     }
 

@@ -76,11 +76,7 @@ impl Flags {
 
     /// Names of the flags that are set, in COMMAND's order.
     pub fn names(self) -> impl Iterator<Item = &'static str> + Clone {
-        Flags::NAMES
-            .into_iter()
-            .enumerate()
-            .filter(move |(bit, _)| self.0 & (1 << bit) != 0)
-            .map(|(_, name)| name)
+        Flags::NAMES.into_iter().enumerate().filter(move |(bit, _)| self.0 & (1 << bit) != 0).map(|(_, name)| name)
     }
 }
 
@@ -130,22 +126,12 @@ impl KeySpec {
 
     /// Keys at `first`, `first + step` and so on up to `last`.
     pub const fn range(first: i32, last: i32, step: i32) -> KeySpec {
-        KeySpec {
-            first,
-            last,
-            step,
-            getkeys: GetKeys::Fixed,
-        }
+        KeySpec { first, last, step, getkeys: GetKeys::Fixed }
     }
 
     /// Keys by rule. COMMAND still shows the positions given here.
     pub const fn movable(first: i32, last: i32, step: i32, getkeys: GetKeys) -> KeySpec {
-        KeySpec {
-            first,
-            last,
-            step,
-            getkeys,
-        }
+        KeySpec { first, last, step, getkeys }
     }
 }
 
@@ -165,27 +151,14 @@ pub struct CommandSpec {
 impl CommandSpec {
     /// A row; [`Flags::MOVABLE_KEYS`] follows from `keys`.
     pub const fn new(name: &'static str, arity: i32, flags: Flags, keys: KeySpec) -> CommandSpec {
-        let flags = if matches!(keys.getkeys, GetKeys::Fixed) {
-            flags
-        } else {
-            flags.or(Flags::MOVABLE_KEYS)
-        };
-        CommandSpec {
-            name,
-            arity,
-            flags,
-            keys,
-        }
+        let flags = if matches!(keys.getkeys, GetKeys::Fixed) { flags } else { flags.or(Flags::MOVABLE_KEYS) };
+        CommandSpec { name, arity, flags, keys }
     }
 
     /// Whether a call with `argc` arguments, the name included, has the right number of them.
     #[inline]
     pub const fn arity_ok(&self, argc: usize) -> bool {
-        if self.arity > 0 {
-            argc == self.arity as usize
-        } else {
-            argc >= self.arity.unsigned_abs() as usize
-        }
+        if self.arity > 0 { argc == self.arity as usize } else { argc >= self.arity.unsigned_abs() as usize }
     }
 }
 
@@ -205,12 +178,8 @@ mod tests {
 
     #[test]
     fn movable_keys_show_as_a_flag() {
-        const EVAL: CommandSpec = CommandSpec::new(
-            "eval",
-            -3,
-            Flags::NOSCRIPT,
-            KeySpec::movable(0, 0, 0, GetKeys::Eval),
-        );
+        const EVAL: CommandSpec =
+            CommandSpec::new("eval", -3, Flags::NOSCRIPT, KeySpec::movable(0, 0, 0, GetKeys::Eval));
         assert!(EVAL.flags.names().eq(["noscript", "movablekeys"]));
     }
 
