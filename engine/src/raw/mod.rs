@@ -12,3 +12,6 @@ pub mod spin;
 pub(crate) mod sync;
 pub mod table;
 pub mod thin;
+pub mod zitem;
+pub mod ztable;
+mod ztree;
