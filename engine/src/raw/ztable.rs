@@ -55,7 +55,11 @@ impl ZTable {
     /// `None` to leave everything as it is. A score equal to the old one changes nothing, not even the sign of a zero.
     ///
     /// Returns what `decide` got and what it returned. It must not return NaN.
-    pub fn put(&mut self, member: &[u8], decide: impl FnOnce(Option<f64>) -> Option<f64>) -> (Option<f64>, Option<f64>) {
+    pub fn put(
+        &mut self,
+        member: &[u8],
+        decide: impl FnOnce(Option<f64>) -> Option<f64>,
+    ) -> (Option<f64>, Option<f64>) {
         let hash = hash::fast(member);
         if let Some(cell) = self.items.find_cell(hash, member) {
             let item = ItemRef::of(cell.raw());

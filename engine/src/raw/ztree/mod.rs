@@ -61,7 +61,7 @@ impl ZTree {
         self.raise_full_root();
         let mut node = self.root;
         let mut rightmost = true;
-        // SAFETY (whole loop): `height` tells leaves from inner nodes (3); nodes are only reachable through us, and no
+        // SAFETY: `height` tells leaves from inner nodes (3); nodes are only reachable through us, and no
         // reference to one survives into the next round.
         unsafe {
             for height in (1..=self.height).rev() {
@@ -130,7 +130,9 @@ impl ZTree {
                 && leaf.row_after(at).is_none_or(|(score, item)| !new.is_after(score, item));
             if fits {
                 leaf.set(at, (score, item));
-                if at == 0 && let Some((inner, child)) = separator {
+                if at == 0
+                    && let Some((inner, child)) = separator
+                {
                     (*inner).set_separator(child, (score, item));
                 }
             }

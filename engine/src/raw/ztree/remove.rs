@@ -44,7 +44,9 @@ impl ZTree {
             let at = key.place_in(leaf);
             debug_assert!(leaf.items()[at] == item);
             leaf.remove(at, 1);
-            if at == 0 && let Some((inner, child)) = separator {
+            if at == 0
+                && let Some((inner, child)) = separator
+            {
                 (*inner).set_separator(child, leaf.first());
             }
         }

@@ -238,7 +238,10 @@ fn score() -> impl Strategy<Value = f64> {
 }
 
 fn member() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![prop::collection::vec(any::<u8>(), 0..3), prop::collection::vec(prop::sample::select(vec![0u8, 255]), 0..6)]
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..3),
+        prop::collection::vec(prop::sample::select(vec![0u8, 255]), 0..6)
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {

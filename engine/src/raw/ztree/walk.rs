@@ -3,9 +3,9 @@
 use std::marker::PhantomData;
 use std::ptr;
 
+use super::ZTree;
 use super::node::{Leaf, Rows};
 use super::probe::{Key, rows_before};
-use super::ZTree;
 
 /// How many items ahead of the walk the next one is loaded into the cache.
 const AHEAD: usize = 8;
