@@ -42,6 +42,11 @@ pub const fn command<H: Copy>(name: &'static str, arity: i32, keys: KeySpec, fla
 }
 
 impl<H: Copy> Command<H> {
+    /// The same row with a handler of another type.
+    pub fn with_handler<T>(self, handler: T) -> Command<T> {
+        Command { spec: self.spec, access: self.access, handler }
+    }
+
     /// The same row with another need of slots.
     pub const fn holding(self, access: Access) -> Command<H> {
         Command { spec: self.spec, access, handler: self.handler }
@@ -79,18 +84,9 @@ impl<H: Copy> Registry<H> {
         self.by_name.get(&lower[..name.len()])
     }
 
-    /// Renames a row (`rename-command`); an empty new name removes it. False if there is no such command or the new
-    /// name is taken.
-    pub fn rename(&mut self, old: &[u8], new: &[u8]) -> bool {
-        let (old, new) = (old.to_ascii_lowercase(), new.to_ascii_lowercase());
-        if self.by_name.contains_key(&new[..]) {
-            return false;
-        }
-        match self.by_name.remove(&old[..]) {
-            None => false,
-            Some(_) if new.is_empty() => true,
-            Some(row) => self.by_name.insert(new.into(), row).is_none(),
-        }
+    /// Adds a row under another name than its own.
+    pub fn insert(&mut self, name: &[u8], row: Command<H>) {
+        self.by_name.insert(name.to_ascii_lowercase().into(), row);
     }
 
     /// All rows, in no order.

@@ -8,7 +8,6 @@
 use crate::clock::Now;
 use crate::effects::{Effects, class};
 use crate::hash;
-use crate::raw::alloc::Account;
 use crate::raw::dbslot::{DbSlot, EntryCell};
 use crate::raw::entry::{Body, Collection, Entry, EntryRef, Kind, Value};
 use crate::raw::lock::Held;
@@ -158,8 +157,6 @@ pub struct Local {
     pub stats: Stats,
     /// What is to be freed by another thread.
     pub garbage: Garbage,
-    /// The thread's part in the memory figures.
-    pub account: Option<Account>,
     /// State of the thread's random numbers.
     pub seed: u64,
     /// On a replica keys past their expiry are hidden, not removed: the primary says when.

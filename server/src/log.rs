@@ -1,4 +1,4 @@
-//! The log.
+//! The log: lines that say what happened and to whom, on standard output.
 
 /// How severe a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,3 +12,24 @@ pub enum Level {
     /// What an operator has to see.
     Warning,
 }
+
+/// Writes one line.
+#[macro_export]
+macro_rules! log_line {
+    ($($text:tt)*) => {
+        println!("{}:M {}", std::process::id(), format_args!($($text)*))
+    };
+}
+
+/// Writes nothing yet.
+#[macro_export]
+macro_rules! log_detail {
+    ($($text:tt)*) => {
+        drop(format_args!($($text)*))
+    };
+}
+
+pub use log_detail as debug;
+pub use log_detail as verbose;
+pub use log_line as notice;
+pub use log_line as warning;

@@ -172,6 +172,12 @@ impl<'l, T> Owner<'l, T> {
         Some(held)
     }
 
+    /// No slot at all, for what touches none.
+    pub fn nothing(&mut self) -> Held<'_, T> {
+        let which = if self.alone { Which::Alone } else { Which::Many(SlotSet::default()) };
+        Held { locks: self.locks, id: self.id, which }
+    }
+
     /// The transaction mutex and no slot yet, or `None` while another owner has it.
     pub fn try_privileged(&mut self) -> Option<Held<'_, T>> {
         let which = if self.alone {

@@ -15,3 +15,4 @@ pub mod thin;
 pub mod zitem;
 pub mod ztable;
 mod ztree;
+pub mod ticks;

@@ -1,0 +1,85 @@
+//! The connections of all reactors, as CLIENT LIST shows them.
+//!
+//! A connection's own thread writes its figures with plain atomic stores; anybody reads them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What others may know of a connection.
+#[derive(Default)]
+pub struct ClientInfo {
+    /// Counts up from 1, never used twice.
+    pub id: u64,
+    /// `ip:port` of the peer, or the path of a Unix socket and `:0`.
+    pub addr: String,
+    /// Whether it came over a Unix socket.
+    pub unix: bool,
+    /// The descriptor.
+    pub fd: i32,
+    /// The reactor that serves it.
+    pub reactor: usize,
+    /// When it came, Unix milliseconds.
+    pub since_ms: i64,
+    /// When it last said something.
+    pub last_ms: AtomicI64,
+    /// The selected database.
+    pub db: AtomicU32,
+    /// CLIENT SETNAME.
+    pub name: Mutex<Vec<u8>>,
+    /// Number of channels and of patterns it is subscribed to.
+    pub subscriptions: [AtomicUsize; 2],
+    /// Commands queued by MULTI, -1 outside.
+    pub queued: AtomicI64,
+    /// Bytes of requests that wait, and room for more.
+    pub input: [AtomicUsize; 2],
+    /// Bytes of replies that wait.
+    pub output: AtomicUsize,
+    /// Whether it ends once its replies are sent.
+    pub closing: AtomicBool,
+    /// Its last command: a place in the names of the registry, 0 for none.
+    pub command: Mutex<&'static str>,
+}
+
+/// All connections, by id.
+#[derive(Default)]
+pub struct Clients {
+    next_id: AtomicU64,
+    by_id: Mutex<BTreeMap<u64, Arc<ClientInfo>>>,
+}
+
+impl Clients {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<ClientInfo>>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new id.
+    pub fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Adds a connection.
+    pub fn add(&self, info: Arc<ClientInfo>) {
+        self.lock().insert(info.id, info);
+    }
+
+    /// Removes one.
+    pub fn remove(&self, id: u64) {
+        self.lock().remove(&id);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// All of them, oldest first.
+    pub fn all(&self) -> Vec<Arc<ClientInfo>> {
+        self.lock().values().cloned().collect()
+    }
+}

@@ -1,0 +1,204 @@
+//! One client's connection: its socket, what waits in both directions, and its session.
+
+use crate::clients::ClientInfo;
+use commands::ctx::Session;
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+use resp::{Out, Parser};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A stream of either family.
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+impl Socket {
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Socket::Tcp(stream) => stream,
+            Socket::Unix(stream) => stream,
+        }
+    }
+
+    /// The descriptor's number.
+    pub fn fd(&self) -> i32 {
+        match self {
+            Socket::Tcp(stream) => stream.as_raw_fd(),
+            Socket::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+
+    /// Asks for edge-triggered events in both directions, once: the writable ones come only after a short write.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(self.source(), token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Reads what is there.
+    pub fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.read(into),
+            Socket::Unix(stream) => stream.read(into),
+        }
+    }
+
+    /// Writes what fits.
+    pub fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(stream) => stream.write(from),
+            Socket::Unix(stream) => stream.write(from),
+        }
+    }
+}
+
+/// What a command may change of the connection it came from.
+pub struct Client {
+    /// What others see.
+    pub info: Arc<ClientInfo>,
+    /// The selected database.
+    pub session: Session,
+    /// Whether the password was given, or none is needed.
+    pub authenticated: bool,
+    /// End the connection once the replies are sent.
+    pub close_after_reply: bool,
+    /// CLIENT REPLY.
+    pub replies: Replies,
+}
+
+/// Which replies a client wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replies {
+    /// All.
+    On,
+    /// None.
+    Off,
+    /// Not the one to the next command.
+    SkipNext,
+    /// Not the one to the running command.
+    Skip,
+}
+
+/// A connection.
+pub struct Conn {
+    /// The stream.
+    pub socket: Socket,
+    /// What commands see.
+    pub client: Client,
+    /// The request that is under way.
+    pub parser: Parser,
+    /// Bytes received and not yet understood.
+    pub input: Vec<u8>,
+    /// Replies that did not fit the socket's buffer.
+    pub output: Out,
+    /// How much of `output` was sent.
+    pub sent: usize,
+    /// The last read filled its buffer: there may be more, and no event will say so.
+    pub more_to_read: bool,
+    /// Turns in a row in which it could not have the slots it needs.
+    pub deferrals: u32,
+    /// Since when replies waiting are over the soft limit, Unix milliseconds.
+    pub over_soft_limit_since_ms: Option<i64>,
+}
+
+/// How a write ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Everything.
+    All,
+    /// The rest waits for the socket.
+    Part,
+    /// The peer is gone.
+    Broken,
+}
+
+impl Conn {
+    /// A fresh connection.
+    pub fn new(socket: Socket, client: Client) -> Conn {
+        Conn {
+            socket,
+            client,
+            parser: Parser::new(),
+            input: Vec::new(),
+            output: Out::new(),
+            sent: 0,
+            more_to_read: false,
+            deferrals: 0,
+            over_soft_limit_since_ms: None,
+        }
+    }
+
+    /// Bytes of replies that wait.
+    pub fn waiting(&self) -> usize {
+        self.output.len() - self.sent
+    }
+
+    /// Sends `out`, after what waits already; what does not fit waits. Leaves `out` empty. Returns how it ended and
+    /// how many bytes went out.
+    pub fn send(&mut self, out: &mut Out) -> (Sent, usize) {
+        let mut written = 0;
+        if self.waiting() > 0 {
+            self.output.extend_raw(out.as_slice());
+            out.clear();
+            return self.flush();
+        }
+        while written < out.len() {
+            match self.socket.write(&out.as_slice()[written..]) {
+                Ok(n) => written += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.output.extend_raw(&out.as_slice()[written..]);
+                    out.clear();
+                    return (Sent::Part, written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return (Sent::Broken, written),
+            }
+        }
+        out.clear();
+        (Sent::All, written)
+    }
+
+    /// Sends what waits.
+    pub fn flush(&mut self) -> (Sent, usize) {
+        let start = self.sent;
+        while self.waiting() > 0 {
+            match self.socket.write(&self.output.as_slice()[self.sent..]) {
+                Ok(n) => self.sent += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let written = self.sent - start;
+                    self.compact();
+                    return (Sent::Part, written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return (Sent::Broken, self.sent - start),
+            }
+        }
+        let written = self.sent - start;
+        self.output = Out::new();
+        self.sent = 0;
+        (Sent::All, written)
+    }
+
+    /// Drops what was sent once it is the larger part.
+    fn compact(&mut self) {
+        if self.sent > self.output.len() / 2 {
+            self.output.consume(self.sent);
+            self.sent = 0;
+        }
+    }
+
+    /// Tells others the figures of the moment.
+    pub fn publish(&self, now_ms: i64) {
+        let info = &self.client.info;
+        info.last_ms.store(now_ms, Ordering::Relaxed);
+        info.db.store(self.client.session.db, Ordering::Relaxed);
+        info.input[0].store(self.input.len(), Ordering::Relaxed);
+        info.input[1].store(self.input.capacity() - self.input.len(), Ordering::Relaxed);
+        info.output.store(self.waiting(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,259 @@
+//! One command, from its arguments to its reply and its effects: check the row, hold the slots, run, log, count.
+//!
+//! The order matters: the effects are appended to the oplog while the slots are held, and a command that cannot have its
+//! slots has done nothing at all when it is put off.
+
+use crate::conn::{Client, Replies};
+use crate::node::{Node, Run, Settled};
+use crate::node_commands::NodeCtx;
+use commands::args::Args;
+use commands::ctx::Ctx;
+use commands::error::{Error, Outcome};
+use commands::table::{Access, Command};
+use engine::clock::Now;
+use engine::keyspace::{Key, Keyspace, Local};
+use engine::raw::lock::{Held, Owner};
+use engine::slot::Slot;
+use resp::{Flags, Out, errors};
+use slots::{SlotId, SlotSet};
+
+/// What one thread needs to run commands.
+pub struct Executor {
+    /// The node.
+    pub node: &'static Node,
+    /// Which reactor this is.
+    pub reactor: usize,
+    /// The right to take slot locks.
+    pub owner: Owner<'static, Slot>,
+    /// Effects, counters, garbage.
+    pub local: Local,
+    /// The settings as this thread knows them.
+    pub settled: Settled,
+    records: Vec<u8>,
+}
+
+/// A command whose row and first key are known: what the look-ahead prepares.
+#[derive(Clone, Copy)]
+pub struct Prepared {
+    /// The row, if the name is known.
+    pub row: Option<Command<Run>>,
+    /// Hash and slot of argument 1, if that is a key.
+    pub first: Option<(u64, SlotId)>,
+}
+
+/// Whether a command ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ran {
+    /// It did, and replied.
+    Done,
+    /// Its slots are held by others; nothing was done.
+    PutOff,
+}
+
+/// Failures to get all slots after which a command becomes privileged, so that it cannot starve.
+const DEFERRALS_MAX: u32 = 8;
+
+impl Executor {
+    /// For reactor number `reactor`.
+    pub fn new(node: &'static Node, reactor: usize, owner: Owner<'static, Slot>, local: Local) -> Executor {
+        Executor { node, reactor, owner, local, settled: Settled::new(node), records: Vec::new() }
+    }
+
+    /// Looks the row up and computes what the first key needs.
+    #[inline]
+    pub fn prepare(&self, args: &Args<'_>) -> Prepared {
+        let row = self.node.registry.get(args.at(0)).copied();
+        let keyed = row.is_some_and(|row| row.access == Access::Keys && row.spec.keys.first == 1);
+        let first = if keyed { args.get(1).map(Key::new).map(|key| (key.hash, key.slot)) } else { None };
+        Prepared { row, first }
+    }
+
+    /// Loads the slot of a prepared command into the cache, then its bucket, then its entry, one stage a call.
+    #[inline]
+    pub fn prefetch(&mut self, prepared: &Prepared, db: u32, stage: u32) {
+        let Some((hash, slot)) = prepared.first else { return };
+        if stage == 0 {
+            return self.node.locks.prefetch(slot);
+        }
+        let Some(held) = self.owner.try_one(slot) else { return };
+        let Some(keys) = held.slot(slot).db(db) else { return };
+        match stage {
+            1 => keys.prefetch_bucket(hash),
+            _ => keys.prefetch_entry(hash),
+        }
+    }
+
+    /// Runs one request of `client` and appends its reply to `out`.
+    pub fn run(
+        &mut self,
+        client: &mut Client,
+        out: &mut Out,
+        args: Args<'_>,
+        prepared: &Prepared,
+        deferrals: u32,
+        now: Now,
+    ) -> Ran {
+        let start = out.len();
+        let ran = match self.check(client, &args, prepared) {
+            Ok(row) => self.call(client, out, args, &row, prepared, deferrals, now),
+            Err(error) => {
+                out.error_line(error.text());
+                Ran::Done
+            }
+        };
+        if ran == Ran::Done && client.replies != Replies::On {
+            match client.replies {
+                Replies::SkipNext => client.replies = Replies::Skip,
+                Replies::Skip => {
+                    out.truncate(start);
+                    client.replies = Replies::On;
+                }
+                _ => out.truncate(start),
+            }
+        }
+        ran
+    }
+
+    /// Whether the client may run this command now.
+    fn check(&mut self, client: &Client, args: &Args<'_>, prepared: &Prepared) -> Result<Command<Run>, Error> {
+        let Some(row) = prepared.row else { return Err(Error::Owned(errors::unknown_command(args.at(0)))) };
+        if !row.spec.arity_ok(args.len()) {
+            return Err(Error::Owned(errors::wrong_arity(row.spec.name)));
+        }
+        if !client.authenticated && self.settled.config.requirepass.is_some() && row.spec.name != "auth" {
+            return Err(Error::Text(errors::NO_AUTH));
+        }
+        if row.spec.flags.contains(Flags::DENYOOM) && crate::memory::is_over(self.node, &self.settled.config) {
+            return Err(Error::Text(errors::OOM));
+        }
+        Ok(row)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn call(
+        &mut self,
+        client: &mut Client,
+        out: &mut Out,
+        args: Args<'_>,
+        row: &Command<Run>,
+        prepared: &Prepared,
+        deferrals: u32,
+        now: Now,
+    ) -> Ran {
+        let Some(mut held) = hold(&mut self.owner, &args, row, prepared, deferrals) else { return Ran::PutOff };
+        self.local.effects.logging = self.node.oplog.is_on();
+        let start = out.len();
+        let first = prepared.first.map(|(hash, slot)| Key { bytes: args.at(1), hash, slot });
+        let db = client.session.db;
+        let outcome = {
+            let mut ctx = Ctx {
+                args,
+                out,
+                keys: Keyspace::new(&mut held, &mut self.local, db, now),
+                session: &mut client.session,
+                settings: &self.settled.settings,
+                first,
+                in_script: false,
+            };
+            match row.handler {
+                Run::Keys(handler) => handler(&mut ctx),
+                Run::Node(handler) => {
+                    let seat = crate::node_commands::Seat {
+                        info: &client.info,
+                        authenticated: &mut client.authenticated,
+                        close_after_reply: &mut client.close_after_reply,
+                        replies: &mut client.replies,
+                    };
+                    handler(&mut NodeCtx { ctx, node: self.node, client: seat, reactor: self.reactor })
+                }
+            }
+        };
+        reply_error(out, start, outcome);
+        if self.local.effects.dirty > 0 {
+            self.node.stats[self.reactor].dirty.add(self.local.effects.dirty);
+        }
+        log_effects(self.node, &self.local, &mut self.records, db, args);
+        drop(held);
+        self.node.stats[self.reactor].commands.add(1);
+        self.finish();
+        Ran::Done
+    }
+
+    /// Gets ready for the next command.
+    #[inline]
+    fn finish(&mut self) {
+        self.local.effects.reset();
+        if !self.local.garbage.is_empty() {
+            self.node.free_later(self.local.garbage.take());
+        }
+    }
+
+    /// Works on one slot outside of any command (expiry, eviction), and logs what that did. Does nothing when somebody
+    /// else holds the slot.
+    pub fn in_slot(&mut self, slot: SlotId, db: u32, now: Now, work: impl FnOnce(&mut Keyspace<'_, '_>)) {
+        self.local.effects.logging = self.node.oplog.is_on();
+        let Some(mut held) = self.owner.try_one(slot) else { return };
+        work(&mut Keyspace::new(&mut held, &mut self.local, db, now));
+        log_effects(self.node, &self.local, &mut self.records, db, Args::new(&[], &[]));
+        drop(held);
+        self.finish();
+    }
+
+    /// Makes this thread's counters visible to others.
+    pub fn publish_stats(&mut self) {
+        let (from, to) = (std::mem::take(&mut self.local.stats), &self.node.stats[self.reactor]);
+        to.hits.add(from.hits);
+        to.misses.add(from.misses);
+        to.expired.add(from.expired);
+        to.evicted.add(from.evicted);
+    }
+}
+
+/// Appends the effects to the oplog; the slots are still held.
+#[inline]
+fn log_effects(node: &Node, local: &Local, scratch: &mut Vec<u8>, db: u32, args: Args<'_>) {
+    if local.effects.has_records() {
+        scratch.clear();
+        local.effects.records(args.iter(), scratch);
+        node.oplog.append(db, scratch);
+    }
+}
+
+/// After an error the client reads only its text.
+fn reply_error(out: &mut Out, start: usize, outcome: Outcome) {
+    if let Err(error) = outcome {
+        out.truncate(start);
+        out.error_line(error.text());
+    }
+}
+
+/// The slots that a command needs, or `None` if it must come again.
+#[inline]
+fn hold<'o>(
+    owner: &'o mut Owner<'static, Slot>,
+    args: &Args<'_>,
+    row: &Command<Run>,
+    prepared: &Prepared,
+    deferrals: u32,
+) -> Option<Held<'o, Slot>> {
+    match row.access {
+        Access::Nothing => Some(owner.nothing()),
+        Access::Touch => owner.try_privileged(),
+        Access::All => {
+            let mut held = owner.try_privileged()?;
+            held.add_all();
+            Some(held)
+        }
+        Access::Keys => {
+            if let (Some((_, slot)), 1) = (prepared.first, row.spec.keys.last) {
+                return owner.try_one(slot);
+            }
+            if deferrals > DEFERRALS_MAX {
+                return owner.try_privileged();
+            }
+            let set: SlotSet =
+                resp::key_positions(&row.spec, args).map(|i| slots::slot_of(args.at(i))).collect();
+            owner.try_all(&set)
+        }
+    }
+}

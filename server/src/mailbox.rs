@@ -1,0 +1,71 @@
+//! What one thread tells a reactor: a queue, and a wake-up when the reactor sleeps.
+//!
+//! A reactor announces that it is about to sleep, looks into the queue once more, and only then sleeps; a sender queues
+//! first and looks for the announcement after. So a message is never left lying while its reader sleeps, and a reader
+//! that is awake costs the sender no system call.
+
+use crate::conn::Socket;
+use mio::Waker;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A message.
+pub enum Mail {
+    /// A new connection to serve.
+    Accepted(Socket),
+    /// End the connection of the client with this id.
+    Kill(u64),
+}
+
+/// A reactor's queue.
+pub struct Mailbox {
+    queue: Mutex<Vec<Mail>>,
+    sleeping: AtomicBool,
+    waker: Waker,
+}
+
+impl Mailbox {
+    /// An empty queue whose reactor is woken by `waker`.
+    pub fn new(waker: Waker) -> Mailbox {
+        Mailbox { queue: Mutex::default(), sleeping: AtomicBool::new(false), waker }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Vec<Mail>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a message. Its bound is that of what it is about: connections and clients are limited in number.
+    pub fn send(&self, mail: Mail) {
+        self.queue().push(mail);
+        if self.sleeping.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// Wakes the reactor, whatever it does.
+    pub fn wake(&self) {
+        // It fails only when the descriptor is gone, and then so is the reactor.
+        let _: io::Result<()> = self.waker.wake();
+    }
+
+    /// Takes everything that is queued into `mail`, which must be empty.
+    pub fn take(&self, mail: &mut Vec<Mail>) {
+        std::mem::swap(&mut *self.queue(), mail);
+    }
+
+    /// Announces that the reactor is about to sleep; false if it must not, because something is queued.
+    pub fn may_sleep(&self) -> bool {
+        self.sleeping.store(true, Ordering::SeqCst);
+        let empty = self.queue().is_empty();
+        if !empty {
+            self.woke();
+        }
+        empty
+    }
+
+    /// Takes the announcement back.
+    pub fn woke(&self) {
+        self.sleeping.store(false, Ordering::SeqCst);
+    }
+}

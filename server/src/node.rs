@@ -1,0 +1,167 @@
+//! What all threads of the server share.
+//!
+//! Made once, at start, and never dropped: threads hold plain references to it.
+
+use crate::clients::Clients;
+use crate::config::Config;
+use crate::mailbox::Mailbox;
+use crate::stats::ReactorStats;
+use commands::settings::Settings;
+use commands::table::{Command, Registry};
+use engine::clock::Now;
+use engine::oplog::Oplog;
+use engine::raw::entry::Entry;
+use engine::raw::lock::SlotLocks;
+use engine::slot::Slot;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// A handler of either kind.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// A command on keys.
+    Keys(commands::table::Handler),
+    /// A command on the node itself.
+    Node(crate::node_commands::Handler),
+}
+
+/// The node.
+pub struct Node {
+    /// The keys.
+    pub locks: SlotLocks<Slot>,
+    /// The effects.
+    pub oplog: Oplog,
+    /// The commands.
+    pub registry: Registry<Run>,
+    /// The connections of all reactors.
+    pub clients: Clients,
+    /// One mailbox a reactor.
+    pub mailboxes: Vec<Mailbox>,
+    /// Counters, one line a reactor.
+    pub stats: Vec<ReactorStats>,
+    /// When the server started.
+    pub started: Now,
+    /// 40 hexadecimal digits, new at every start.
+    pub run_id: String,
+    /// Changes since the last save, less those of reactors' running batches.
+    pub dirty: AtomicU64,
+    /// Set when the server is to end.
+    pub stopping: AtomicBool,
+    /// Whether keys that are due are deleted without being asked for (DEBUG SET-ACTIVE-EXPIRE).
+    pub active_expire: AtomicBool,
+    /// The highest `used_memory` seen.
+    pub peak_memory: AtomicU64,
+    /// Values that another thread frees.
+    free: SyncSender<Vec<Entry>>,
+    /// The settings in force.
+    config: RwLock<Arc<Config>>,
+    config_version: AtomicU64,
+}
+
+/// The settings as one thread knows them: refreshed when they have changed.
+pub struct Settled {
+    version: u64,
+    /// All of them.
+    pub config: Arc<Config>,
+    /// Those that commands on keys depend on.
+    pub settings: Settings,
+}
+
+impl Node {
+    /// A node with nothing in it.
+    pub fn new(config: Config, mailboxes: Vec<Mailbox>, free: SyncSender<Vec<Entry>>, run_id: String) -> Node {
+        Node {
+            locks: SlotLocks::new(slots::SLOTS, Slot::default),
+            oplog: Oplog::new(config.repl_backlog_size),
+            registry: registry(&config),
+            clients: Clients::default(),
+            stats: mailboxes.iter().map(|_| ReactorStats::default()).collect(),
+            mailboxes,
+            started: Now::read(),
+            run_id,
+            dirty: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            active_expire: AtomicBool::new(true),
+            peak_memory: AtomicU64::new(0),
+            free,
+            config: RwLock::new(Arc::new(config)),
+            config_version: AtomicU64::new(1),
+        }
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts other settings in force; every thread sees them at its next turn, this one through [`Settled::refresh`].
+    pub fn set_config(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        self.config_version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Lets another thread free `entries`; frees them here when that thread is far behind.
+    pub fn free_later(&self, entries: Vec<Entry>) {
+        drop(self.free.try_send(entries));
+    }
+
+    /// Asks every thread to end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.mailboxes.iter().for_each(Mailbox::wake);
+    }
+}
+
+impl Settled {
+    /// Reads the settings.
+    pub fn new(node: &Node) -> Settled {
+        let version = node.config_version.load(Ordering::Acquire);
+        let config = node.config();
+        let settings = settings_of(&config);
+        Settled { version, config, settings }
+    }
+
+    /// Reads them again if they have changed.
+    #[inline]
+    pub fn refresh(&mut self, node: &Node) {
+        if node.config_version.load(Ordering::Acquire) != self.version {
+            *self = Settled::new(node);
+        }
+    }
+}
+
+/// The part of the settings that commands on keys depend on.
+fn settings_of(config: &Config) -> Settings {
+    Settings {
+        databases: config.databases,
+        hash: engine::value::hash::HashLimits {
+            entries: config.hash_max_ziplist_entries,
+            value: config.hash_max_ziplist_value,
+        },
+        set_max_intset_entries: config.set_max_intset_entries,
+        hll_sparse_max_bytes: config.hll_sparse_max_bytes,
+        ..Settings::default()
+    }
+}
+
+/// All commands, under the names that the settings give them.
+fn registry(config: &Config) -> Registry<Run> {
+    let keys = commands::tables().map(|row| row.with_handler(Run::Keys(row.handler)));
+    let node = crate::node_commands::tables().map(|row| row.with_handler(Run::Node(row.handler)));
+    let built_in: Vec<Command<Run>> = keys.chain(node).collect();
+    let mut registry = Registry::new(built_in.iter().copied());
+    if !config.command_names.is_empty() {
+        let renamed = built_in.iter().filter(|row| {
+            config.command_names.resolve(row.spec.name.as_bytes()) == Some(row.spec.name.as_bytes())
+        });
+        registry = Registry::new(renamed.copied());
+        for (name, runs) in config.command_names.changes() {
+            let row = runs.and_then(|runs| built_in.iter().find(|row| row.spec.name.as_bytes() == runs));
+            if let Some(row) = row {
+                registry.insert(name, *row);
+            }
+        }
+    }
+    registry
+}

@@ -1,0 +1,66 @@
+//! The connection itself: AUTH, PING, ECHO, SELECT, QUIT.
+
+use super::{Handler, NodeCtx};
+use commands::error::{Error, Outcome};
+use commands::table::{Command, command};
+use resp::{Flags, KeySpec, errors};
+
+fn auth(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let config = ctx.node.config();
+    let Some(password) = &config.requirepass else { return Err(Error::Text(errors::NO_PASSWORD_SET)) };
+    let right = equal_in_constant_time(password, ctx.args.at(1));
+    *ctx.client.authenticated = right;
+    if !right {
+        return Err(Error::Text(errors::INVALID_PASSWORD));
+    }
+    ctx.out.ok();
+    Ok(())
+}
+
+/// Compares without telling by its time how much of the guess was right.
+fn equal_in_constant_time(secret: &[u8], guess: &[u8]) -> bool {
+    let differing = secret.iter().zip(guess.iter().chain(std::iter::repeat(&0))).fold(0, |sum, (a, b)| sum | (a ^ b));
+    std::hint::black_box(differing) == 0 && secret.len() == guess.len()
+}
+
+fn ping(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    match (ctx.args.len(), ctx.args.get(1)) {
+        (1, _) => ctx.out.simple("PONG"),
+        (2, Some(text)) => ctx.ctx.out.bulk(text),
+        _ => return Err(Error::Owned(errors::wrong_arity("ping"))),
+    }
+    Ok(())
+}
+
+fn echo(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let text = ctx.args.at(1);
+    ctx.out.bulk(text);
+    Ok(())
+}
+
+fn select(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let invalid = Error::Text(errors::INVALID_DB);
+    let number = resp::parse_i64(ctx.args.at(1)).ok_or(invalid.clone())?;
+    match u32::try_from(number) {
+        Ok(db) if db < ctx.settings.databases => ctx.session.db = db,
+        _ => return Err(invalid),
+    }
+    ctx.out.ok();
+    Ok(())
+}
+
+fn quit(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    ctx.out.ok();
+    *ctx.client.close_after_reply = true;
+    Ok(())
+}
+
+const OPEN: Flags = Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::FAST);
+
+pub(super) static TABLE: &[Command<Handler>] = &[
+    command("auth", 2, KeySpec::NONE, OPEN, auth),
+    command("ping", -1, KeySpec::NONE, Flags::STALE.or(Flags::FAST), ping),
+    command("echo", 2, KeySpec::NONE, Flags::FAST, echo),
+    command("select", 2, KeySpec::NONE, Flags::LOADING.or(Flags::FAST), select),
+    command("quit", 1, KeySpec::NONE, OPEN, quit),
+];

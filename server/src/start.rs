@@ -1,0 +1,123 @@
+//! From settings to a serving node: sockets, threads, signals; and the end.
+
+use crate::config::Config;
+use crate::dispatch::Executor;
+use crate::listener::Listeners;
+use crate::log;
+use crate::mailbox::Mailbox;
+use crate::node::Node;
+use crate::reactor::{Reactor, WAKER};
+use engine::keyspace::Local;
+use engine::raw::{alloc, ticks};
+use mio::{Poll, Waker};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+
+/// Batches of values that wait for the thread that frees them; beyond that they are freed where they are.
+const FREE_QUEUE: usize = 1024;
+
+/// Serves until SIGTERM, SIGINT or SHUTDOWN.
+pub fn serve(config: Config) -> Result<(), String> {
+    let fail = |what: &'static str| move |error: io::Error| format!("{what}: {}", crate::os_error::text(&error));
+    let _account = alloc::open_account();
+    alloc::start_background_purge();
+    ticks::per_microsecond();
+    let listeners = Listeners::bind(&config)?;
+    let threads = config.server_threads.max(1) as usize;
+    let mut polls = Vec::new();
+    let mut mailboxes = Vec::new();
+    for _ in 0..threads {
+        let poll = Poll::new().map_err(fail("Opening a poll"))?;
+        let waker = Waker::new(poll.registry(), WAKER).map_err(fail("Opening a waker"))?;
+        polls.push(poll);
+        mailboxes.push(Mailbox::new(waker));
+    }
+    let (free, garbage) = mpsc::sync_channel(FREE_QUEUE);
+    spawn("free", move || garbage.into_iter().for_each(drop)).map_err(fail("Starting a thread"))?;
+    let port = config.port;
+    let unix = config.unixsocket.clone();
+    // Lives as long as the process: threads refer to it freely.
+    let node: &'static Node = Box::leak(Box::new(Node::new(config, mailboxes, free, run_id())));
+    watch_signals(node).map_err(fail("Watching signals"))?;
+
+    log::warning!("Server started, Redis version {}", crate::config::REDIS_VERSION);
+    if port != 0 {
+        log::notice!("The server is now ready to accept connections on port {port}");
+    }
+    if let Some(path) = unix {
+        log::notice!("The server is now ready to accept connections at {}", path.display());
+    }
+
+    let mut handles = Vec::new();
+    let mut first = None;
+    for (reactor, poll) in polls.into_iter().enumerate() {
+        if reactor == 0 {
+            first = Some(poll);
+            continue;
+        }
+        let run = move || reactor_thread(node, reactor, poll, None);
+        handles.push(spawn(&format!("reactor-{reactor}"), run).map_err(fail("Starting a thread"))?);
+    }
+    let Some(poll) = first else { return Ok(()) };
+    let ended = reactor_thread(node, 0, poll, Some(listeners));
+    node.stop();
+    for handle in handles {
+        let _ = handle.join();
+    }
+    ended.map_err(fail("Waiting for events"))?;
+    log::warning!("Redis is now ready to exit, bye bye...");
+    Ok(())
+}
+
+fn reactor_thread(node: &'static Node, reactor: usize, poll: Poll, listeners: Option<Listeners>) -> io::Result<()> {
+    let Some(mut owner) = node.locks.register() else {
+        return Err(io::Error::other("the slots belong to another thread alone"));
+    };
+    if node.mailboxes.len() == 1 {
+        owner.go_alone();
+    }
+    let local = Local { seed: random_seed(), ..Local::default() };
+    Reactor::new(poll, Executor::new(node, reactor, owner, local), listeners).run()
+}
+
+/// A thread with an account in the memory figures.
+fn spawn<R: Send + 'static>(name: &str, run: impl FnOnce() -> R + Send + 'static) -> io::Result<thread::JoinHandle<R>> {
+    thread::Builder::new().name(name.into()).spawn(move || {
+        let _account = alloc::open_account();
+        run()
+    })
+}
+
+fn random_seed() -> u64 {
+    RandomState::new().hash_one("seed")
+}
+
+/// 40 hexadecimal digits from the system's random source.
+fn run_id() -> String {
+    (0..3).map(|n| format!("{:016x}", RandomState::new().hash_one(n))).collect::<String>()[..40].to_owned()
+}
+
+/// SIGTERM and SIGINT end the server; a second SIGINT ends it at once. SIGHUP and SIGPIPE are ignored, as the original
+/// ignores them.
+fn watch_signals(node: &'static Node) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    spawn("signals", move || {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                continue;
+            }
+            let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+            if signal == SIGINT && node.stopping.load(std::sync::atomic::Ordering::SeqCst) {
+                log::warning!("You insist... exiting now.");
+                std::process::exit(1);
+            }
+            log::warning!("Received {name} scheduling shutdown...");
+            node.stop();
+        }
+    })?;
+    Ok(())
+}
