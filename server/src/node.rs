@@ -10,7 +10,7 @@ use commands::settings::Settings;
 use commands::table::{Command, Registry};
 use engine::clock::Now;
 use engine::oplog::Oplog;
-use engine::raw::entry::Entry;
+use engine::keyspace::Waste;
 use engine::raw::lock::SlotLocks;
 use engine::slot::Slot;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -53,7 +53,7 @@ pub struct Node {
     /// The highest `used_memory` seen.
     pub peak_memory: AtomicU64,
     /// Values that another thread frees.
-    free: SyncSender<Vec<Entry>>,
+    free: SyncSender<Vec<Waste>>,
     /// The settings in force.
     config: RwLock<Arc<Config>>,
     config_version: AtomicU64,
@@ -70,7 +70,7 @@ pub struct Settled {
 
 impl Node {
     /// A node with nothing in it.
-    pub fn new(config: Config, mailboxes: Vec<Mailbox>, free: SyncSender<Vec<Entry>>, run_id: String) -> Node {
+    pub fn new(config: Config, mailboxes: Vec<Mailbox>, free: SyncSender<Vec<Waste>>, run_id: String) -> Node {
         Node {
             locks: SlotLocks::new(slots::SLOTS, Slot::default),
             oplog: Oplog::new(config.repl_backlog_size),
@@ -102,7 +102,7 @@ impl Node {
     }
 
     /// Lets another thread free `entries`; frees them here when that thread is far behind.
-    pub fn free_later(&self, entries: Vec<Entry>) {
+    pub fn free_later(&self, entries: Vec<Waste>) {
         drop(self.free.try_send(entries));
     }
 
