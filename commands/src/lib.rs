@@ -7,13 +7,17 @@
 pub mod args;
 pub mod ctx;
 pub mod error;
+pub mod list;
+pub mod reply;
 pub mod settings;
 pub mod string;
 pub mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use table::Command;
 
 /// The tables of all files.
 pub fn tables() -> impl Iterator<Item = Command> {
-    [string::TABLE].into_iter().flatten().copied()
+    [string::TABLE, list::TABLE].into_iter().flatten().copied()
 }

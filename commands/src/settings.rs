@@ -1,6 +1,7 @@
 //! Settings that commands on keys depend on, as one value that is replaced when CONFIG SET changes it.
 
 use engine::value::hash::HashLimits;
+use engine::value::list::NodeLimit;
 
 /// Thresholds and limits.
 #[derive(Debug, Clone)]
@@ -9,6 +10,8 @@ pub struct Settings {
     pub databases: u32,
     /// `hash-max-ziplist-entries` and `-value`.
     pub hash: HashLimits,
+    /// `list-max-ziplist-size`.
+    pub list_node: NodeLimit,
     /// `set-max-intset-entries`.
     pub set_max_intset_entries: usize,
     /// `hll-sparse-max-bytes`.
@@ -20,6 +23,7 @@ impl Default for Settings {
         Settings {
             databases: 16,
             hash: HashLimits::default(),
+            list_node: NodeLimit::default(),
             set_max_intset_entries: 512,
             hll_sparse_max_bytes: 3000,
         }

@@ -500,7 +500,13 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     /// Reports that `key` was changed by one operation: counts it, wakes watchers, and notifies.
     #[inline]
     pub fn changed(&mut self, key: &Key<'_>, class: u32, event: &'static str) {
-        self.local.effects.dirty += 1;
+        self.dirty(1);
+        self.touched(key, class, event);
+    }
+
+    /// As [`Keyspace::changed`], but leaves counting to [`Keyspace::dirty`].
+    #[inline]
+    pub fn touched(&mut self, key: &Key<'_>, class: u32, event: &'static str) {
         self.local.effects.notify(class, event, self.db, key.bytes);
     }
 
