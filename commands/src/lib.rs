@@ -10,6 +10,7 @@ pub mod error;
 pub mod list;
 pub mod reply;
 pub mod settings;
+pub mod sort;
 pub mod string;
 pub mod table;
 #[cfg(test)]
@@ -19,5 +20,5 @@ use table::Command;
 
 /// The tables of all files.
 pub fn tables() -> impl Iterator<Item = Command> {
-    [string::TABLE, list::TABLE].into_iter().flatten().copied()
+    [string::TABLE, list::TABLE, sort::TABLE].into_iter().flatten().copied()
 }

@@ -2,6 +2,7 @@
 
 pub mod alloc;
 pub mod dbslot;
+pub mod collate;
 pub mod either;
 pub mod entry;
 pub mod lock;
