@@ -22,3 +22,8 @@ use table::Command;
 pub fn tables() -> impl Iterator<Item = Command> {
     [string::TABLE, list::TABLE, sort::TABLE].into_iter().flatten().copied()
 }
+
+/// Tests allocate as the server does: see the same line in `engine`.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: engine::raw::alloc::Jemalloc = engine::raw::alloc::Jemalloc;

@@ -15,3 +15,9 @@ pub mod oplog;
 pub mod raw;
 pub mod slot;
 pub mod value;
+
+/// Tests allocate as the server does: jemalloc is linked in either way, and its plain `malloc` aligns small blocks to 8
+/// bytes only, which the standard library does not expect.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: raw::alloc::Jemalloc = raw::alloc::Jemalloc;
