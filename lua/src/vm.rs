@@ -1,0 +1,248 @@
+//! The engine: a sandboxed Lua state with the scripts compiled so far.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+
+use resp::Out;
+
+use crate::error::ScriptError;
+use crate::ffi::{Failure, Raise, Reference, Stack, State};
+use crate::host::Host;
+use crate::prng::Prng;
+use crate::result::{self, Unfit};
+use crate::sha::Sha;
+use crate::{libs, redis, sandbox};
+
+/// Bounds of an engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Bytes that Lua may hold, scripts and values together; beyond, scripts fail with "not enough memory". At most
+    /// 2 GiB count: within these no table can outgrow Lua's own limit.
+    pub memory_bytes_max: usize,
+    /// Largest reply of a script, in bytes.
+    pub reply_bytes_max: usize,
+}
+
+/// Most that [`Options::memory_bytes_max`] can ask for.
+const MEMORY_BYTES_MAX: usize = 2 << 30;
+/// Runs between two steps of the collector, which is also the size of a step.
+const COLLECT_PERIOD: u32 = 50;
+/// Capacity that a buffer may keep between runs.
+const KEEP_BYTES_MAX: usize = 64 * 1024;
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { memory_bytes_max: 1 << 30, reply_bytes_max: 512 << 20 }
+    }
+}
+
+/// One scripting engine: for one thread, made once, with scripts compiled as they are met.
+///
+/// Threads that run scripts need 2 MB of stack.
+pub struct Vm {
+    options: Options,
+    state: State,
+    known: Known,
+    scripts: HashMap<Sha, Reference, BuildHasherDefault<DefaultHasher>>,
+    runs_since_step: u32,
+}
+
+/// Values that every run needs.
+#[derive(Clone, Copy)]
+struct Known {
+    globals: Reference,
+    handler: Reference,
+    keys: Reference,
+    argv: Reference,
+}
+
+impl Vm {
+    /// A fresh engine without scripts.
+    pub fn new(options: Options) -> Vm {
+        let memory = options.memory_bytes_max.min(MEMORY_BYTES_MAX);
+        let mut state = State::new(memory, options.reply_bytes_max);
+        let known = match prepare(&mut state) {
+            Ok(known) => known,
+            // Only for want of memory: `memory_bytes_max` does not even cover the libraries.
+            Err(error) => panic!("no scripting engine in {memory} bytes: {error:?}"),
+        };
+        Vm { options, state, known, scripts: HashMap::default(), runs_since_step: 0 }
+    }
+
+    /// Forgets all scripts, and whatever scripts left behind.
+    pub fn flush(&mut self) {
+        *self = Vm::new(self.options);
+    }
+
+    /// True when the script can be run.
+    pub fn has(&self, sha: &Sha) -> bool {
+        self.scripts.contains_key(sha)
+    }
+
+    /// Number of scripts compiled.
+    pub fn script_count(&self) -> usize {
+        self.scripts.len()
+    }
+
+    /// Bytes that Lua holds.
+    pub fn used_memory(&self) -> usize {
+        self.state.shared().memory.used()
+    }
+
+    /// Compiles the script `source`, which `sha` must name, so that [`Vm::run`] can run it. As in Redis the script
+    /// becomes the body of the global function `f_<sha>`.
+    pub fn compile(&mut self, sha: &Sha, source: &[u8]) -> Result<(), ScriptError> {
+        if self.has(sha) {
+            return Ok(());
+        }
+        let mut text = Vec::with_capacity(source.len() + 64);
+        text.extend_from_slice(b"function f_");
+        let name = 9..text.len() + 40;
+        text.extend_from_slice(sha.as_bytes());
+        text.extend_from_slice(b"() ");
+        text.extend_from_slice(source);
+        text.extend_from_slice(b"\nend");
+
+        let globals = self.known.globals;
+        let (function, stopped) = self.state.run_hooked(|stack| {
+            restore_globals(stack, globals);
+            if stack.load(&text, c"@user_script").is_err() {
+                return Err(ScriptError::Compile(message(stack)));
+            }
+            if stack.call(0, 0, None).is_err() {
+                return Err(ScriptError::Define(message(stack)));
+            }
+            match stack.push_global(&text[name]) {
+                Ok(()) => Ok(stack.keep()),
+                Err(_) => Err(ScriptError::Define(b"not enough memory".to_vec())),
+            }
+        });
+        if let Some(message) = stopped {
+            return Err(ScriptError::Define(message));
+        }
+        self.scripts.insert(*sha, function?);
+        Ok(())
+    }
+
+    /// Runs a compiled script, and appends its reply to `out`. After an error `out` is as before; the error
+    /// knows how to write itself.
+    pub fn run(
+        &mut self,
+        sha: &Sha,
+        keys: &[&[u8]],
+        argv: &[&[u8]],
+        host: &mut dyn Host,
+        out: &mut Out,
+    ) -> Result<(), ScriptError> {
+        let function = *self.scripts.get(sha).ok_or(ScriptError::NoScript)?;
+        let known = self.known;
+        // The same numbers at every run, so that a script does the same wherever it is replayed.
+        self.state.shared().prng.set(Prng::seeded(0));
+        let hooked = host.wants_ticks();
+        let start = out.len();
+        let (result, stopped) = self.state.run(host, hooked, |stack| {
+            restore_globals(stack, known.globals);
+            let outcome = execute(stack, known, function, keys, argv, out);
+            outcome.map_err(|failure| (message_of(stack, &failure), matches!(failure, Unfit::Memory)))
+        });
+        self.clean_up(matches!(result, Err((_, true))));
+        let message = match (stopped, result) {
+            (None, Ok(())) => return Ok(()),
+            (Some(message), _) | (None, Err((message, _))) => message,
+        };
+        out.truncate(start);
+        Err(ScriptError::Run { sha: *sha, message })
+    }
+
+    fn clean_up(&mut self, short_of_memory: bool) {
+        let shared = self.state.shared();
+        if shared.reply.borrow().capacity() > KEEP_BYTES_MAX {
+            shared.reply.take();
+        }
+        if shared.scratch.borrow().capacity() > KEEP_BYTES_MAX {
+            shared.scratch.take();
+        }
+        if shared.collector_changed.replace(false) {
+            self.state.reset_collector();
+        }
+        if short_of_memory {
+            self.state.collect_all();
+        }
+        self.runs_since_step += 1;
+        if self.runs_since_step == COLLECT_PERIOD {
+            self.state.collect_step(COLLECT_PERIOD as i32);
+            self.runs_since_step = 0;
+        }
+    }
+}
+
+fn prepare(state: &mut State) -> Result<Known, Raise> {
+    sandbox::restrict(state)?;
+    state.with_stack(|stack| {
+        redis::open(stack)?;
+        libs::open(stack)?;
+        let handler = sandbox::protect(stack)?;
+        stack.push_globals()?;
+        let globals = stack.keep();
+        stack.push_bytes(b"KEYS")?;
+        let keys = stack.keep();
+        stack.push_bytes(b"ARGV")?;
+        let argv = stack.keep();
+        Ok(Known { globals, handler, keys, argv })
+    })
+}
+
+/// `setfenv(0, ...)` in a script changes the table of globals for good; each script begins with the true one.
+fn restore_globals(stack: &mut Stack<'_>, globals: Reference) {
+    if stack.push_kept(globals).is_ok() {
+        stack.replace_globals();
+    }
+}
+
+fn execute(
+    stack: &mut Stack<'_>,
+    known: Known,
+    function: Reference,
+    keys: &[&[u8]],
+    argv: &[&[u8]],
+    out: &mut Out,
+) -> Result<(), Unfit> {
+    stack.push_globals()?;
+    set_list(stack, known.keys, keys)?;
+    set_list(stack, known.argv, argv)?;
+    stack.pop(1);
+    stack.push_kept(known.handler)?;
+    stack.push_kept(function)?;
+    stack.call(0, 1, Some(1)).map_err(|failure| match failure {
+        Failure::Memory => Unfit::Memory,
+        Failure::Error => Unfit::Raised(failure),
+    })?;
+    result::write(stack, out)
+}
+
+/// Sets a field of the globals (in slot 1) to a new table of strings.
+fn set_list(stack: &mut Stack<'_>, name: Reference, values: &[&[u8]]) -> Result<(), Raise> {
+    stack.push_kept(name)?;
+    stack.push_table(values.len().min(i32::MAX as usize) as u32, 0)?;
+    let table = stack.top();
+    for (index, value) in (1..).zip(values) {
+        stack.push_bytes(value)?;
+        stack.set_index(table, index)?;
+    }
+    stack.set(1)
+}
+
+fn message_of(stack: &mut Stack<'_>, failure: &Unfit) -> Vec<u8> {
+    match failure {
+        Unfit::Raised(Failure::Error) => message(stack),
+        Unfit::Raised(Failure::Memory) | Unfit::Memory => b"not enough memory".to_vec(),
+        Unfit::TooLarge => b"the reply of the script is too large".to_vec(),
+    }
+}
+
+/// The error value on top as text: a C string in the original, so it ends at a zero byte.
+fn message(stack: &mut Stack<'_>) -> Vec<u8> {
+    let top = stack.top();
+    let text = stack.text(top).unwrap_or(b"(null)");
+    text.split(|&byte| byte == 0).next().unwrap_or_default().to_vec()
+}
