@@ -33,23 +33,25 @@ pub struct Command<H = Handler> {
     pub access: Access,
     /// What it does.
     pub handler: H,
+    /// Its place among all rows of a [`Registry`]: an index for per-command counters.
+    pub id: u16,
 }
 
 /// A row whose slots are those of its keys.
 pub const fn command<H: Copy>(name: &'static str, arity: i32, keys: KeySpec, flags: Flags, handler: H) -> Command<H> {
     let access = if keys.first != 0 { Access::Keys } else { Access::Nothing };
-    Command { spec: CommandSpec::new(name, arity, flags, keys), access, handler }
+    Command { spec: CommandSpec::new(name, arity, flags, keys), access, handler, id: 0 }
 }
 
 impl<H: Copy> Command<H> {
     /// The same row with a handler of another type.
     pub fn with_handler<T>(self, handler: T) -> Command<T> {
-        Command { spec: self.spec, access: self.access, handler }
+        Command { spec: self.spec, access: self.access, handler, id: self.id }
     }
 
     /// The same row with another need of slots.
     pub const fn holding(self, access: Access) -> Command<H> {
-        Command { spec: self.spec, access, handler: self.handler }
+        Command { spec: self.spec, access, handler: self.handler, id: self.id }
     }
 }
 
@@ -62,7 +64,8 @@ impl<H: Copy> Registry<H> {
     /// All rows of `tables`; a name that stands twice is a bug of ours.
     pub fn new(tables: impl IntoIterator<Item = Command<H>>) -> Self {
         let mut by_name = HashMap::default();
-        for row in tables {
+        for (id, row) in tables.into_iter().enumerate() {
+            let row = Command { id: id as u16, ..row };
             let twice = by_name.insert(row.spec.name.as_bytes().into(), row);
             assert!(twice.is_none(), "the command {} has two rows", row.spec.name);
         }
@@ -92,6 +95,11 @@ impl<H: Copy> Registry<H> {
     /// All rows, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Command<H>> {
         self.by_name.values()
+    }
+
+    /// One more than the highest id.
+    pub fn ids(&self) -> usize {
+        self.by_name.values().map(|row| usize::from(row.id) + 1).max().unwrap_or(0)
     }
 
     /// Number of rows.

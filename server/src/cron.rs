@@ -4,6 +4,7 @@
 
 use crate::dispatch::Executor;
 use crate::memory;
+use crate::stats::sum;
 use engine::clock::Now;
 use engine::keyspace::{Key, Keyspace};
 use engine::raw::ticks::{self, Ticks};
@@ -50,6 +51,9 @@ impl Cron {
     pub fn run(&mut self, exec: &mut Executor, now: Now) {
         if self.reactor == 0 {
             memory::used(exec.node);
+            let stats = &exec.node.stats;
+            let totals = [sum(stats, |s| &s.commands), sum(stats, |s| &s.bytes_in), sum(stats, |s| &s.bytes_out)];
+            exec.node.rates.sample(now.ms, totals);
         }
         if exec.node.active_expire.load(Ordering::Relaxed) && !exec.local.is_replica {
             self.expire(exec, now);

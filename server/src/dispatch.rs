@@ -13,6 +13,7 @@ use commands::table::{Access, Command};
 use engine::clock::Now;
 use engine::keyspace::{Key, Keyspace, Local};
 use engine::raw::lock::{Held, Owner};
+use engine::raw::ticks::Ticks;
 use engine::slot::Slot;
 use resp::{Flags, Out, errors};
 use slots::{SlotId, SlotSet};
@@ -30,6 +31,8 @@ pub struct Executor {
     /// The settings as this thread knows them.
     pub settled: Settled,
     records: Vec<u8>,
+    /// When the command before this one ended: also when this one began, within a batch.
+    last: Ticks,
 }
 
 /// A command whose row and first key are known: what the look-ahead prepares.
@@ -56,7 +59,13 @@ const DEFERRALS_MAX: u32 = 8;
 impl Executor {
     /// For reactor number `reactor`.
     pub fn new(node: &'static Node, reactor: usize, owner: Owner<'static, Slot>, local: Local) -> Executor {
-        Executor { node, reactor, owner, local, settled: Settled::new(node), records: Vec::new() }
+        Executor { node, reactor, owner, local, settled: Settled::new(node), records: Vec::new(), last: Ticks::now() }
+    }
+
+    /// A batch begins: time counts from here.
+    #[inline]
+    pub fn begin_batch(&mut self) {
+        self.last = Ticks::now();
     }
 
     /// Looks the row up and computes what the first key needs.
@@ -174,7 +183,14 @@ impl Executor {
         }
         log_effects(self.node, &self.local, &mut self.records, db, args);
         drop(held);
-        self.node.stats[self.reactor].commands.add(1);
+        let stats = &self.node.stats[self.reactor];
+        stats.commands.add(1);
+        let ended = Ticks::now();
+        if let Some((calls, ticks)) = stats.commands_by_id.get(usize::from(row.id)) {
+            calls.add(1);
+            ticks.add(ended.since(self.last));
+        }
+        self.last = ended;
         self.finish();
         Ran::Done
     }

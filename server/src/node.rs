@@ -5,7 +5,7 @@
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::mailbox::Mailbox;
-use crate::stats::ReactorStats;
+use crate::stats::{Rates, ReactorStats};
 use commands::settings::Settings;
 use commands::table::{Command, Registry};
 use engine::clock::Now;
@@ -40,6 +40,8 @@ pub struct Node {
     pub mailboxes: Vec<Mailbox>,
     /// Counters, one line a reactor.
     pub stats: Vec<ReactorStats>,
+    /// What happened in the last moments, a second.
+    pub rates: Rates,
     /// When the server started.
     pub started: Now,
     /// 40 hexadecimal digits, new at every start.
@@ -71,12 +73,14 @@ pub struct Settled {
 impl Node {
     /// A node with nothing in it.
     pub fn new(config: Config, mailboxes: Vec<Mailbox>, free: SyncSender<Vec<Waste>>, run_id: String) -> Node {
+        let registry = registry(&config);
         Node {
             locks: SlotLocks::new(slots::SLOTS, Slot::default),
             oplog: Oplog::new(config.repl_backlog_size),
-            registry: registry(&config),
             clients: Clients::default(),
-            stats: mailboxes.iter().map(|_| ReactorStats::default()).collect(),
+            stats: mailboxes.iter().map(|_| ReactorStats::new(registry.ids())).collect(),
+            registry,
+            rates: Rates::default(),
             mailboxes,
             started: Now::read(),
             run_id,
@@ -90,15 +94,19 @@ impl Node {
         }
     }
 
+    /// Changes the settings: `change` gets a copy, which comes in force if it succeeds. One change at a time.
+    pub fn change_config<R, E>(&self, change: impl FnOnce(&mut Config) -> Result<R, E>) -> Result<R, E> {
+        let mut current = self.config.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = Config::clone(&current);
+        let result = change(&mut changed)?;
+        *current = Arc::new(changed);
+        self.config_version.fetch_add(1, Ordering::Release);
+        Ok(result)
+    }
+
     /// The settings in force.
     pub fn config(&self) -> Arc<Config> {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Puts other settings in force; every thread sees them at its next turn, this one through [`Settled::refresh`].
-    pub fn set_config(&self, config: Config) {
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
-        self.config_version.fetch_add(1, Ordering::Release);
     }
 
     /// Lets another thread free `entries`; frees them here when that thread is far behind.

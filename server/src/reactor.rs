@@ -418,6 +418,7 @@ impl Reactor {
                     let text = conn.parser.inline_text().to_vec();
                     let args = Args::new(&text, &self.args[first..]);
                     let prepared = self.exec.prepare(&args);
+                    self.exec.begin_batch();
                     let ran = self.exec.run(&mut conn.client, out, args, &prepared, conn.deferrals, now);
                     if ran == Ran::PutOff {
                         conn.deferrals += 1;
@@ -450,6 +451,7 @@ impl Reactor {
                 }
             }
         }
+        self.exec.begin_batch();
         for request in &self.requests {
             let args = Args::new(&bytes[request.at..], &self.args[request.args.clone()]);
             let ran = self.exec.run(&mut conn.client, out, args, &request.prepared, conn.deferrals, now);

@@ -92,6 +92,20 @@ fn spawn<R: Send + 'static>(name: &str, run: impl FnOnce() -> R + Send + 'static
     })
 }
 
+/// Sees that `maxclients` connections can be open at a time; lowers the setting if they cannot.
+pub fn raise_file_limit(config: &mut Config, _name: &[u8]) {
+    const OTHER_FILES: u64 = 32;
+    let wanted = u64::from(config.maxclients) + OTHER_FILES;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    if limit.current.is_some_and(|now| now < wanted) {
+        let raised = rustix::process::Rlimit { current: Some(wanted), maximum: limit.maximum };
+        if rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).is_err() {
+            let most = limit.current.unwrap_or(wanted).saturating_sub(OTHER_FILES);
+            config.maxclients = u32::try_from(most).unwrap_or(u32::MAX);
+        }
+    }
+}
+
 fn random_seed() -> u64 {
     RandomState::new().hash_one("seed")
 }

@@ -16,6 +16,9 @@ use tikv_jemalloc_sys as je;
 /// jemalloc as the global allocator.
 pub struct Jemalloc;
 
+/// The allocator's name and version, as INFO shows it.
+pub const NAME: &str = "jemalloc-5.3.1";
+
 /// Alignment that every size class of at least that size has by itself.
 const NATURAL_ALIGN: usize = 8;
 
@@ -166,6 +169,15 @@ mod tests {
             // SAFETY: `nallocx` only computes.
             assert_eq!(size_class(size), unsafe { je::nallocx(size, 0) }, "of {size} bytes");
         }
+    }
+
+    #[test]
+    fn the_name_has_the_version_that_is_linked() {
+        let at = ptr::with_exposed_provenance(read::<usize>(c"version").expect("jemalloc tells it"));
+        // SAFETY: jemalloc's version is a constant C string.
+        let version = unsafe { CStr::from_ptr(at) }.to_string_lossy();
+        let number = version.split('-').next().unwrap_or_default();
+        assert_eq!(NAME, format!("jemalloc-{number}"));
     }
 
     #[test]

@@ -62,5 +62,5 @@ pub(super) static TABLE: &[Command<Handler>] = &[
     command("ping", -1, KeySpec::NONE, Flags::STALE.or(Flags::FAST), ping),
     command("echo", 2, KeySpec::NONE, Flags::FAST, echo),
     command("select", 2, KeySpec::NONE, Flags::LOADING.or(Flags::FAST), select),
-    command("quit", 1, KeySpec::NONE, OPEN, quit),
+    command("quit", -1, KeySpec::NONE, OPEN, quit),
 ];

@@ -2,7 +2,12 @@
 //!
 //! Their rows have the same shape as those of `commands`; their handlers see the node and the client besides.
 
+mod client;
+mod command;
+mod config;
 mod connection;
+mod info;
+mod process;
 
 use crate::clients::ClientInfo;
 use crate::conn::Replies;
@@ -56,5 +61,5 @@ impl DerefMut for NodeCtx<'_, '_> {
 
 /// The tables of all files.
 pub fn tables() -> impl Iterator<Item = Command<Handler>> {
-    [connection::TABLE].into_iter().flatten().copied()
+    [client::TABLE, command::TABLE, config::TABLE, connection::TABLE, info::TABLE, process::TABLE].into_iter().flatten().copied()
 }

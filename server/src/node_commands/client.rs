@@ -1,0 +1,177 @@
+//! CLIENT: who is connected, and ending connections.
+
+use super::{Handler, NodeCtx};
+use crate::clients::ClientInfo;
+use crate::conn::Replies;
+use crate::mailbox::Mail;
+use commands::error::{Error, Outcome};
+use commands::table::{Command, command};
+use resp::{Flags, KeySpec, errors};
+use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
+
+const USAGE: &str = "ERR Syntax error, try CLIENT (LIST | KILL | GETNAME | SETNAME | PAUSE | REPLY)";
+const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
+
+fn client(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let argc = ctx.args.len();
+    match &ctx.args.at(1).to_ascii_lowercase()[..] {
+        b"list" if argc == 2 => list(ctx),
+        b"kill" => kill(ctx),
+        b"reply" if argc == 3 => reply(ctx),
+        b"getname" if argc == 2 => {
+            let name = ctx.client.info.name.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            ctx.out.bulk_or_null((!name.is_empty()).then_some(&name));
+            Ok(())
+        }
+        b"setname" if argc == 3 => {
+            let name = ctx.args.at(2);
+            if name.iter().any(|byte| !(b'!'..=b'~').contains(byte)) {
+                return Err(Error::Text(BAD_NAME));
+            }
+            *ctx.client.info.name.lock().unwrap_or_else(PoisonError::into_inner) = name.to_vec();
+            ctx.out.ok();
+            Ok(())
+        }
+        _ => Err(Error::Text(USAGE)),
+    }
+}
+
+fn reply(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let wanted = match &ctx.args.at(2).to_ascii_lowercase()[..] {
+        b"on" => Replies::On,
+        b"off" => Replies::Off,
+        b"skip" if *ctx.client.replies == Replies::Off => Replies::Off,
+        b"skip" => Replies::SkipNext,
+        _ => return Err(Error::Text(errors::SYNTAX)),
+    };
+    *ctx.client.replies = wanted;
+    if wanted == Replies::On {
+        ctx.out.ok();
+    }
+    Ok(())
+}
+
+fn list(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let mut text = String::new();
+    let now = ctx.keys.now().ms;
+    for info in ctx.node.clients.all() {
+        let running = info.id == ctx.client.info.id;
+        line(&info, now, if running { Some("client") } else { None }, &mut text);
+    }
+    ctx.out.bulk(text.as_bytes());
+    Ok(())
+}
+
+/// One line of CLIENT LIST. `command` is the one that runs now.
+fn line(info: &ClientInfo, now_ms: i64, command: Option<&'static str>, text: &mut String) {
+    let name = info.name.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut flags = String::new();
+    for (set, letter) in
+        [(info.queued.load(Relaxed) >= 0, 'x'), (info.closing.load(Relaxed), 'c'), (info.unix, 'U')]
+    {
+        if set {
+            flags.push(letter);
+        }
+    }
+    if flags.is_empty() {
+        flags.push('N');
+    }
+    let last = *info.command.lock().unwrap_or_else(PoisonError::into_inner);
+    let waiting = info.output.load(Relaxed);
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "id={} addr={} fd={} name={} age={} idle={} flags={flags} db={} sub={} psub={} multi={} qbuf={} qbuf-free={} \
+         obl=0 oll={} omem={waiting} events={} cmd={}",
+        info.id,
+        info.addr,
+        info.fd,
+        String::from_utf8_lossy(&name),
+        (now_ms - info.since_ms).max(0) / 1000,
+        (now_ms - info.last_ms.load(Relaxed)).max(0) / 1000,
+        info.db.load(Relaxed),
+        info.subscriptions[0].load(Relaxed),
+        info.subscriptions[1].load(Relaxed),
+        info.queued.load(Relaxed),
+        info.input[0].load(Relaxed),
+        info.input[1].load(Relaxed),
+        usize::from(waiting > 0),
+        if waiting > 0 { "rw" } else { "r" },
+        command.unwrap_or(if last.is_empty() { "NULL" } else { last }),
+    );
+}
+
+/// Which clients CLIENT KILL means.
+#[derive(Default)]
+struct Filter {
+    id: Option<u64>,
+    addr: Option<Vec<u8>>,
+    /// Ordinary clients: the only kind so far; another kind matches nobody.
+    other_type: bool,
+    skip_me: bool,
+}
+
+fn kill(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let args = ctx.args;
+    let mut filter = Filter { skip_me: true, ..Filter::default() };
+    let single = args.len() == 3;
+    if single {
+        filter.addr = Some(args.at(2).to_vec());
+        filter.skip_me = false;
+    } else if args.len() > 3 {
+        for i in (2..args.len()).step_by(2) {
+            let Some(value) = args.get(i + 1) else { return Err(Error::Text(errors::SYNTAX)) };
+            match &args.at(i).to_ascii_lowercase()[..] {
+                b"id" => {
+                    let id = resp::parse_i64(value).ok_or(Error::Text(errors::NOT_AN_INTEGER))?;
+                    filter.id = Some(id as u64);
+                }
+                b"type" => match &value.to_ascii_lowercase()[..] {
+                    b"normal" => {}
+                    b"slave" | b"pubsub" | b"master" => filter.other_type = true,
+                    _ => {
+                        let value = String::from_utf8_lossy(value);
+                        return Err(format!("ERR Unknown client type '{value}'").into());
+                    }
+                },
+                b"addr" => filter.addr = Some(value.to_vec()),
+                b"skipme" => match &value.to_ascii_lowercase()[..] {
+                    b"yes" => filter.skip_me = true,
+                    b"no" => filter.skip_me = false,
+                    _ => return Err(Error::Text(errors::SYNTAX)),
+                },
+                _ => return Err(Error::Text(errors::SYNTAX)),
+            }
+        }
+    } else {
+        return Err(Error::Text(errors::SYNTAX));
+    }
+    let me = ctx.client.info.id;
+    let matches = |info: &Arc<ClientInfo>| {
+        !filter.other_type
+            && filter.id.is_none_or(|id| id == info.id)
+            && filter.addr.as_ref().is_none_or(|addr| addr == info.addr.as_bytes())
+            && !(filter.skip_me && info.id == me)
+    };
+    let mut killed = 0;
+    for info in ctx.node.clients.all().iter().filter(|info| matches(info)) {
+        killed += 1;
+        if info.id == me {
+            // After the reply.
+            *ctx.client.close_after_reply = true;
+        } else {
+            ctx.node.mailboxes[info.reactor].send(Mail::Kill(info.id));
+        }
+    }
+    match (single, killed) {
+        (true, 0) => return Err(Error::Text("ERR No such client")),
+        (true, _) => ctx.out.ok(),
+        (false, n) => ctx.out.int(n),
+    }
+    Ok(())
+}
+
+pub(super) static TABLE: &[Command<Handler>] =
+    &[command("client", -2, KeySpec::NONE, Flags::ADMIN.or(Flags::NOSCRIPT), client)];

@@ -1,0 +1,63 @@
+//! CONFIG GET, SET, RESETSTAT and REWRITE.
+
+use super::{Handler, NodeCtx};
+use crate::config::{Effect, ProcessHost};
+use crate::log;
+use commands::error::{Error, Outcome};
+use commands::table::{Command, command};
+use resp::{Flags, KeySpec};
+
+fn config(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let args = ctx.args;
+    let sub = args.at(1).to_ascii_lowercase();
+    let wanted = match &sub[..] {
+        b"get" => 3,
+        b"set" => 4,
+        b"resetstat" | b"rewrite" => 2,
+        _ => return Err(Error::Text("ERR CONFIG subcommand must be one of GET, SET, RESETSTAT, REWRITE")),
+    };
+    if args.len() != wanted {
+        return Err(format!("ERR Wrong number of arguments for CONFIG {}", String::from_utf8_lossy(args.at(1))).into());
+    }
+    match &sub[..] {
+        b"get" => {
+            let settings = ctx.node.config().get(args.at(2));
+            ctx.out.array(settings.len() * 2);
+            for (name, value) in settings {
+                ctx.out.bulk(name.as_bytes());
+                ctx.out.bulk(&value);
+            }
+            return Ok(());
+        }
+        b"set" => set(ctx, args.at(2), args.at(3))?,
+        b"resetstat" => {
+            ctx.node.stats.iter().for_each(crate::stats::ReactorStats::reset);
+            *ctx.keys.stats() = Default::default();
+        }
+        _ => match ctx.node.config().rewrite() {
+            Ok(()) => log::warning!("CONFIG REWRITE executed with success."),
+            Err(error) => {
+                log::warning!("CONFIG REWRITE failed: {error}");
+                return Err(error.into());
+            }
+        },
+    }
+    ctx.out.ok();
+    Ok(())
+}
+
+fn set(ctx: &mut NodeCtx<'_, '_>, name: &[u8], value: &[u8]) -> Outcome {
+    ctx.node.change_config(|config| {
+        match config.set(name, value).map_err(Error::Owned)? {
+            Effect::ChangeDir => config.enter_dir(&mut ProcessHost::new(|_| true)).map_err(Error::from)?,
+            Effect::MaxClients => crate::start::raise_file_limit(config, name),
+            Effect::LogLevel => log::set_level(config.loglevel),
+            // Whoever needs the others reads the setting at its next turn.
+            _ => {}
+        }
+        Ok(())
+    })
+}
+
+pub(super) static TABLE: &[Command<Handler>] =
+    &[command("config", -2, KeySpec::NONE, Flags::LOADING.or(Flags::ADMIN).or(Flags::STALE), config)];
