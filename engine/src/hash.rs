@@ -8,6 +8,7 @@ use foldhash::fast::FoldHasher;
 use siphasher::sip::SipHasher13;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 fn seeds() -> &'static (SharedSeed, u64, u64) {
     static SEEDS: OnceLock<(SharedSeed, u64, u64)> = OnceLock::new();
@@ -33,6 +34,14 @@ pub fn keyed(key: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(*k0, *k1);
     hasher.write(key);
     hasher.finish()
+}
+
+/// A number for one table to mix into its hashes; each call gives another one.
+pub fn table_seed() -> u32 {
+    static DRAWN: AtomicU32 = AtomicU32::new(0);
+    let (_, per_process, _) = seeds();
+    // An odd multiplier runs through all numbers before it repeats one.
+    DRAWN.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b1) ^ *per_process as u32
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //! right while the table grows and shrinks under it.
 //!
 //! ```text
-//! hash    = | fragment 16 bits | order 48 bits, most significant first |
+//! hash    = the key's hash, mixed with the table's own seed
+//!         = | fragment 16 bits | order 48 bits, most significant first |
 //! order   = | `depth` bits choose the segment | 6 bits choose its bucket | rest |
 //! word    = | link 1 | parity 2 | fragment 13 | pointer 48 |                         null = empty
 //! bucket  = 8 words = one cache line; word 7 with the link bit points to a child bucket of the same layout
@@ -18,6 +19,8 @@
 //! 3. `len` is the number of non-empty, non-link words, per segment and in total.
 //! 4. A bucket chain longer than [`CHILDREN_MAX`] children re-seeds the table with SipHash: keys that were made to
 //!    collide under the fast hash do not collide under a keyed one.
+//! 5. No two tables have the same order: what is read from one in order (a copy, a scan by a client) arrives at another in
+//!    no order, and does not fill one bucket after the other.
 
 use super::prefetch;
 use crate::hash;
@@ -133,6 +136,8 @@ pub struct Table<T: Item> {
     len: usize,
     depth: u8,
     keyed: bool,
+    /// Drawn with the first segment.
+    seed: u32,
     _items: PhantomData<T>,
 }
 
@@ -216,7 +221,7 @@ impl<T: Item> Default for Table<T> {
 impl<T: Item> Table<T> {
     /// An empty table; allocates nothing.
     pub const fn new() -> Self {
-        Table { directory: Vec::new(), segments: Vec::new(), len: 0, depth: 0, keyed: false, _items: PhantomData }
+        Table { directory: Vec::new(), segments: Vec::new(), len: 0, depth: 0, keyed: false, seed: 0, _items: PhantomData }
     }
 
     /// Number of items.
@@ -253,13 +258,20 @@ impl<T: Item> Table<T> {
 
     #[inline]
     fn effective(&self, hash: u64, key: &[u8]) -> u64 {
-        if self.keyed { hash::keyed(key) } else { hash }
+        self.mixed(if self.keyed { hash::keyed(key) } else { hash })
+    }
+
+    /// A key's hash under the table's own seed.
+    #[inline(always)]
+    fn mixed(&self, hash: u64) -> u64 {
+        let product = u128::from(hash) * u128::from(0x9e37_79b9_7f4a_7c15 ^ (u64::from(self.seed) << 16));
+        (product >> 64) as u64 ^ product as u64
     }
 
     fn hash_of(&self, raw: NonNull<u8>) -> u64 {
         // SAFETY: only called for items the table owns.
         let key = unsafe { T::key(raw) };
-        if self.keyed { hash::keyed(key) } else { hash::fast(key) }
+        self.mixed(if self.keyed { hash::keyed(key) } else { hash::fast(key) })
     }
 
     #[inline]
@@ -316,7 +328,7 @@ impl<T: Item> Table<T> {
     #[inline]
     pub fn prefetch_bucket(&self, hash: u64) {
         if !self.segments.is_empty() {
-            prefetch::read(self.bucket_at(order_of(hash)).1.as_ptr());
+            prefetch::read(self.bucket_at(order_of(self.mixed(hash))).1.as_ptr());
         }
     }
 
@@ -326,6 +338,7 @@ impl<T: Item> Table<T> {
         if self.segments.is_empty() {
             return;
         }
+        let hash = self.mixed(hash);
         let bucket = self.bucket_at(order_of(hash)).1;
         // SAFETY: as in `place`.
         let words = unsafe { bucket.as_ref() };
@@ -377,11 +390,12 @@ impl<T: Item> Table<T> {
     pub fn insert_new(&mut self, hash: u64, item: T, parity: Parity) {
         let raw = item.into_raw();
         debug_assert!(raw.as_ptr().addr() & !POINTER == 0, "an address of more than 48 bits");
-        // SAFETY: we own the item now.
-        let hash = self.effective(hash, unsafe { T::key(raw) });
         if self.segments.is_empty() {
+            self.seed = hash::table_seed();
             self.segments.push(Segment { buckets: alloc_buckets(0), start: 0, len: 0, depth: 0, bits: 0 });
         }
+        // SAFETY: we own the item now.
+        let hash = self.effective(hash, unsafe { T::key(raw) });
         let mut s = self.segment_at(order_of(hash));
         while self.is_full(s) && self.grow(s) {
             s = self.segment_at(order_of(hash));

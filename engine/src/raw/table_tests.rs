@@ -118,6 +118,17 @@ impl<'a, I: Iterator<Item = &'a u32> + Clone> MinMax for I {
 }
 
 #[test]
+fn a_copy_in_order_does_not_look_like_an_attack() {
+    let mut first = Table::new();
+    (0..20_000).for_each(|n| insert(&mut first, n, n));
+    let mut second = Table::new();
+    first.iter().for_each(|item| insert(&mut second, item.1, item.1));
+    assert!(!second.is_keyed());
+    assert!(second.segments.len() < 80, "{} segments", second.segments.len());
+    second.verify();
+}
+
+#[test]
 fn colliding_keys_make_the_table_switch_to_the_keyed_hash() {
     let mut table = Table::new();
     for n in 0..1_000u64 {
