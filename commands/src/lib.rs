@@ -7,8 +7,11 @@
 pub mod args;
 pub mod ctx;
 pub mod error;
+pub mod hash;
 pub mod list;
 pub mod reply;
+pub mod scan;
+pub mod set;
 pub mod settings;
 pub mod sort;
 pub mod string;
@@ -20,7 +23,7 @@ use table::Command;
 
 /// The tables of all files.
 pub fn tables() -> impl Iterator<Item = Command> {
-    [string::TABLE, list::TABLE, sort::TABLE].into_iter().flatten().copied()
+    [string::TABLE, list::TABLE, hash::TABLE, set::TABLE, sort::TABLE].into_iter().flatten().copied()
 }
 
 /// Tests allocate as the server does: see the same line in `engine`.

@@ -11,6 +11,7 @@ pub mod encoding;
 pub mod hash;
 pub mod keyspace;
 pub mod oplog;
+pub mod random;
 #[allow(unsafe_code)]
 pub mod raw;
 pub mod slot;

@@ -3,6 +3,7 @@
 pub mod hash;
 pub mod list;
 pub mod set;
+pub mod setops;
 pub mod zset;
 
 pub use hash::Hash;

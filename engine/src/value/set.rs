@@ -24,6 +24,51 @@ pub const INTSET_ENTRIES: usize = 512;
 #[repr(transparent)]
 pub struct Set(Either<IntSet, Box<Table<Member>>>);
 
+/// Probes that are looked up at once, so that their cache misses overlap.
+const CHUNK: usize = 16;
+
+/// A member to look for or to add, in several sets: what either encoding needs is computed once.
+#[derive(Clone, Copy)]
+pub(super) struct Probe<'a> {
+    pub(super) item: Item<'a>,
+    int: Option<i64>,
+    hash: u64,
+    digits: [u8; 20],
+    digits_len: u8,
+}
+
+impl<'a> Probe<'a> {
+    pub(super) fn new(item: Item<'a>) -> Self {
+        let mut probe = Probe { item, int: None, hash: 0, digits: [0; 20], digits_len: 0 };
+        match item {
+            Item::Int(int) => {
+                probe.int = Some(int);
+                item.with_bytes(|digits| {
+                    probe.digits[..digits.len()].copy_from_slice(digits);
+                    probe.digits_len = digits.len() as u8;
+                });
+            }
+            Item::Str(bytes) => probe.int = parse_int(bytes),
+        }
+        probe.hash = hash::fast(probe.bytes());
+        probe
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self.item {
+            Item::Int(_) => &self.digits[..usize::from(self.digits_len)],
+            Item::Str(bytes) => bytes,
+        }
+    }
+}
+
+/// Fills `chunk` with the next few members; false at the end.
+pub(super) fn next_chunk<'a>(members: &mut impl Iterator<Item = Item<'a>>, chunk: &mut Vec<Probe<'a>>) -> bool {
+    chunk.clear();
+    chunk.extend(members.take(CHUNK).map(Probe::new));
+    !chunk.is_empty()
+}
+
 /// A member that was taken out of a set.
 pub enum Taken {
     /// From a small set.
@@ -109,20 +154,45 @@ impl Set {
         }
         match self.0.as_mut() {
             EitherMut::A(_) => false,
-            EitherMut::B(table) => {
-                let hash = hash::fast(member);
-                let new = !table.contains(hash, member);
-                if new {
-                    table.insert_new(hash, Member::new(member), Parity::NONE);
-                }
-                new
-            }
+            EitherMut::B(table) => add_to_table(table, hash::fast(member), member),
         }
     }
 
-    /// [`add`](Self::add) of an item, which is printed only where its text is needed.
-    pub fn add_item(&mut self, item: Item<'_>, intset_entries: usize) -> bool {
-        item.with_bytes(|bytes| self.add(bytes, intset_entries))
+    /// Adds all of `members` and returns how many were new. Faster than one by one where the set is big.
+    pub fn add_all<'a>(&mut self, members: impl IntoIterator<Item = Item<'a>>, intset_entries: usize) -> usize {
+        let mut members = members.into_iter();
+        let mut new = 0;
+        while self.as_ints().is_some() {
+            match members.next() {
+                Some(member) => new += usize::from(member.with_bytes(|bytes| self.add(bytes, intset_entries))),
+                None => return new,
+            }
+        }
+        let EitherMut::B(table) = self.0.as_mut() else { return new };
+        let mut chunk = Vec::with_capacity(CHUNK);
+        while next_chunk(&mut members, &mut chunk) {
+            prefetch(table, &chunk);
+            for probe in &chunk {
+                new += usize::from(add_to_table(table, probe.hash, probe.bytes()));
+            }
+        }
+        new
+    }
+
+    /// Starts loading what looking for the members of `chunk` will read.
+    pub(super) fn prefetch(&self, chunk: &[Probe<'_>]) {
+        if let EitherRef::B(table) = self.0.as_ref() {
+            prefetch(table, chunk);
+        }
+    }
+
+    /// [`contains`](Self::contains) of a probe.
+    #[inline]
+    pub(super) fn has(&self, probe: &Probe<'_>) -> bool {
+        match self.0.as_ref() {
+            EitherRef::A(ints) => probe.int.is_some_and(|int| ints.contains(int)),
+            EitherRef::B(table) => table.contains(probe.hash, probe.bytes()),
+        }
     }
 
     /// Removes `member`; true if it was in the set.
@@ -207,6 +277,19 @@ impl std::fmt::Debug for Set {
     }
 }
 
+fn add_to_table(table: &mut Table<Member>, hash: u64, member: &[u8]) -> bool {
+    let new = !table.contains(hash, member);
+    if new {
+        table.insert_new(hash, Member::new(member), Parity::NONE);
+    }
+    new
+}
+
+fn prefetch(table: &Table<Member>, chunk: &[Probe<'_>]) {
+    chunk.iter().for_each(|probe| table.prefetch_bucket(probe.hash));
+    chunk.iter().for_each(|probe| table.prefetch_item(probe.hash));
+}
+
 /// A number below `len` from a uniform 64-bit one; 0 if `len` is 0.
 fn below(len: usize, random: u64) -> usize {
     ((u128::from(random) * len as u128) >> 64) as usize
@@ -215,19 +298,9 @@ fn below(len: usize, random: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::SplitMix;
     use proptest::prelude::*;
     use std::collections::{BTreeMap, BTreeSet};
-
-    /// A small generator (SplitMix64), so that tests repeat.
-    fn generator(mut state: u64) -> impl FnMut() -> u64 {
-        move || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        }
-    }
 
     fn contents(set: &Set) -> BTreeSet<Vec<u8>> {
         let all: Vec<_> = set.iter().map(|item| item.to_vec()).collect();
@@ -268,9 +341,9 @@ mod tests {
                 set.add(n.to_string().as_bytes(), entries);
             }
             let mut counts = BTreeMap::new();
-            let mut random = generator(1);
+            let mut random = SplitMix::new(1);
             for _ in 0..100_000 {
-                *counts.entry(set.random(&mut random).unwrap().to_vec()).or_insert(0u32) += 1;
+                *counts.entry(set.random(|| random.next()).unwrap().to_vec()).or_insert(0u32) += 1;
             }
             assert_eq!(counts.len(), 100);
             // Binomial with mean 1000 and deviation 31.5.
@@ -285,14 +358,14 @@ mod tests {
             for n in 0..3000 {
                 set.add(n.to_string().as_bytes(), entries);
             }
-            let mut random = generator(2);
+            let mut random = SplitMix::new(2);
             let mut left = contents(&set);
-            while let Some(taken) = set.pop(&mut random) {
+            while let Some(taken) = set.pop(|| random.next()) {
                 assert!(left.remove(&taken.item().to_vec()));
                 assert!(!set.contains(&taken.item().to_vec()));
                 assert_eq!(set.len(), left.len());
             }
-            assert!(left.is_empty() && set.random(&mut random).is_none());
+            assert!(left.is_empty() && set.random(|| random.next()).is_none());
         }
     }
 
