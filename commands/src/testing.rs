@@ -34,7 +34,7 @@ impl World {
         local.effects.logging = true;
         local.effects.wanted = u32::MAX;
         World {
-            locks: SlotLocks::new(slots::SLOTS as usize, Slot::default),
+            locks: SlotLocks::new(slots::SLOTS, Slot::default),
             commands: Registry::new(crate::tables()),
             local,
             session: Session::default(),
