@@ -147,6 +147,7 @@ fn settings_of(config: &Config) -> Settings {
             entries: config.hash_max_ziplist_entries,
             value: config.hash_max_ziplist_value,
         },
+        list_node: engine::value::list::NodeLimit::from_config(config.list_max_ziplist_size.into()),
         set_max_intset_entries: config.set_max_intset_entries,
         hll_sparse_max_bytes: config.hll_sparse_max_bytes,
         ..Settings::default()

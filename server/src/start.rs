@@ -8,7 +8,7 @@ use crate::mailbox::Mailbox;
 use crate::node::Node;
 use crate::reactor::{Reactor, WAKER};
 use engine::keyspace::Local;
-use engine::raw::{alloc, ticks};
+use engine::raw::{alloc, collate, ticks};
 use mio::{Poll, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -23,6 +23,7 @@ const FREE_QUEUE: usize = 1024;
 /// Serves until SIGTERM, SIGINT or SHUTDOWN.
 pub fn serve(config: Config) -> Result<(), String> {
     let fail = |what: &'static str| move |error: io::Error| format!("{what}: {}", crate::os_error::text(&error));
+    collate::init();
     let _account = alloc::open_account();
     alloc::start_background_purge();
     ticks::per_microsecond();
