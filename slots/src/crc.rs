@@ -5,7 +5,7 @@
 //! F. Berry, "A Systematic Approach to Building High Performance Software-based CRC Generators", 2005).
 
 /// Longest text, in bytes, for which the tables beat `crc32fast`.
-const SHORT_MAX: usize = 32;
+const SHORT_MAX: usize = 20;
 
 const POLYNOMIAL: u32 = 0xEDB8_8320;
 
@@ -19,11 +19,7 @@ const fn tables() -> [[u32; 256]; 8] {
         let mut crc = byte as u32;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 1 == 1 {
-                (crc >> 1) ^ POLYNOMIAL
-            } else {
-                crc >> 1
-            };
+            crc = if crc & 1 == 1 { (crc >> 1) ^ POLYNOMIAL } else { crc >> 1 };
             bit += 1;
         }
         tables[0][byte] = crc;
@@ -45,11 +41,7 @@ const fn tables() -> [[u32; 256]; 8] {
 /// CRC-32/IEEE of `bytes`; 0 for no bytes.
 #[inline]
 pub fn crc32(bytes: &[u8]) -> u32 {
-    if bytes.len() <= SHORT_MAX {
-        crc32_short(bytes)
-    } else {
-        crc32fast::hash(bytes)
-    }
+    if bytes.len() <= SHORT_MAX { crc32_short(bytes) } else { crc32fast::hash(bytes) }
 }
 
 #[inline]

@@ -18,11 +18,7 @@ impl SlotId {
     /// The slot with this number, if there is one.
     #[inline]
     pub const fn new(number: usize) -> Option<SlotId> {
-        if number < SLOTS {
-            Some(SlotId(number as u16))
-        } else {
-            None
-        }
+        if number < SLOTS { Some(SlotId(number as u16)) } else { None }
     }
 
     /// The slot of a CRC: its low ten bits.
@@ -116,9 +112,7 @@ fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
             return Some(at * 8 + flags.trailing_zeros() as usize / 8);
         }
     }
-    rest.iter()
-        .position(|&byte| byte == wanted)
-        .map(|at| steps.len() * 8 + at)
+    rest.iter().position(|&byte| byte == wanted).map(|at| steps.len() * 8 + at)
 }
 
 #[cfg(test)]

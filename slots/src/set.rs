@@ -101,20 +101,13 @@ impl SlotSet {
     /// Whether every slot of `other` is in this set.
     #[inline]
     pub fn contains_all(&self, other: &SlotSet) -> bool {
-        self.0
-            .iter()
-            .zip(&other.0)
-            .all(|(mine, theirs)| theirs & !mine == 0)
+        self.0.iter().zip(&other.0).all(|(mine, theirs)| theirs & !mine == 0)
     }
 
     /// The slots, ascending.
     #[inline]
     pub fn iter(&self) -> Iter<'_> {
-        Iter {
-            word: self.0[0],
-            index: 0,
-            words: &self.0,
-        }
+        Iter { word: self.0[0], index: 0, words: &self.0 }
     }
 }
 
