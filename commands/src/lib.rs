@@ -7,6 +7,7 @@
 pub mod args;
 pub mod ctx;
 pub mod error;
+pub mod generic;
 pub mod hash;
 pub mod list;
 pub mod reply;
@@ -23,7 +24,15 @@ use table::Command;
 
 /// The tables of all files.
 pub fn tables() -> impl Iterator<Item = Command> {
-    [string::TABLE, list::TABLE, hash::TABLE, set::TABLE, sort::TABLE].into_iter().flatten().copied()
+    let all = [
+        string::TABLE,
+        generic::TABLE,
+        list::TABLE,
+        hash::TABLE,
+        set::TABLE,
+        sort::TABLE,
+    ];
+    all.into_iter().flatten().copied()
 }
 
 /// Tests allocate as the server does: see the same line in `engine`.

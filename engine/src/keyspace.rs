@@ -110,6 +110,8 @@ pub enum Waste {
     Entry(Entry),
     /// Parts of a list.
     List(Debris),
+    /// All keys of slots.
+    Slots(Vec<DbSlot>),
 }
 
 impl Garbage {
@@ -134,6 +136,13 @@ impl Garbage {
     pub fn add_debris(&mut self, debris: Debris) {
         if !debris.is_empty() {
             self.0.push(Waste::List(debris));
+        }
+    }
+
+    /// Keeps what was a whole database for later.
+    pub fn add_slots(&mut self, slots: Vec<DbSlot>) {
+        if !slots.is_empty() {
+            self.0.push(Waste::Slots(slots));
         }
     }
 
@@ -177,6 +186,8 @@ impl Local {
 pub struct Keyspace<'k, 'h> {
     held: &'k mut Held<'h, Slot>,
     local: &'k mut Local,
+    /// The database under which effects are logged.
+    home: u32,
     db: u32,
     now: Now,
 }
@@ -184,7 +195,7 @@ pub struct Keyspace<'k, 'h> {
 impl<'k, 'h> Keyspace<'k, 'h> {
     /// The slots of `held` in database `db` at the moment `now`.
     pub fn new(held: &'k mut Held<'h, Slot>, local: &'k mut Local, db: u32, now: Now) -> Self {
-        Keyspace { held, local, db, now }
+        Keyspace { held, local, home: db, db, now }
     }
 
     /// The selected database.
@@ -259,8 +270,19 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     fn remove_expired(&mut self, key: &Key<'_>) {
         self.unlink(key);
         self.local.stats.expired += 1;
-        self.local.effects.log_before(&[b"DEL", key.bytes]);
+        self.log_del_before(key);
         self.local.effects.notify(class::EXPIRED, "expired", self.db, key.bytes);
+    }
+
+    /// Logs the end of an expired key, under the database that it was in.
+    fn log_del_before(&mut self, key: &Key<'_>) {
+        let effects = &mut self.local.effects;
+        if self.db == self.home {
+            return effects.log_before(&[b"DEL", key.bytes]);
+        }
+        effects.log_before(&[b"SELECT", self.db.to_string().as_bytes()]);
+        effects.log_before(&[b"DEL", key.bytes]);
+        effects.log_before(&[b"SELECT", self.home.to_string().as_bytes()]);
     }
 
     /// The entry of `key` without noting an access; nothing changes, so several can be looked at together. Call
@@ -482,6 +504,10 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     /// Puts an entry that was taken out under `key`, which must not be there; its expiry comes along.
     pub fn put_entry(&mut self, key: &Key<'_>, entry: Entry) {
         self.reach(key.slot);
+        if self.local.is_replica {
+            // A key past its expiry that a replica hides makes way.
+            self.unlink(key);
+        }
         let entry = if entry.view().key() == key.bytes { entry } else { entry.with_key(key.bytes) };
         let (db, slot) = (self.db, self.held.slot_mut(key.slot));
         let parity = slot.parity;
@@ -528,9 +554,43 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         self.dbslot(slot)
     }
 
+    /// Looks at a slot's keys in the selected database, and gives a slot that was not held before back at once. What is
+    /// seen may have changed when this returns.
+    pub fn visit_slot<R>(&mut self, slot: SlotId, visit: impl FnOnce(&DbSlot) -> R) -> Option<R> {
+        let db = self.db;
+        self.held.visit(slot, |slot| slot.db(db).map(visit))
+    }
+
+    /// As [`Keyspace::visit_slot`], over every slot that has keys.
+    pub fn visit_slots(&mut self, mut visit: impl FnMut(SlotId, &DbSlot)) {
+        for slot in SlotId::all() {
+            self.visit_slot(slot, |keys| if !keys.is_empty() { visit(slot, keys) });
+        }
+    }
+
     /// A slot with all its databases.
     pub fn slot_mut(&mut self, slot: SlotId) -> &mut Slot {
         self.reach(slot);
         self.held.slot_mut(slot)
+    }
+
+    /// Empties database `db` (all if `None`), which takes no longer the more keys there are: another thread frees them.
+    /// Returns the number of keys.
+    pub fn flush(&mut self, db: Option<u32>) -> u64 {
+        let mut taken = Vec::new();
+        for id in SlotId::all() {
+            self.reach(id);
+            let slot = self.held.slot_mut(id);
+            let dbs = db.map_or(0..slot.dbs_len(), |db| db..db + 1);
+            taken.extend(dbs.map(|db| slot.take_db(id, db)).filter(|keys| !keys.is_empty()));
+        }
+        let keys = taken.iter().map(|keys| keys.len() as u64).sum();
+        self.local.garbage.add_slots(taken);
+        keys
+    }
+
+    /// Whether keys past their expiry are hidden rather than removed.
+    pub fn is_replica(&self) -> bool {
+        self.local.is_replica
     }
 }

@@ -61,9 +61,21 @@ impl Slot {
         std::iter::once(&self.zero).chain(&self.others).enumerate().map(|(n, db)| (n as u32, db))
     }
 
-    /// Takes all keys of `db` out, to be freed elsewhere.
-    pub fn take_db(&mut self, db: u32) -> DbSlot {
-        std::mem::take(self.db_mut(db))
+    /// Takes all keys of `db` out, to be freed elsewhere; a running snapshot gets those that it has not reached.
+    pub fn take_db(&mut self, id: SlotId, db: u32) -> DbSlot {
+        if self.db(db).is_none_or(DbSlot::is_empty) {
+            return DbSlot::default();
+        }
+        let taken = std::mem::take(self.db_mut(db));
+        if let Some(cut) = &self.cut {
+            taken.for_each_unlike(cut.bit, self.parity, |entry| cut.sink.save(db, id, entry));
+        }
+        taken
+    }
+
+    /// How many databases were ever used, the unused ones below the highest included.
+    pub fn dbs_len(&self) -> u32 {
+        self.others.len() as u32 + 1
     }
 
     /// Starts a snapshot in this slot: every entry is unsaved from here on. The caller holds all slots.

@@ -84,6 +84,11 @@ impl DbSlot {
         self.entries.scan(cursor, visit)
     }
 
+    /// Visits the entries whose parity differs from `parity` in the bits of `which`.
+    pub fn for_each_unlike<'a>(&'a self, which: Parity, parity: Parity, visit: impl FnMut(EntryRef<'a>)) {
+        self.entries.for_each_unlike(which, parity, visit);
+    }
+
     /// All entries.
     pub fn iter(&self) -> impl Iterator<Item = EntryRef<'_>> {
         self.entries.iter()

@@ -590,6 +590,22 @@ impl<T: Item> Table<T> {
         if end >= ORDER_END { 0 } else { end }
     }
 
+    /// Visits the items whose parity differs from `parity` in the bits of `which`.
+    pub fn for_each_unlike<'a>(&'a self, which: Parity, parity: Parity, mut visit: impl FnMut(T::Ref<'a>)) {
+        let mut cursor = 0;
+        loop {
+            cursor = self.scan_words(cursor, |word| {
+                if !Parity::of(word).agrees(which, parity) {
+                    // SAFETY: as in `scan`.
+                    visit(unsafe { T::view(NonNull::new_unchecked(pointer(word))) });
+                }
+            });
+            if cursor == 0 {
+                return;
+            }
+        }
+    }
+
     /// All items, in order.
     pub fn iter(&self) -> impl Iterator<Item = T::Ref<'_>> {
         /// Items whose loading is under way ahead of the one that is returned.
