@@ -92,6 +92,13 @@ impl Effects {
         self.notices.clear();
     }
 
+    /// Forgets how the commands of a script wanted to be logged: the script is logged as a whole.
+    pub fn log_verbatim(&mut self) {
+        self.form = Form::Verbatim;
+        self.instead.clear();
+        self.also.clear();
+    }
+
     /// Reports an event on `key`.
     #[inline]
     pub fn notify(&mut self, class: u32, event: &'static str, db: u32, key: &[u8]) {

@@ -198,6 +198,16 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         Keyspace { held, local, home: db, db, now }
     }
 
+    /// The same slots, for a command that another one calls.
+    pub fn reborrow(&mut self) -> Keyspace<'_, 'h> {
+        Keyspace { held: self.held, local: self.local, db: self.db, now: self.now }
+    }
+
+    /// Holds every slot, waiting for them; only what may take slots as it goes can ask for it.
+    pub fn hold_all(&mut self) {
+        self.held.add_all();
+    }
+
     /// The selected database.
     pub fn db(&self) -> u32 {
         self.db

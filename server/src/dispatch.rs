@@ -33,6 +33,7 @@ pub struct Executor {
     records: Vec<u8>,
     /// When the command before this one ended: also when this one began, within a batch.
     last: Ticks,
+    vm: Option<lua::Vm>,
 }
 
 /// A command whose row and first key are known: what the look-ahead prepares.
@@ -59,7 +60,7 @@ const DEFERRALS_MAX: u32 = 8;
 impl Executor {
     /// For reactor number `reactor`.
     pub fn new(node: &'static Node, reactor: usize, owner: Owner<'static, Slot>, local: Local) -> Executor {
-        Executor { node, reactor, owner, local, settled: Settled::new(node), records: Vec::new(), last: Ticks::now() }
+        Executor { node, reactor, owner, local, settled: Settled::new(node), records: Vec::new(), last: Ticks::now(), vm: None }
     }
 
     /// A batch begins: time counts from here.
@@ -173,7 +174,8 @@ impl Executor {
                         close_after_reply: &mut client.close_after_reply,
                         replies: &mut client.replies,
                     };
-                    handler(&mut NodeCtx { ctx, node: self.node, client: seat, reactor: self.reactor })
+                    let (node, reactor, vm) = (self.node, self.reactor, &mut self.vm);
+                    handler(&mut NodeCtx { ctx, node, client: seat, reactor, vm })
                 }
             }
         };
@@ -236,7 +238,7 @@ fn log_effects(node: &Node, local: &Local, scratch: &mut Vec<u8>, db: u32, args:
 }
 
 /// After an error the client reads only its text.
-fn reply_error(out: &mut Out, start: usize, outcome: Outcome) {
+pub fn reply_error(out: &mut Out, start: usize, outcome: Outcome) {
     if let Err(error) = outcome {
         out.truncate(start);
         out.error_line(error.text());

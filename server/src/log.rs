@@ -28,7 +28,7 @@ macro_rules! log_line {
 #[macro_export]
 macro_rules! log_detail {
     ($($text:tt)*) => {
-        let _ = format_args!($($text)*);
+        { let _ = format_args!($($text)*); }
     };
 }
 

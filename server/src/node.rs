@@ -13,9 +13,11 @@ use engine::oplog::Oplog;
 use engine::keyspace::Waste;
 use engine::raw::lock::SlotLocks;
 use engine::slot::Slot;
+use lua::Sha;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// A handler of either kind.
 #[derive(Clone, Copy)]
@@ -54,6 +56,10 @@ pub struct Node {
     pub active_expire: AtomicBool,
     /// The highest `used_memory` seen.
     pub peak_memory: AtomicU64,
+    /// Sources of scripts that were sent, by their names.
+    pub scripts: Mutex<HashMap<Sha, Arc<[u8]>>>,
+    /// Bytes that scripting engines hold, by reactor.
+    pub script_memory: Vec<AtomicU64>,
     /// Values that another thread frees.
     free: SyncSender<Vec<Waste>>,
     /// The settings in force.
@@ -81,6 +87,8 @@ impl Node {
             stats: mailboxes.iter().map(|_| ReactorStats::new(registry.ids())).collect(),
             registry,
             rates: Rates::default(),
+            scripts: Mutex::default(),
+            script_memory: mailboxes.iter().map(|_| AtomicU64::new(0)).collect(),
             mailboxes,
             started: Now::read(),
             run_id,

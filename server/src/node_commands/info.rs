@@ -115,8 +115,9 @@ fn memory(ctx: &mut NodeCtx<'_, '_>, text: &mut String) {
     field!(text, "used_memory_peak_human", human(peak));
     field!(text, "total_system_memory", total);
     field!(text, "total_system_memory_human", human(total));
-    field!(text, "used_memory_lua", 0);
-    field!(text, "used_memory_lua_human", human(0));
+    let lua = ctx.node.script_memory.iter().map(|bytes| bytes.load(Relaxed)).sum();
+    field!(text, "used_memory_lua", lua);
+    field!(text, "used_memory_lua_human", human(lua));
     field!(text, "maxmemory", config.maxmemory);
     field!(text, "maxmemory_human", human(config.maxmemory));
     field!(text, "maxmemory_policy", config.maxmemory_policy.word());

@@ -8,6 +8,7 @@ mod config;
 mod connection;
 mod info;
 mod process;
+mod script;
 
 use crate::clients::ClientInfo;
 use crate::conn::Replies;
@@ -43,6 +44,8 @@ pub struct NodeCtx<'c, 'h> {
     pub client: Seat<'c>,
     /// The reactor that runs it.
     pub reactor: usize,
+    /// The thread's scripting engine, made when it is first needed; a script has taken it out while it runs.
+    pub vm: &'c mut Option<lua::Vm>,
 }
 
 impl<'c, 'h> Deref for NodeCtx<'c, 'h> {
@@ -61,5 +64,5 @@ impl DerefMut for NodeCtx<'_, '_> {
 
 /// The tables of all files.
 pub fn tables() -> impl Iterator<Item = Command<Handler>> {
-    [client::TABLE, command::TABLE, config::TABLE, connection::TABLE, info::TABLE, process::TABLE].into_iter().flatten().copied()
+    [client::TABLE, command::TABLE, config::TABLE, connection::TABLE, info::TABLE, process::TABLE, script::TABLE].into_iter().flatten().copied()
 }
