@@ -25,9 +25,8 @@ impl Units {
     pub fn parse(text: &str) -> Result<Units> {
         let mut units: Vec<(String, usize)> = Vec::new();
         for line in entries(text) {
-            let entry = line
-                .split_once(char::is_whitespace)
-                .and_then(|(unit, tests)| Some((unit, tests.trim().parse().ok()?)));
+            let entry =
+                line.split_once(char::is_whitespace).and_then(|(unit, tests)| Some((unit, tests.trim().parse().ok()?)));
             let Some((unit, tests)) = entry else {
                 return Err(format!("units.txt: not `unit number-of-tests`: {line}").into());
             };
@@ -46,9 +45,7 @@ impl Units {
 
     /// How many tests `unit` has; `None` if it is not listed.
     pub fn tests(&self, unit: &str) -> Option<usize> {
-        self.iter()
-            .find(|(known, _)| *known == unit)
-            .map(|(_, tests)| tests)
+        self.iter().find(|(known, _)| *known == unit).map(|(_, tests)| tests)
     }
 }
 
@@ -71,10 +68,7 @@ impl Skips {
             if name.is_empty() || reason.is_empty() {
                 return Err(format!("skip.txt: a name and a reason are needed: {line}").into());
             }
-            let skip = Skip {
-                unit: unit.to_owned(),
-                name: name.to_owned(),
-            };
+            let skip = Skip { unit: unit.to_owned(), name: name.to_owned() };
             if skips.contains(&skip) {
                 return Err(format!("skip.txt: twice: {line}").into());
             }
@@ -93,18 +87,12 @@ impl Skips {
 
     /// The tests of `unit` that are not run.
     pub fn of(&self, unit: &str) -> Vec<Skip> {
-        self.0
-            .iter()
-            .filter(|skip| skip.unit == unit)
-            .cloned()
-            .collect()
+        self.0.iter().filter(|skip| skip.unit == unit).cloned().collect()
     }
 }
 
 fn entries(text: &str) -> impl Iterator<Item = &str> {
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 #[cfg(test)]
@@ -113,12 +101,8 @@ mod tests {
 
     #[test]
     fn units_keep_their_order_and_counts() {
-        let units =
-            Units::parse("# long ones first\nunit/type/list-3 14\n\n unit/printver   0\n").unwrap();
-        assert_eq!(
-            units.iter().collect::<Vec<_>>(),
-            [("unit/type/list-3", 14), ("unit/printver", 0)]
-        );
+        let units = Units::parse("# long ones first\nunit/type/list-3 14\n\n unit/printver   0\n").unwrap();
+        assert_eq!(units.iter().collect::<Vec<_>>(), [("unit/type/list-3", 14), ("unit/printver", 0)]);
         assert_eq!(units.tests("unit/printver"), Some(0));
         assert_eq!(units.tests("unit/type/list"), None);
     }
@@ -132,16 +116,8 @@ mod tests {
 
     #[test]
     fn skips_belong_to_their_unit_and_may_hold_bars() {
-        let skips =
-            Skips::parse("unit/a | one | why\nunit/b | EVAL - a|b | why\nunit/b | two | why")
-                .unwrap();
-        let names = |unit| {
-            skips
-                .of(unit)
-                .into_iter()
-                .map(|skip| skip.name)
-                .collect::<Vec<_>>()
-        };
+        let skips = Skips::parse("unit/a | one | why\nunit/b | EVAL - a|b | why\nunit/b | two | why").unwrap();
+        let names = |unit| skips.of(unit).into_iter().map(|skip| skip.name).collect::<Vec<_>>();
         assert_eq!(names("unit/a"), ["one"]);
         assert_eq!(names("unit/b"), ["EVAL - a|b", "two"]);
         assert!(names("unit/c").is_empty());
@@ -149,12 +125,7 @@ mod tests {
 
     #[test]
     fn skips_without_a_reason_or_repeated_are_refused() {
-        for text in [
-            "unit/a | one",
-            "unit/a | one |",
-            "unit/a | | why",
-            "unit/a | one | why\nunit/a | one | why",
-        ] {
+        for text in ["unit/a | one", "unit/a | one |", "unit/a | | why", "unit/a | one | why\nunit/a | one | why"] {
             assert!(Skips::parse(text).is_err(), "{text}");
         }
     }
@@ -162,17 +133,7 @@ mod tests {
     #[test]
     fn a_skip_in_a_unit_that_is_not_run_is_refused() {
         let units = Units::parse("unit/a 1").unwrap();
-        assert!(
-            Skips::parse("unit/a | one | why")
-                .unwrap()
-                .check(&units)
-                .is_ok()
-        );
-        assert!(
-            Skips::parse("unit/b | one | why")
-                .unwrap()
-                .check(&units)
-                .is_err()
-        );
+        assert!(Skips::parse("unit/a | one | why").unwrap().check(&units).is_ok());
+        assert!(Skips::parse("unit/b | one | why").unwrap().check(&units).is_err());
     }
 }

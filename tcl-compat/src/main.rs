@@ -108,28 +108,15 @@ fn test(options: &Options) -> Result<bool> {
         None => program.with_file_name("codis-server"),
     };
     if !server.is_file() {
-        return Err(format!(
-            "no server at {}: build it in the same profile, or say --server",
-            server.display()
-        )
-        .into());
+        return Err(format!("no server at {}: build it in the same profile, or say --server", server.display()).into());
     }
     let server = std::path::absolute(server)?;
 
     // .../target/<profile>/tcl-compat -> .../target/tcl-compat/<pid>
-    let target = program
-        .ancestors()
-        .nth(2)
-        .ok_or("this program has no target directory")?;
-    let scratch = target
-        .join("tcl-compat")
-        .join(std::process::id().to_string());
+    let target = program.ancestors().nth(2).ok_or("this program has no target directory")?;
+    let scratch = target.join("tcl-compat").join(std::process::id().to_string());
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [
-        signal_hook::consts::SIGINT,
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGHUP,
-    ] {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
 
@@ -139,13 +126,7 @@ fn test(options: &Options) -> Result<bool> {
     suite.unpack(&archive, &runner.suite_dir())?;
 
     println!("testing {}", server.display());
-    let verdicts = run_all(
-        &runner,
-        jobs,
-        usize::from(options.clients),
-        &units,
-        options.try_skipped,
-    );
+    let verdicts = run_all(&runner, jobs, usize::from(options.clients), &units, options.try_skipped);
     let good = summary(&verdicts) && !stop.load(Ordering::Relaxed);
     if stop.load(Ordering::Relaxed) {
         eprintln!("tcl-compat: stopped by a signal");
@@ -153,10 +134,7 @@ fn test(options: &Options) -> Result<bool> {
     if good {
         std::fs::remove_dir_all(&scratch)?;
     } else {
-        eprintln!(
-            "tcl-compat: what the failed units left is in {}",
-            scratch.display()
-        );
+        eprintln!("tcl-compat: what the failed units left is in {}", scratch.display());
     }
     Ok(good)
 }
@@ -167,10 +145,7 @@ fn read(path: &Path) -> Result<String> {
 
 fn list(units: &Units, skips: &Skips) {
     for (unit, tests) in units.iter() {
-        println!(
-            "{unit:<32} {tests:>4} tests, {} skipped",
-            skips.of(unit).len()
-        );
+        println!("{unit:<32} {tests:>4} tests, {} skipped", skips.of(unit).len());
     }
 }
 
@@ -185,26 +160,12 @@ fn plan(options: &Options, units: &Units, skips: &Skips) -> VecDeque<Job> {
         for &threads in &options.threads {
             let skips = skips.of(unit);
             if !options.try_skipped {
-                jobs.push_back(Job {
-                    unit: unit.clone(),
-                    threads,
-                    skips,
-                    tried: None,
-                });
+                jobs.push_back(Job { unit: unit.clone(), threads, skips, tried: None });
                 continue;
             }
             for tried in &skips {
-                let others: Vec<Skip> = skips
-                    .iter()
-                    .filter(|skip| *skip != tried)
-                    .cloned()
-                    .collect();
-                jobs.push_back(Job {
-                    unit: unit.clone(),
-                    threads,
-                    skips: others,
-                    tried: Some(tried.name.clone()),
-                });
+                let others: Vec<Skip> = skips.iter().filter(|skip| *skip != tried).cloned().collect();
+                jobs.push_back(Job { unit: unit.clone(), threads, skips: others, tried: Some(tried.name.clone()) });
             }
         }
     }
@@ -212,20 +173,10 @@ fn plan(options: &Options, units: &Units, skips: &Skips) -> VecDeque<Job> {
 }
 
 /// Runs the jobs, `clients` at a time, and judges each as it ends.
-fn run_all(
-    runner: &Runner,
-    jobs: VecDeque<Job>,
-    clients: usize,
-    units: &Units,
-    try_skipped: bool,
-) -> Vec<Verdict> {
+fn run_all(runner: &Runner, jobs: VecDeque<Job>, clients: usize, units: &Units, try_skipped: bool) -> Vec<Verdict> {
     let jobs = Mutex::new(jobs);
     let verdicts = Mutex::new(Vec::new());
-    let next = || {
-        jobs.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()
-    };
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     std::thread::scope(|scope| {
         for _ in 0..clients {
             scope.spawn(|| {
@@ -240,17 +191,12 @@ fn run_all(
                         Err(error) => Verdict::broken(&job, &error.to_string()),
                     };
                     println!("{verdict}, {} s", start.elapsed().as_secs());
-                    verdicts
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push(verdict);
+                    verdicts.lock().unwrap_or_else(PoisonError::into_inner).push(verdict);
                 }
             });
         }
     });
-    verdicts
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
+    verdicts.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Prints what went wrong, then the sums as the last line; whether nothing went wrong.

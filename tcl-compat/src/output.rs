@@ -50,18 +50,13 @@ impl Report {
             "skip" => self.skipped.push(data.to_owned()),
             "err" => {
                 // The suite names the file after the test's name.
-                let name = data
-                    .rsplit_once(" in tests/")
-                    .map_or(data, |(name, _)| name);
+                let name = data.rsplit_once(" in tests/").map_or(data, |(name, _)| name);
                 self.fail(name);
             }
             "abort" => self.fail(data),
             "exception" | "TIMEOUT" => {
                 // An exception inside a test was announced by `[abort]`: it explains that one.
-                let announced = self
-                    .failed
-                    .last()
-                    .is_some_and(|failure| failure.detail.is_empty());
+                let announced = self.failed.last().is_some_and(|failure| failure.detail.is_empty());
                 if !announced {
                     self.fail("(outside of any test)");
                 }
@@ -79,10 +74,7 @@ impl Report {
     }
 
     fn fail(&mut self, name: &str) {
-        self.failed.push(Failure {
-            name: name.to_owned(),
-            detail: Vec::new(),
-        });
+        self.failed.push(Failure { name: name.to_owned(), detail: Vec::new() });
         self.explaining = true;
     }
 
@@ -101,10 +93,7 @@ impl Report {
 /// Splits `[status]: data`; `None` for any other line.
 fn status(line: &str) -> Option<(&str, &str)> {
     let (status, data) = line.strip_prefix('[')?.split_once("]: ")?;
-    let known = matches!(
-        status,
-        "ok" | "err" | "skip" | "abort" | "exception" | "TIMEOUT" | "ready"
-    );
+    let known = matches!(status, "ok" | "err" | "skip" | "abort" | "exception" | "TIMEOUT" | "ready");
     (known || status.ends_with(" done")).then_some((status, data))
 }
 
@@ -119,11 +108,7 @@ mod tests {
     }
 
     fn names(report: &Report) -> Vec<&str> {
-        report
-            .failed
-            .iter()
-            .map(|failure| failure.name.as_str())
-            .collect()
+        report.failed.iter().map(|failure| failure.name.as_str()).collect()
     }
 
     #[test]
@@ -133,10 +118,7 @@ mod tests {
              Testing ../unit\n[ok]: SET and GET an item\n[ok]: EVAL - [ok]: in a name\n[skip]: KEYS\n\
              [1/1 done]: ../unit (3 seconds)\n\n                   The End\n\n\\o/ All tests passed without errors!\n",
         );
-        assert_eq!(
-            report.passed,
-            ["SET and GET an item", "EVAL - [ok]: in a name"]
-        );
+        assert_eq!(report.passed, ["SET and GET an item", "EVAL - [ok]: in a name"]);
         assert_eq!(report.skipped, ["KEYS"]);
         assert!(report.failed.is_empty() && report.finished);
         assert_eq!(report.tests(), 3);
@@ -150,35 +132,25 @@ mod tests {
              *** [err]: SORT in two parts in tests/unit/sort.tcl\nExpected '1' to be equal to '2'\n",
         );
         assert_eq!(names(&report), ["SORT in two parts"]);
-        assert_eq!(
-            report.failed[0].detail,
-            ["Expected '1' to be equal to '2'", "(detail: [x]: y)"]
-        );
+        assert_eq!(report.failed[0].detail, ["Expected '1' to be equal to '2'", "(detail: [x]: y)"]);
         assert_eq!(report.passed, ["next"]);
         assert!(report.finished);
     }
 
     #[test]
     fn an_exception_inside_a_test_is_that_tests_failure() {
-        let report = report(
-            "[ok]: one\n[abort]: two\n[exception]: Executing test client: I/O error.\nwhile executing\n",
-        );
+        let report =
+            report("[ok]: one\n[abort]: two\n[exception]: Executing test client: I/O error.\nwhile executing\n");
         assert_eq!(names(&report), ["two"]);
-        assert_eq!(
-            report.failed[0].detail,
-            ["Executing test client: I/O error.", "while executing"]
-        );
+        assert_eq!(report.failed[0].detail, ["Executing test client: I/O error.", "while executing"]);
         assert!(!report.finished);
     }
 
     #[test]
     fn an_exception_or_timeout_between_tests_is_a_failure_too() {
-        let after_failure =
-            report("[err]: one in tests/unit/x.tcl\nbecause\n[exception]: broken\n");
+        let after_failure = report("[err]: one in tests/unit/x.tcl\nbecause\n[exception]: broken\n");
         assert_eq!(names(&after_failure), ["one", "(outside of any test)"]);
-        let alone = report(
-            "[ok]: one\n[TIMEOUT]: clients state report follows.\nsock1 => (IN PROGRESS) two\n",
-        );
+        let alone = report("[ok]: one\n[TIMEOUT]: clients state report follows.\nsock1 => (IN PROGRESS) two\n");
         assert_eq!(names(&alone), ["(outside of any test)"]);
         assert_eq!(alone.failed[0].detail.len(), 2);
         assert!(!alone.finished);
@@ -186,9 +158,8 @@ mod tests {
 
     #[test]
     fn a_server_that_does_not_start_is_a_failure() {
-        let report = report(
-            "[err]: Cant' start the Redis server\nCONFIGURATION:port 1\n[1/1 done]: ../unit (0 seconds)\n",
-        );
+        let report =
+            report("[err]: Cant' start the Redis server\nCONFIGURATION:port 1\n[1/1 done]: ../unit (0 seconds)\n");
         assert_eq!(names(&report), ["Cant' start the Redis server"]);
         assert!(report.finished);
     }

@@ -18,9 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use rustix::process::{
-    Pid, Signal, WaitOptions, kill_process_group, set_child_subreaper, waitpgid,
-};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, set_child_subreaper, waitpgid};
 
 use crate::lists::Skip;
 use crate::output::Report;
@@ -81,22 +79,10 @@ impl fmt::Display for Job {
 
 impl<'a> Runner<'a> {
     /// A runner that works under `scratch`, which must not exist yet, and ends early once `stop` is set.
-    pub fn new(
-        server: &'a Path,
-        scratch: &'a Path,
-        quiet: bool,
-        stop: &'a AtomicBool,
-    ) -> Result<Runner<'a>> {
+    pub fn new(server: &'a Path, scratch: &'a Path, quiet: bool, stop: &'a AtomicBool) -> Result<Runner<'a>> {
         let tclsh = in_path("tclsh8.6").ok_or("tclsh8.6 is missing (`make deps` installs it)")?;
         set_child_subreaper(Some(rustix::process::getpid()))?;
-        Ok(Runner {
-            server,
-            scratch,
-            tclsh,
-            quiet,
-            stop,
-            runs: AtomicUsize::new(0),
-        })
+        Ok(Runner { server, scratch, tclsh, quiet, stop, runs: AtomicUsize::new(0) })
     }
 
     /// Where the unpacked suite has to be.
@@ -152,9 +138,7 @@ impl<'a> Runner<'a> {
     /// The directory that a unit runs in: the suite's files as links, and programs under `src`.
     fn lay_out(&self, job: &Job) -> Result<PathBuf> {
         let number = self.runs.fetch_add(1, Ordering::Relaxed);
-        let dir = self
-            .scratch
-            .join(format!("{number}-{}", job.unit.replace('/', "-")));
+        let dir = self.scratch.join(format!("{number}-{}", job.unit.replace('/', "-")));
         fs::create_dir_all(dir.join("tests/tmp"))?;
         fs::create_dir(dir.join("src"))?;
         for part in suite::parts() {
@@ -169,22 +153,14 @@ impl<'a> Runner<'a> {
             Some(threads) => {
                 // The suite knows the server by the process it started: `exec` keeps that true.
                 symlink(self.server, program("codis-server"))?;
-                let script =
-                    format!("#!/bin/sh\nexec src/codis-server \"$@\" --server-threads {threads}\n");
+                let script = format!("#!/bin/sh\nexec src/codis-server \"$@\" --server-threads {threads}\n");
                 fs::write(program("redis-server"), script)?;
                 fs::set_permissions(program("redis-server"), fs::Permissions::from_mode(0o755))?;
             }
         }
         for name in ["redis-check-aof", "redis-check-rdb"] {
             let beside = self.server.with_file_name(name);
-            symlink(
-                if beside.is_file() {
-                    &beside
-                } else {
-                    self.server
-                },
-                program(name),
-            )?;
+            symlink(if beside.is_file() { &beside } else { self.server }, program(name))?;
         }
         for name in ["redis-cli", "redis-benchmark"] {
             if let Some(path) = in_path(name) {
@@ -203,9 +179,7 @@ impl<'a> Runner<'a> {
             match lines.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) => self.take(job, &mut report, &line),
                 // All who could print have gone, or nobody has for a moment.
-                Err(RecvTimeoutError::Disconnected) => {
-                    std::thread::sleep(Duration::from_millis(10))
-                }
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(10)),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if let Ok(Some(status)) = child.try_wait() {
@@ -220,9 +194,7 @@ impl<'a> Runner<'a> {
         };
         // Whoever is left holds the pipe: only after this will it end.
         end_group(&mut child);
-        lines
-            .iter()
-            .for_each(|line| self.take(job, &mut report, &line));
+        lines.iter().for_each(|line| self.take(job, &mut report, &line));
         report.ending = ending;
         report
     }
@@ -256,14 +228,9 @@ fn lines_of(child: &mut Child) -> Receiver<String> {
     let (sender, receiver) = sync_channel(1024);
     if let Some(stdout) = child.stdout.take() {
         std::thread::spawn(move || {
-            let lines = BufReader::new(stdout)
-                .split(b'\n')
-                .map_while(std::io::Result::ok);
+            let lines = BufReader::new(stdout).split(b'\n').map_while(std::io::Result::ok);
             for line in lines {
-                if sender
-                    .send(String::from_utf8_lossy(&line).into_owned())
-                    .is_err()
-                {
+                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
                     break;
                 }
             }
@@ -275,17 +242,13 @@ fn lines_of(child: &mut Child) -> Receiver<String> {
 /// Takes a block of ports that no other run holds, for as long as the listener lives.
 fn reserve_ports() -> Result<TcpListener> {
     (0..BLOCKS)
-        .find_map(|block| {
-            TcpListener::bind(("127.0.0.1", FIRST_PORT + block * PORTS_PER_BLOCK)).ok()
-        })
+        .find_map(|block| TcpListener::bind(("127.0.0.1", FIRST_PORT + block * PORTS_PER_BLOCK)).ok())
         .ok_or_else(|| "all blocks of ports are taken by other runs".into())
 }
 
 fn in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|file| file.is_file())
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 #[cfg(test)]
@@ -296,9 +259,7 @@ mod tests {
     fn port_blocks_do_not_overlap_while_they_are_held() {
         let one = reserve_ports().unwrap().local_addr().unwrap().port();
         let held = [reserve_ports().unwrap(), reserve_ports().unwrap()];
-        let [first, second] = held
-            .each_ref()
-            .map(|block| block.local_addr().unwrap().port());
+        let [first, second] = held.each_ref().map(|block| block.local_addr().unwrap().port());
         assert!(first.abs_diff(second) >= PORTS_PER_BLOCK);
         assert_eq!((one - FIRST_PORT) % PORTS_PER_BLOCK, 0);
     }

@@ -11,14 +11,7 @@ const DOWNLOADS_MAX: u64 = 4;
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// The parts of the package's `tests` folder that the units need.
-const PARTS: [&str; 6] = [
-    "assets",
-    "helpers",
-    "integration",
-    "support",
-    "unit",
-    "test_helper.tcl",
-];
+const PARTS: [&str; 6] = ["assets", "helpers", "integration", "support", "unit", "test_helper.tcl"];
 
 /// The pinned package, as `revision.txt` names it.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,23 +24,16 @@ pub struct Suite {
 impl Suite {
     /// Reads the one requirement in `text`, which is a pip requirements file.
     pub fn parse(text: &str) -> Result<Suite> {
-        let line = text
-            .lines()
-            .find(|line| !line.trim().is_empty() && !line.starts_with('#'))
-            .unwrap_or_default();
+        let line = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with('#')).unwrap_or_default();
         let parts = line.split_once("==").and_then(|(package, rest)| {
             let (version, sha256) = rest.split_once(" --hash=sha256:")?;
             Some((package.trim(), version.trim(), sha256.trim()))
         });
         match parts {
-            Some((package, version, sha256)) if sha256.len() == 64 => Ok(Suite {
-                package: package.to_owned(),
-                version: version.to_owned(),
-                sha256: sha256.to_owned(),
-            }),
-            _ => Err(
-                format!("revision.txt: not `package==version --hash=sha256:...`: {line}").into(),
-            ),
+            Some((package, version, sha256)) if sha256.len() == 64 => {
+                Ok(Suite { package: package.to_owned(), version: version.to_owned(), sha256: sha256.to_owned() })
+            }
+            _ => Err(format!("revision.txt: not `package==version --hash=sha256:...`: {line}").into()),
         }
     }
 
@@ -63,15 +49,7 @@ impl Suite {
             // pip also asks the package for its dependencies and thereby runs its set-up
             // script; it has compared the hash before that.
             let status = Command::new("python3")
-                .args([
-                    "-m",
-                    "pip",
-                    "download",
-                    "--quiet",
-                    "--no-deps",
-                    "--no-binary",
-                    &self.package,
-                ])
+                .args(["-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", &self.package])
                 .args(["--disable-pip-version-check", "--require-hashes"])
                 .arg("--requirement")
                 .arg(home.join("revision.txt"))
@@ -79,9 +57,7 @@ impl Suite {
                 .arg(&cache)
                 .stdin(Stdio::null())
                 .status()
-                .map_err(|error| {
-                    format!("python3: {error} (`make deps` installs what is missing)")
-                })?;
+                .map_err(|error| format!("python3: {error} (`make deps` installs what is missing)"))?;
             if status.success() && self.is_ours(&archive) {
                 return Ok(archive);
             }
@@ -89,11 +65,7 @@ impl Suite {
                 std::thread::sleep(PAUSE * u32::try_from(attempt)?);
             }
         }
-        Err(format!(
-            "could not fetch {}; is python3's pip there (`make deps`), and a network?",
-            self.folder()
-        )
-        .into())
+        Err(format!("could not fetch {}; is python3's pip there (`make deps`), and a network?", self.folder()).into())
     }
 
     /// Unpacks the suite's files to `dir`, so that `dir/test_helper.tcl` is its main script.
@@ -122,10 +94,7 @@ impl Suite {
 
     /// Whether the file has the pinned content.
     fn is_ours(&self, archive: &Path) -> bool {
-        let output = Command::new("sha256sum")
-            .arg(archive)
-            .stdin(Stdio::null())
-            .output();
+        let output = Command::new("sha256sum").arg(archive).stdin(Stdio::null()).output();
         output.is_ok_and(|output| output.stdout.starts_with(self.sha256.as_bytes()))
     }
 }

@@ -24,11 +24,7 @@ pub struct Verdict {
 pub fn judge(job: &Job, expected: Option<usize>, report: &Report) -> Verdict {
     let mut problems = Vec::new();
     for failure in &report.failed {
-        problems.push(
-            [&[format!("failed: {}", failure.name)], &failure.detail[..]]
-                .concat()
-                .join("\n      "),
-        );
+        problems.push([&[format!("failed: {}", failure.name)], &failure.detail[..]].concat().join("\n      "));
     }
     if !report.finished {
         problems.push(format!("the unit stopped before its end{}", ending(report)));
@@ -40,23 +36,15 @@ pub fn judge(job: &Job, expected: Option<usize>, report: &Report) -> Verdict {
     let ran = report.tests();
     match expected {
         Some(expected) if ran != expected => {
-            problems.push(format!(
-                "units.txt says {expected} tests, but there were {ran}"
-            ));
+            problems.push(format!("units.txt says {expected} tests, but there were {ran}"));
         }
-        None => problems.push(format!(
-            "not in units.txt; the line for it: {} {ran}",
-            job.unit
-        )),
+        None => problems.push(format!("not in units.txt; the line for it: {} {ran}", job.unit)),
         Some(_) => {}
     }
     if report.finished && expected == Some(ran) {
         for skip in &job.skips {
             if !report.skipped.contains(&skip.name) {
-                problems.push(format!(
-                    "skip.txt names a test that the unit does not have: {}",
-                    skip.name
-                ));
+                problems.push(format!("skip.txt names a test that the unit does not have: {}", skip.name));
             }
         }
     }
@@ -78,9 +66,7 @@ pub fn judge_tried(job: &Job, report: &Report) -> Verdict {
     if passes && !fails {
         problems.push(format!("passes now, take it out of skip.txt: {name}"));
     } else if !passes && !fails && report.finished {
-        problems.push(format!(
-            "skip.txt names a test that the unit does not have: {name}"
-        ));
+        problems.push(format!("skip.txt names a test that the unit does not have: {name}"));
     }
     Verdict {
         job: job.to_string(),
@@ -92,10 +78,7 @@ pub fn judge_tried(job: &Job, report: &Report) -> Verdict {
 }
 
 fn ending(report: &Report) -> String {
-    report
-        .ending
-        .as_ref()
-        .map_or(String::new(), |ending| format!(": the suite {ending}"))
+    report.ending.as_ref().map_or(String::new(), |ending| format!(": the suite {ending}"))
 }
 
 // === impl Verdict ===
@@ -103,34 +86,15 @@ fn ending(report: &Report) -> String {
 impl Verdict {
     /// A job that could not be run at all.
     pub fn broken(job: &Job, error: &str) -> Verdict {
-        Verdict {
-            job: job.to_string(),
-            passed: 0,
-            failed: 1,
-            skipped: 0,
-            problems: vec![error.to_owned()],
-        }
+        Verdict { job: job.to_string(), passed: 0, failed: 1, skipped: 0, problems: vec![error.to_owned()] }
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = if self.problems.is_empty() {
-            "good"
-        } else {
-            "BAD "
-        };
-        let Verdict {
-            job,
-            passed,
-            failed,
-            skipped,
-            ..
-        } = self;
-        write!(
-            f,
-            "{word} {job:<34} {passed} passed, {failed} failed, {skipped} skipped"
-        )
+        let word = if self.problems.is_empty() { "good" } else { "BAD " };
+        let Verdict { job, passed, failed, skipped, .. } = self;
+        write!(f, "{word} {job:<34} {passed} passed, {failed} failed, {skipped} skipped")
     }
 }
 
@@ -141,23 +105,12 @@ mod tests {
     use crate::output::Failure;
 
     fn job(skips: &[&str]) -> Job {
-        let skip = |name: &&str| Skip {
-            unit: "unit/x".to_owned(),
-            name: (*name).to_owned(),
-        };
-        Job {
-            unit: "unit/x".to_owned(),
-            threads: Some(4),
-            skips: skips.iter().map(skip).collect(),
-            tried: None,
-        }
+        let skip = |name: &&str| Skip { unit: "unit/x".to_owned(), name: (*name).to_owned() };
+        Job { unit: "unit/x".to_owned(), threads: Some(4), skips: skips.iter().map(skip).collect(), tried: None }
     }
 
     fn trying(name: &str) -> Job {
-        Job {
-            tried: Some(name.to_owned()),
-            ..job(&[])
-        }
+        Job { tried: Some(name.to_owned()), ..job(&[]) }
     }
 
     fn report(lines: &[&str]) -> Report {
@@ -170,30 +123,16 @@ mod tests {
 
     #[test]
     fn a_whole_unit_without_failures_is_good() {
-        let verdict = judge(
-            &job(&["two"]),
-            Some(2),
-            &report(&["[ok]: one", "[skip]: two", DONE]),
-        );
+        let verdict = judge(&job(&["two"]), Some(2), &report(&["[ok]: one", "[skip]: two", DONE]));
         assert!(verdict.problems.is_empty(), "{:?}", verdict.problems);
         assert_eq!((verdict.passed, verdict.failed, verdict.skipped), (1, 0, 1));
-        assert_eq!(
-            verdict.to_string(),
-            format!(
-                "good {:<34} 1 passed, 0 failed, 1 skipped",
-                "unit/x, 4 threads"
-            )
-        );
+        assert_eq!(verdict.to_string(), format!("good {:<34} 1 passed, 0 failed, 1 skipped", "unit/x, 4 threads"));
     }
 
     #[test]
     fn a_unit_that_ran_too_few_or_too_many_tests_is_bad() {
         for expected in [1, 3] {
-            let verdict = judge(
-                &job(&[]),
-                Some(expected),
-                &report(&["[ok]: one", "[ok]: two", DONE]),
-            );
+            let verdict = judge(&job(&[]), Some(expected), &report(&["[ok]: one", "[ok]: two", DONE]));
             assert_eq!(verdict.problems.len(), 1);
         }
     }
@@ -216,11 +155,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_shown_with_its_explanation() {
-        let verdict = judge(
-            &job(&[]),
-            Some(1),
-            &report(&["[err]: one in tests/unit/x.tcl", "because", DONE]),
-        );
+        let verdict = judge(&job(&[]), Some(1), &report(&["[err]: one in tests/unit/x.tcl", "because", DONE]));
         assert_eq!(verdict.problems, ["failed: one\n      because"]);
         assert_eq!(verdict.failed, 1);
     }
@@ -235,10 +170,7 @@ mod tests {
     #[test]
     fn a_unit_that_is_not_listed_is_bad_and_told_its_line() {
         let verdict = judge(&job(&[]), None, &report(&["[ok]: one", DONE]));
-        assert_eq!(
-            verdict.problems,
-            ["not in units.txt; the line for it: unit/x 1"]
-        );
+        assert_eq!(verdict.problems, ["not in units.txt; the line for it: unit/x 1"]);
     }
 
     #[test]
@@ -246,24 +178,15 @@ mod tests {
         let mut odd = report(&["[ok]: one", DONE]);
         odd.ending = Some("ended with exit status: 1".to_owned());
         assert_eq!(judge(&job(&[]), Some(1), &odd).problems.len(), 1);
-        odd.failed.push(Failure {
-            name: "two".to_owned(),
-            detail: Vec::new(),
-        });
+        odd.failed.push(Failure { name: "two".to_owned(), detail: Vec::new() });
         assert_eq!(judge(&job(&[]), Some(2), &odd).problems, ["failed: two"]);
     }
 
     #[test]
     fn a_tried_test_may_fail_or_abort_but_not_pass_or_be_gone() {
         let problems = |lines: &[&str]| judge_tried(&trying("two"), &report(lines)).problems.len();
-        assert_eq!(
-            problems(&["[ok]: one", "[err]: two in tests/unit/x.tcl", DONE]),
-            0
-        );
-        assert_eq!(
-            problems(&["[ok]: one", "[abort]: two", "[exception]: x"]),
-            0
-        );
+        assert_eq!(problems(&["[ok]: one", "[err]: two in tests/unit/x.tcl", DONE]), 0);
+        assert_eq!(problems(&["[ok]: one", "[abort]: two", "[exception]: x"]), 0);
         assert_eq!(problems(&["[ok]: one", "[ok]: two", DONE]), 1);
         assert_eq!(problems(&["[ok]: one", DONE]), 1);
         assert_eq!(problems(&["[ok]: one"]), 0, "it hung");

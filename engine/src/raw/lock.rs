@@ -415,18 +415,18 @@ mod loom_tests {
         loom::model(|| {
             let locks = Arc::new(SlotLocks::new(2, || 0u32));
             let both: SlotSet = [slot(0), slot(1)].into_iter().collect();
-            let work = move |locks: &SlotLocks<u32>| {
+            let work = |locks: &SlotLocks<u32>, both: &SlotSet| {
                 let mut owner = locks.register().expect("nobody is alone");
-                let Some(mut held) = owner.try_all(&both) else { return 0 };
+                let Some(mut held) = owner.try_all(both) else { return 0 };
                 bump(&mut held, 0);
                 bump(&mut held, 1);
                 1
             };
             let other = {
-                let locks = locks.clone();
-                loom::thread::spawn(move || work(&locks))
+                let (locks, both) = (locks.clone(), both.clone());
+                loom::thread::spawn(move || work(&locks, &both))
             };
-            let done = work(&locks) + other.join().expect("no panic");
+            let done = work(&locks, &both) + other.join().expect("no panic");
             let mut owner = locks.register().expect("nobody is alone");
             let held = owner.try_all(&both).expect("everything was given back");
             assert_eq!((*held.slot(slot(0)), *held.slot(slot(1))), (done, done));
