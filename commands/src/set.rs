@@ -132,7 +132,7 @@ fn log_removal(ctx: &mut Ctx<'_, '_>, key: &Key<'_>, member: Item<'_>) {
 fn spop_many(ctx: &mut Ctx<'_, '_>) -> Outcome {
     /// From a set that keeps less than one in so many members, those that stay are taken out instead of those that go.
     const FEW: usize = 5;
-    let count = usize::try_from(ctx.int(2)?).map_err(|_| Error::Text(errors::OUT_OF_RANGE))?;
+    let count = usize::try_from(ctx.int(2)?).map_err(|_| Error::Text(errors::INDEX_OUT_OF_RANGE))?;
     let (key, intset_entries) = (ctx.key(1), ctx.settings.set_max_intset_entries);
     let mut random = SplitMix::new(ctx.keys.random());
     let Some(set) = ctx.keys.collection_mut::<Set>(&key)?.filter(|_| count > 0) else {
@@ -208,7 +208,7 @@ fn srandmember_many(ctx: &mut Ctx<'_, '_>) -> Outcome {
     if count < 0 {
         // The original would go on for years; nobody can read so long an array.
         if count < -i64::from(i32::MAX) {
-            return Err(Error::Text(errors::OUT_OF_RANGE));
+            return Err(Error::Text(errors::INDEX_OUT_OF_RANGE));
         }
         out.array(wanted);
         (0..wanted).filter_map(|_| set.random(|| random.next())).for_each(|item| reply_item(out, item));
@@ -542,13 +542,13 @@ mod tests {
     fn bad_counts_are_refused_as_redis_does() {
         let mut world = World::new();
         world.run("SADD s a b");
-        assert_eq!(world.run("SPOP s -1"), "-ERR value is out of range");
+        assert_eq!(world.run("SPOP s -1"), "-ERR index out of range");
         assert_eq!(world.run("SPOP s x"), "-ERR value is not an integer or out of range");
         assert_eq!(world.run("SPOP s 1 2"), "-ERR syntax error");
         assert_eq!(world.run("SPOP s 0"), "[]");
         assert_eq!(world.run("SRANDMEMBER s x"), "-ERR value is not an integer or out of range");
         assert_eq!(world.run("SRANDMEMBER s 1 2"), "-ERR syntax error");
-        assert_eq!(world.run("SRANDMEMBER s -9223372036854775808"), "-ERR value is out of range");
+        assert_eq!(world.run("SRANDMEMBER s -9223372036854775808"), "-ERR index out of range");
         assert_eq!([world.run("SRANDMEMBER s 0"), world.run("SRANDMEMBER none 4"), world.run("SRANDMEMBER none")], ["[]", "[]", "(nil)"]);
         assert_eq!(world.run("SCARD s"), ":2");
     }
