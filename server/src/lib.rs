@@ -1,11 +1,18 @@
 //! The node: wires the engine, the commands and the sockets together; decides little.
+//!
+//! A start, in order: `cli::Program::of` the name; `cli::parse` the arguments; `Config::load`; `Config::apply_to_log`;
+//! `Supervisor::find`; `daemon::go_to_background` unless there is one; `daemon::adjust_open_files_limit`; sockets;
+//! `PidFile::for_config`; `banner::log`; `daemon::log_warnings`; data; `Supervisor::ready`.
 
 #![forbid(unsafe_code)]
 
+pub mod banner;
+pub mod cli;
 pub mod clients;
 pub mod config;
 pub mod conn;
 pub mod cron;
+pub mod daemon;
 pub mod dispatch;
 pub mod listener;
 pub mod log;

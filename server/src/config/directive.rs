@@ -256,6 +256,11 @@ impl Directive {
         Self { shown: false, ..self }
     }
 
+    /// CONFIG REWRITE leaves its lines alone.
+    pub const fn unwritten(self) -> Self {
+        Self { written: false, ..self }
+    }
+
     /// It exists at run time only.
     pub const fn run_time_only(self) -> Self {
         Self { in_file: false, written: false, ..self }

@@ -34,6 +34,8 @@ mod words;
 
 use std::path::PathBuf;
 
+use crate::log::{self, Syslog};
+
 pub use commands::CommandNames;
 pub use directive::Effect;
 pub use document::document;
@@ -43,6 +45,7 @@ pub use types::{
     AppendFsync, BufferLimit, Choice, ClientClass, Level, MaxmemoryPolicy, NotifyFlags, Primary, SavePoint, Supervised,
     SyslogFacility,
 };
+pub use words::quote;
 
 /// The version of Redis that the server says it is, and behaves as.
 pub const REDIS_VERSION: &str = "3.2.11";
@@ -231,4 +234,14 @@ pub struct Config {
     pub cluster_slave_validity_factor: u64,
     /// Accepted only.
     pub cluster_require_full_coverage: bool,
+}
+
+impl Config {
+    /// Lets the log go where the settings say, from their level on.
+    pub fn apply_to_log(&self) {
+        let syslog = || Syslog::new(&self.syslog_ident, self.syslog_facility.number());
+        log::set_level(self.loglevel);
+        log::set_replica(self.slaveof.is_some());
+        log::set_target(log::Target { file: self.logfile.clone(), syslog: self.syslog_enabled.then(syslog) });
+    }
 }

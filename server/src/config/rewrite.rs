@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_did_not_change_stays_as_it_is() {
-        let text = "# head\nport 7000\n\n# middle\nnosuch 1 2\nrename-command get \"\"\nsave 900 1\ninclude x.conf\n";
+        let text = "# head\nport 7000\n\n# middle\nnosuch 1 2\nlist-max-ziplist-value 64\nrename-command get \"\"\nsave 900 1\ninclude x.conf\n";
         let mut config = load(b"port 7000\nsave 900 1");
         config.dir.clear();
         assert_eq!(rewritten(&config, text), text);

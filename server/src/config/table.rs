@@ -8,6 +8,7 @@
 //!     .set_does(effect)       CONFIG SET changes it, and the server has something to do then
 //!     .alias("name")          the name in newer versions of Redis, taken as well
 //!     .hidden()               CONFIG GET does not show it (as in 3.2)
+//!     .unwritten()             CONFIG REWRITE leaves its lines alone
 //!     .units()                a file may use units of memory for a number (as in 3.2)
 //!     .run_time_only()        no file contains it
 //!     .ignored("why")         accepted, but changes nothing here
@@ -313,8 +314,8 @@ pub(super) static TABLE: &[Directive] = &[
         .about("name of the AOF in `dir`"),
     Directive::flag("cluster-enabled", flag!(cluster_enabled)).hidden().ignored(NO_CLUSTER),
     Directive::text("cluster-config-file", CLUSTER_CONFIG_FILE).hidden().ignored(NO_CLUSTER),
-    Directive::special("list-max-ziplist-entries", SKIPPED).hidden().ignored("lists have known no such limit since Redis 3.2"),
-    Directive::special("list-max-ziplist-value", SKIPPED).hidden().ignored("lists have known no such limit since Redis 3.2"),
+    Directive::special("list-max-ziplist-entries", SKIPPED).hidden().unwritten().ignored("lists have known no such limit since Redis 3.2"),
+    Directive::special("list-max-ziplist-value", SKIPPED).hidden().unwritten().ignored("lists have known no such limit since Redis 3.2"),
     Directive::load("include", 1, "a path")
         .about("read another file here"),
     Directive::load("rename-command", 2, "old and new name")
