@@ -2,8 +2,10 @@
 //!
 //! Options become lines of configuration, as Redis does it: `--save 900 1 --port 7000` is read after the file as
 //!
-//!     save "900" "1"
-//!     port "7000"
+//! ```text
+//! save "900" "1"
+//! port "7000"
+//! ```
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

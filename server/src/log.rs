@@ -1,9 +1,11 @@
 //! The log: one line a message, to standard output or a file, and to the system log if asked.
 //!
-//!     4711:M 08 Nov 21:05:33.123 * DB loaded from disk: 0.000 seconds
-//!     pid  | day and local time  | message
-//!          role: M primary       level: . debug  - verbose  * notice  # warning
-//!                S replica
+//! ```text
+//! 4711:M 08 Nov 21:05:33.123 * DB loaded from disk: 0.000 seconds
+//! pid  | day and local time  | message
+//!      role: M primary       level: . debug  - verbose  * notice  # warning
+//!            S replica
+//! ```
 //!
 //! 1. A message below the level in force costs one relaxed load and is not formatted.
 //! 2. A line is one write. The file is opened for each line, so that it can be moved or removed at any time.

@@ -2,17 +2,19 @@
 //!
 //! Legend. The first call gives the kind, the name and the field; then, in any order:
 //!
-//!     .or("text")             what a file with a bad value is told (a number without it: a general text)
-//!     .set()                  CONFIG SET changes it, within the same range as a file
-//!     .set_within(min, max)   CONFIG SET changes it, within another range
-//!     .set_does(effect)       CONFIG SET changes it, and the server has something to do then
-//!     .alias("name")          the name in newer versions of Redis, taken as well
-//!     .hidden()               CONFIG GET does not show it (as in 3.2)
-//!     .unwritten()             CONFIG REWRITE leaves its lines alone
-//!     .units()                a file may use units of memory for a number (as in 3.2)
-//!     .run_time_only()        no file contains it
-//!     .ignored("why")         accepted, but changes nothing here
-//!     .about("what")          for people: ends up in docs/config.md
+//! ```text
+//! .or("text")             what a file with a bad value is told (a number without it: a general text)
+//! .set()                  CONFIG SET changes it, within the same range as a file
+//! .set_within(min, max)   CONFIG SET changes it, within another range
+//! .set_does(effect)       CONFIG SET changes it, and the server has something to do then
+//! .alias("name")          the name in newer versions of Redis, taken as well
+//! .hidden()               CONFIG GET does not show it (as in 3.2)
+//! .unwritten()             CONFIG REWRITE leaves its lines alone
+//! .units()                a file may use units of memory for a number (as in 3.2)
+//! .run_time_only()        no file contains it
+//! .ignored("why")         accepted, but changes nothing here
+//! .about("what")          for people: ends up in docs/config.md
+//! ```
 //!
 //! Source: Redis 3.2.11 `config.c`. `server-threads` is ours.
 
