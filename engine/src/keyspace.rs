@@ -200,7 +200,7 @@ impl<'k, 'h> Keyspace<'k, 'h> {
 
     /// The same slots, for a command that another one calls.
     pub fn reborrow(&mut self) -> Keyspace<'_, 'h> {
-        Keyspace { held: self.held, local: self.local, db: self.db, now: self.now }
+        Keyspace { held: self.held, local: self.local, db: self.db, home: self.home, now: self.now }
     }
 
     /// Holds every slot, waiting for them; only what may take slots as it goes can ask for it.
