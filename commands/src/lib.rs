@@ -19,6 +19,7 @@ pub mod string;
 pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod zset;
 
 use table::Command;
 
@@ -30,6 +31,9 @@ pub fn tables() -> impl Iterator<Item = Command> {
         list::TABLE,
         hash::TABLE,
         set::TABLE,
+        zset::TABLE,
+        zset::range::TABLE,
+        zset::store::TABLE,
         sort::TABLE,
     ];
     all.into_iter().flatten().copied()

@@ -2,6 +2,7 @@
 
 use engine::value::hash::HashLimits;
 use engine::value::list::NodeLimit;
+use engine::value::zset::ZSetLimits;
 
 /// Thresholds and limits.
 #[derive(Debug, Clone)]
@@ -14,6 +15,8 @@ pub struct Settings {
     pub list_node: NodeLimit,
     /// `set-max-intset-entries`.
     pub set_max_intset_entries: usize,
+    /// `zset-max-ziplist-entries` and `-value`.
+    pub zset: ZSetLimits,
     /// `hll-sparse-max-bytes`.
     pub hll_sparse_max_bytes: usize,
 }
@@ -25,6 +28,7 @@ impl Default for Settings {
             hash: HashLimits::default(),
             list_node: NodeLimit::default(),
             set_max_intset_entries: 512,
+            zset: ZSetLimits::default(),
             hll_sparse_max_bytes: 3000,
         }
     }

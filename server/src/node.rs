@@ -157,6 +157,10 @@ fn settings_of(config: &Config) -> Settings {
         },
         list_node: engine::value::list::NodeLimit::from_config(config.list_max_ziplist_size.into()),
         set_max_intset_entries: config.set_max_intset_entries,
+        zset: engine::value::zset::ZSetLimits {
+            entries: config.zset_max_ziplist_entries,
+            value: config.zset_max_ziplist_value,
+        },
         hll_sparse_max_bytes: config.hll_sparse_max_bytes,
         ..Settings::default()
     }

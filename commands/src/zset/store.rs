@@ -1,0 +1,203 @@
+//! ZUNIONSTORE and ZINTERSTORE: a new sorted set from several sorted sets and sets.
+
+use crate::ctx::Ctx;
+use crate::error::{Error, Outcome};
+use crate::table::{Access, Command, Handler, command};
+use engine::effects::class::{GENERIC, ZSET};
+use engine::encoding::item::Item;
+use engine::keyspace::{Key, SetExpire};
+use engine::raw::entry::{Body, Value};
+use engine::value::zset::ZSetLimits;
+use engine::value::{Set, ZSet};
+use resp::errors;
+use resp::{Flags, GetKeys, KeySpec};
+
+/// How scores of one member are put together.
+#[derive(Clone, Copy)]
+enum Aggregate {
+    Sum,
+    Min,
+    Max,
+}
+
+impl Aggregate {
+    fn of(self, old: f64, new: f64) -> f64 {
+        match self {
+            // Infinities of both signs add up to 0.
+            Aggregate::Sum => or_zero(old + new),
+            Aggregate::Min => {
+                if new < old {
+                    new
+                } else {
+                    old
+                }
+            }
+            Aggregate::Max => {
+                if new > old {
+                    new
+                } else {
+                    old
+                }
+            }
+        }
+    }
+}
+
+fn or_zero(score: f64) -> f64 {
+    if score.is_nan() { 0.0 } else { score }
+}
+
+/// One input; a plain set counts as a sorted one with scores of 1.
+#[derive(Clone, Copy)]
+enum Members<'a> {
+    None,
+    Set(&'a Set),
+    ZSet(&'a ZSet),
+}
+
+impl<'a> Members<'a> {
+    fn len(self) -> usize {
+        match self {
+            Members::None => 0,
+            Members::Set(set) => set.len(),
+            Members::ZSet(zset) => zset.len(),
+        }
+    }
+
+    fn score(self, member: &[u8]) -> Option<f64> {
+        match self {
+            Members::None => None,
+            Members::Set(set) => set.contains(member).then_some(1.0),
+            Members::ZSet(zset) => zset.score(member),
+        }
+    }
+
+    fn for_each(self, mut visit: impl FnMut(Item<'a>, f64)) {
+        match self {
+            Members::None => {}
+            Members::Set(set) => set.iter().for_each(|member| visit(member, 1.0)),
+            Members::ZSet(zset) => zset.iter().for_each(|(member, score)| visit(member, score)),
+        }
+    }
+}
+
+/// Inputs and their weights, the smallest first.
+type Inputs<'a> = Vec<(Members<'a>, f64)>;
+
+fn union(inputs: &Inputs<'_>, aggregate: Aggregate, limits: ZSetLimits) -> ZSet {
+    let mut union = ZSet::new();
+    for &(input, weight) in inputs {
+        input.for_each(|member, score| {
+            let score = or_zero(weight * score);
+            let put =
+                |bytes: &[u8]| union.put(bytes, limits, |old| Some(old.map_or(score, |old| aggregate.of(old, score))));
+            member.with_bytes(put);
+        });
+    }
+    union
+}
+
+fn intersection(inputs: &Inputs<'_>, aggregate: Aggregate, limits: ZSetLimits) -> ZSet {
+    let mut intersection = ZSet::new();
+    let Some(((smallest, weight), others)) = inputs.split_first() else { return intersection };
+    smallest.for_each(|member, score| {
+        member.with_bytes(|member| {
+            let total = others.iter().try_fold(or_zero(weight * score), |total, (input, weight)| {
+                Some(aggregate.of(total, input.score(member)? * weight))
+            });
+            if let Some(total) = total {
+                intersection.add(member, total, limits);
+            }
+        });
+    });
+    intersection
+}
+
+/// WEIGHTS and AGGREGATE, from argument `at` on.
+fn options(ctx: &Ctx<'_, '_>, mut at: usize, inputs: usize) -> Result<(Vec<f64>, Aggregate), Error> {
+    let mut weights = vec![1.0; inputs];
+    let mut aggregate = Aggregate::Sum;
+    while at < ctx.args.len() {
+        let left = ctx.args.len() - at;
+        if left > inputs && ctx.args.is(at, "weights") {
+            for (i, weight) in weights.iter_mut().enumerate() {
+                let number = resp::parse_f64(ctx.args.at(at + 1 + i));
+                *weight = number.ok_or(Error::Text("ERR weight value is not a float"))?;
+            }
+            at += 1 + inputs;
+        } else if left >= 2 && ctx.args.is(at, "aggregate") {
+            aggregate = match () {
+                () if ctx.args.is(at + 1, "sum") => Aggregate::Sum,
+                () if ctx.args.is(at + 1, "min") => Aggregate::Min,
+                () if ctx.args.is(at + 1, "max") => Aggregate::Max,
+                () => return Err(Error::Text(errors::SYNTAX)),
+            };
+            at += 2;
+        } else {
+            return Err(Error::Text(errors::SYNTAX));
+        }
+    }
+    Ok((weights, aggregate))
+}
+
+fn store(
+    ctx: &mut Ctx<'_, '_>,
+    event: &'static str,
+    combine: fn(&Inputs<'_>, Aggregate, ZSetLimits) -> ZSet,
+) -> Outcome {
+    let count = ctx.int(2)?;
+    if count < 1 {
+        return Err(Error::Text("ERR at least 1 input key is needed for ZUNIONSTORE/ZINTERSTORE"));
+    }
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    if count > ctx.args.len() - 3 {
+        return Err(Error::Text(errors::SYNTAX));
+    }
+    let keys = ctx.keys_at(3, 3 + count, 1);
+    keys.iter().for_each(|key| {
+        ctx.keys.expire_if_due(key);
+    });
+    let mut inputs = Inputs::with_capacity(count);
+    for key in &keys {
+        let members = match ctx.keys.at(key).map(|entry| entry.value()) {
+            None => Members::None,
+            Some(Value::Set(set)) => Members::Set(set),
+            Some(Value::ZSet(zset)) => Members::ZSet(zset),
+            Some(_) => return Err(Error::Text(errors::WRONG_TYPE)),
+        };
+        inputs.push((members, 1.0));
+    }
+    let (weights, aggregate) = options(ctx, 3 + count, count)?;
+    inputs.iter_mut().zip(weights).for_each(|(input, weight)| input.1 = weight);
+    inputs.sort_by_key(|(members, _)| members.len());
+    let result = combine(&inputs, aggregate, ctx.settings.zset);
+    ctx.out.int(result.len() as i64);
+    put_result(ctx, &ctx.key(1), result, event);
+    Ok(())
+}
+
+/// Stores a result in place of whatever `key` held; an empty one removes the key.
+pub(crate) fn put_result(ctx: &mut Ctx<'_, '_>, key: &Key<'_>, result: ZSet, event: &'static str) {
+    if !result.is_empty() {
+        ctx.keys.put(key, Body::ZSet(result), SetExpire::Clear);
+        ctx.keys.changed(key, ZSET, event);
+    } else if ctx.keys.remove(key) {
+        ctx.keys.changed(key, GENERIC, "del");
+    }
+}
+
+fn zunionstore(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    store(ctx, "zunionstore", union)
+}
+
+fn zinterstore(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    store(ctx, "zinterstore", intersection)
+}
+
+const GROWS: Flags = Flags::WRITE.or(Flags::DENYOOM);
+const COUNTED: KeySpec = KeySpec::movable(0, 0, 0, GetKeys::ZUnionInter);
+
+pub(crate) static TABLE: &[Command] = &[
+    command::<Handler>("zunionstore", -4, COUNTED, GROWS, zunionstore).holding(Access::Keys),
+    command::<Handler>("zinterstore", -4, COUNTED, GROWS, zinterstore).holding(Access::Keys),
+];
