@@ -26,27 +26,13 @@ pub fn judge(job: &Job, expected: Option<usize>, report: &Report) -> Verdict {
     for failure in &report.failed {
         problems.push([&[format!("failed: {}", failure.name)], &failure.detail[..]].concat().join("\n      "));
     }
-    if !report.finished {
-        problems.push(format!("the unit stopped before its end{}", ending(report)));
-    } else if let Some(ending) = &report.ending
-        && report.failed.is_empty()
-    {
-        problems.push(format!("no test failed, but the suite {ending}"));
-    }
     let ran = report.tests();
-    match expected {
-        Some(expected) if ran != expected => {
-            problems.push(format!("units.txt says {expected} tests, but there were {ran}"));
-        }
-        None => problems.push(format!("not in units.txt; the line for it: {} {ran}", job.unit)),
-        Some(_) => {}
-    }
-    if report.finished && expected == Some(ran) {
-        for skip in &job.skips {
-            if !report.skipped.contains(&skip.name) {
-                problems.push(format!("skip.txt names a test that the unit does not have: {}", skip.name));
-            }
-        }
+    if report.finished {
+        problems.extend(flaws(job, expected, report));
+    } else {
+        let of = expected.map_or(String::new(), |expected| format!(" of {expected}"));
+        let how = report.ending.as_ref().map_or(String::new(), |ending| format!(": the suite {ending}"));
+        problems.push(format!("the unit stopped after {ran}{of} tests{how}"));
     }
     Verdict {
         job: job.to_string(),
@@ -77,8 +63,26 @@ pub fn judge_tried(job: &Job, report: &Report) -> Verdict {
     }
 }
 
-fn ending(report: &Report) -> String {
-    report.ending.as_ref().map_or(String::new(), |ending| format!(": the suite {ending}"))
+/// What is wrong with a run that reached its end, besides tests that failed.
+fn flaws(job: &Job, expected: Option<usize>, report: &Report) -> Vec<String> {
+    let mut flaws = Vec::new();
+    if let Some(ending) = &report.ending
+        && report.failed.is_empty()
+    {
+        flaws.push(format!("no test failed, but the suite {ending}"));
+    }
+    let ran = report.tests();
+    match expected {
+        None => flaws.push(format!("not in units.txt; the line for it: {} {ran}", job.unit)),
+        Some(expected) if ran != expected => {
+            flaws.push(format!("units.txt says {expected} tests, but there were {ran}"));
+        }
+        Some(_) => {
+            let gone = job.skips.iter().filter(|skip| !report.skipped.contains(&skip.name));
+            flaws.extend(gone.map(|skip| format!("skip.txt names a test that the unit does not have: {}", skip.name)));
+        }
+    }
+    flaws
 }
 
 // === impl Verdict ===
@@ -143,14 +147,13 @@ mod tests {
         stopped.ending = Some("was killed".to_owned());
         let verdict = judge(&job(&["never reached"]), Some(5), &stopped);
         assert_eq!((verdict.passed, verdict.failed, verdict.skipped), (1, 4, 0));
-        assert_eq!(verdict.problems.len(), 2);
-        assert!(verdict.problems[0].contains("was killed"));
+        assert_eq!(verdict.problems, ["the unit stopped after 1 of 5 tests: the suite was killed"]);
     }
 
     #[test]
     fn reaching_the_count_does_not_excuse_a_missing_end() {
         let verdict = judge(&job(&[]), Some(1), &report(&["[ok]: one"]));
-        assert_eq!(verdict.problems, ["the unit stopped before its end"]);
+        assert_eq!(verdict.problems, ["the unit stopped after 1 of 1 tests"]);
     }
 
     #[test]
