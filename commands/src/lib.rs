@@ -9,6 +9,7 @@ pub mod ctx;
 pub mod error;
 pub mod generic;
 pub mod hash;
+pub mod keyspace;
 pub mod list;
 pub mod reply;
 pub mod scan;
@@ -28,6 +29,7 @@ pub fn tables() -> impl Iterator<Item = Command> {
     let all = [
         string::TABLE,
         generic::TABLE,
+        keyspace::TABLE,
         list::TABLE,
         hash::TABLE,
         set::TABLE,
