@@ -262,6 +262,14 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         }
     }
 
+    /// Takes the slot's lock if need be, and removes `key` if it has expired; true if it is gone or to be treated so.
+    /// Looks the key up only in slots where some key has an expiry.
+    #[inline]
+    fn reach_key(&mut self, key: &Key<'_>) -> bool {
+        self.reach(key.slot);
+        self.dbslot(key.slot).is_some_and(|db| db.expires_len() > 0) && self.expire_if_due(key)
+    }
+
     /// Removes `key` if it has expired; true if it is gone or to be treated so.
     #[inline]
     pub fn expire_if_due(&mut self, key: &Key<'_>) -> bool {
@@ -305,27 +313,28 @@ impl<'k, 'h> Keyspace<'k, 'h> {
 
     /// The entry of `key` without noting an access or a hit (TTL, OBJECT, TYPE).
     pub fn peek(&mut self, key: &Key<'_>) -> Option<EntryRef<'_>> {
-        self.expire_if_due(key);
-        self.at(key)
+        if self.reach_key(key) {
+            return None;
+        }
+        self.held.slot(key.slot).db(self.db)?.find(key.hash, key.bytes)
     }
 
     /// The entry of `key`, noting the access and the hit or miss: what a reading command uses.
     #[inline]
     pub fn read(&mut self, key: &Key<'_>) -> Option<EntryRef<'_>> {
-        self.reach(key.slot);
-        let found = self.dbslot(key.slot).and_then(|db| db.find(key.hash, key.bytes));
-        let Some(entry) = found else {
-            self.local.stats.misses += 1;
-            return None;
-        };
-        if self.is_due(entry.expire_at_ms()) {
-            self.expire_if_due(key);
+        if self.reach_key(key) {
             self.local.stats.misses += 1;
             return None;
         }
-        entry.touch(self.now.lru());
-        self.local.stats.hits += 1;
-        self.at(key)
+        let found = self.held.slot(key.slot).db(self.db).and_then(|db| db.find(key.hash, key.bytes));
+        match found {
+            Some(entry) => {
+                entry.touch(self.now.lru());
+                self.local.stats.hits += 1;
+            }
+            None => self.local.stats.misses += 1,
+        }
+        found
     }
 
     /// The collection at `key`, for reading.
@@ -359,7 +368,9 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     /// The place of a live entry that is about to change: its pre-image is saved, its access noted.
     #[inline]
     fn cell(&mut self, key: &Key<'_>) -> Option<EntryCell<'_>> {
-        self.expire_if_due(key);
+        if self.reach_key(key) {
+            return None;
+        }
         let (db, now) = (self.db, self.now);
         let slot = self.held.slot_mut(key.slot);
         let (parity, cut) = (slot.parity, slot.cut.clone());
@@ -372,9 +383,6 @@ impl<'k, 'h> Keyspace<'k, 'h> {
             cell.set_parity(saved);
         }
         cell.view().touch(now.lru());
-        if cell.view().expire_at_ms().is_some_and(|at| now.ms > at) {
-            return None;
-        }
         Some(cell)
     }
 
@@ -389,7 +397,9 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         if self.cell(key).is_none() {
             self.insert(key, C::default().body(), None);
         }
-        match self.cell(key).map(EntryCell::into_collection) {
+        // The place was made ready above; it is only looked up again.
+        let cell = self.held.slot_mut(key.slot).db_mut(self.db).find_mut(key.hash, key.bytes);
+        match cell.map(EntryCell::into_collection) {
             Some(Some(collection)) => Ok(collection),
             _ => Err(WrongType),
         }
