@@ -166,6 +166,12 @@ fn settings_of(config: &Config) -> Settings {
     }
 }
 
+/// Whether there is a command of this name, before any renaming.
+pub fn is_command(name: &[u8]) -> bool {
+    let named = |spec: &resp::CommandSpec| spec.name.as_bytes().eq_ignore_ascii_case(name);
+    commands::tables().any(|row| named(&row.spec)) || crate::node_commands::tables().any(|row| named(&row.spec))
+}
+
 /// All commands, under the names that the settings give them.
 fn registry(config: &Config) -> Registry<Run> {
     let keys = commands::tables().map(|row| row.with_handler(Run::Keys(row.handler)));

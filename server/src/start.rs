@@ -1,6 +1,7 @@
 //! From settings to a serving node: sockets, threads, signals; and the end.
 
 use crate::config::Config;
+use crate::daemon::{self, Supervisor};
 use crate::dispatch::Executor;
 use crate::listener::Listeners;
 use crate::log;
@@ -21,13 +22,14 @@ use std::thread;
 const FREE_QUEUE: usize = 1024;
 
 /// Serves until SIGTERM, SIGINT or SHUTDOWN.
-pub fn serve(config: Config) -> Result<(), String> {
+pub fn serve(config: Config, supervisor: Option<Supervisor>) -> Result<(), String> {
     let fail = |what: &'static str| move |error: io::Error| format!("{what}: {}", crate::os_error::text(&error));
     collate::init();
     let _account = alloc::open_account();
     alloc::start_background_purge();
     ticks::per_microsecond();
     let listeners = Listeners::bind(&config)?;
+    daemon::log_warnings(&config);
     let threads = config.server_threads.max(1) as usize;
     let mut polls = Vec::new();
     let mut mailboxes = Vec::new();
@@ -46,6 +48,9 @@ pub fn serve(config: Config) -> Result<(), String> {
     watch_signals(node).map_err(fail("Watching signals"))?;
 
     log::warning!("Server started, Redis version {}", crate::config::REDIS_VERSION);
+    if let Some(supervisor) = supervisor {
+        supervisor.ready();
+    }
     if port != 0 {
         log::notice!("The server is now ready to accept connections on port {port}");
     }
@@ -91,20 +96,6 @@ fn spawn<R: Send + 'static>(name: &str, run: impl FnOnce() -> R + Send + 'static
         let _account = alloc::open_account();
         run()
     })
-}
-
-/// Sees that `maxclients` connections can be open at a time; lowers the setting if they cannot.
-pub fn raise_file_limit(config: &mut Config, _name: &[u8]) {
-    const OTHER_FILES: u64 = 32;
-    let wanted = u64::from(config.maxclients) + OTHER_FILES;
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    if limit.current.is_some_and(|now| now < wanted) {
-        let raised = rustix::process::Rlimit { current: Some(wanted), maximum: limit.maximum };
-        if rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).is_err() {
-            let most = limit.current.unwrap_or(wanted).saturating_sub(OTHER_FILES);
-            config.maxclients = u32::try_from(most).unwrap_or(u32::MAX);
-        }
-    }
 }
 
 fn random_seed() -> u64 {
