@@ -7,7 +7,7 @@ use mlua_sys as c;
 use mlua_sys::{lua_Debug, lua_State};
 
 use super::shared::Shared;
-use super::stack::{Stack, shared_of};
+use super::stack::{Raise, Stack, shared_of};
 use crate::host::Tick;
 
 /// Instructions between two turns of the host.
@@ -47,12 +47,8 @@ unsafe extern "C-unwind" fn hook(l: *mut lua_State, _: *mut lua_Debug) {
     // SAFETY: Lua calls this with a live state.
     let shared = unsafe { shared_of(l) };
     // SAFETY: as above.
-    unsafe {
-        if goes_on(l, shared) {
-            return;
-        }
-        fail_from_now_on(l);
-        fail_from_now_on(shared.main.get());
+    if unsafe { goes_on(l, shared) } {
+        return;
     }
     // An ordinary error would first run the script's own error handler (`xpcall`), and hooks are off while a hook has
     // not returned: the handler could loop for ever. An error for want of memory runs none.
@@ -61,15 +57,28 @@ unsafe extern "C-unwind" fn hook(l: *mut lua_State, _: *mut lua_Debug) {
     unsafe { c::lua_newuserdata(l, size_of::<usize>()) };
 }
 
-/// Asks the host whether the script goes on.
+impl Stack<'_> {
+    /// What the hook does, for native functions that work long: raises when the script must end.
+    pub(crate) fn breathe(&mut self) -> Result<(), Raise> {
+        // SAFETY: the state is live. Without a hook the host wants no turns.
+        let goes_on = unsafe { c::lua_gethookmask(self.l) == 0 || goes_on(self.l, self.shared) };
+        // Whatever is raised, the error of the script will be the host's.
+        if goes_on { Ok(()) } else { Err(Raise::Memory) }
+    }
+}
+
+/// Asks the host whether the script goes on; if not, every further instruction of it fails.
 ///
 /// # Safety
 /// `l` must be live and `shared` its own.
 unsafe fn goes_on(l: *mut lua_State, shared: &Shared) -> bool {
     if shared.killed.borrow().is_some() {
+        // Another coroutine than the one that met the end first.
+        // SAFETY: by contract.
+        unsafe { fail_from_now_on(l) };
         return false;
     }
-    shared.memory.strict.set(false);
+    let was_strict = shared.memory.strict.replace(false);
     // SAFETY: by contract; memory is not strict meanwhile.
     let stack = unsafe { Stack::new(l, shared) };
     let reason = match catch_unwind(AssertUnwindSafe(|| stack.host(|host| host.tick()))) {
@@ -81,16 +90,22 @@ unsafe fn goes_on(l: *mut lua_State, shared: &Shared) -> bool {
             Some(KILLED)
         }
     };
-    shared.memory.strict.set(true);
+    shared.memory.strict.set(was_strict);
     match reason {
         Some(reason) => {
             let mut message = Vec::new();
-            if let Some(place) = stack.place(0) {
+            // The innermost function of the script, which may have called a native one that asks.
+            if let Some(place) = (0..9).filter_map(|level| stack.place(level)).find(|place| place.line > 0) {
                 message = place.source;
                 message.extend_from_slice(format!(":{}: ", place.line).as_bytes());
             }
             message.extend_from_slice(reason);
             shared.killed.replace(Some(message));
+            // SAFETY: the states are live.
+            unsafe {
+                fail_from_now_on(l);
+                fail_from_now_on(shared.main.get());
+            }
             false
         }
         None => true,

@@ -32,6 +32,11 @@ impl Memory {
     pub(crate) fn exceeded(&self) -> bool {
         self.used.get() > self.limit
     }
+
+    /// True when `bytes` more would still be allowed.
+    pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
+        self.used.get().saturating_add(bytes) <= self.limit
+    }
 }
 
 /// What Lua itself asks of a block's address: the alignment of its largest basic type.

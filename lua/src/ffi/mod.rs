@@ -14,6 +14,7 @@
 //! Native functions return `Result<u32, Raise>`; the trampoline drops everything and raises only then. A panic in one
 //! is caught, carried past the C frames, and resumed by [`State::run`].
 
+mod block;
 mod callback;
 mod calls;
 mod hook;
@@ -23,6 +24,7 @@ mod stack;
 mod state;
 mod tables;
 
+pub(crate) use block::BLOCK;
 pub(crate) use callback::{Function, native, native_before};
 pub(crate) use calls::Failure;
 pub(crate) use shared::Original;

@@ -196,6 +196,12 @@ impl<'a> Stack<'a> {
         self.bytes(slot)
     }
 
+    /// True for the null pointer as a light userdata: `cjson.null`.
+    pub(crate) fn is_null_pointer(&self, slot: u32) -> bool {
+        // SAFETY: see above.
+        self.kind(slot) == Kind::LightUserdata && unsafe { c::lua_touserdata(self.l, at(slot)).is_null() }
+    }
+
     /// Length of a table as `#` gives it, without metamethods; 0 for what is no table.
     pub(crate) fn table_len(&self, slot: u32) -> usize {
         // SAFETY: no conversion takes place for a table.
@@ -239,6 +245,14 @@ impl<'a> Stack<'a> {
         Ok(())
     }
 
+    /// Pushes the null pointer as a light userdata.
+    pub(crate) fn push_null_pointer(&mut self) -> Result<(), Raise> {
+        self.need(1)?;
+        // SAFETY: see above.
+        unsafe { c::lua_pushlightuserdata(self.l, std::ptr::null_mut()) };
+        Ok(())
+    }
+
     /// Pushes a string.
     pub(crate) fn push_bytes(&mut self, value: &[u8]) -> Result<(), Raise> {
         self.need(1)?;
@@ -254,6 +268,18 @@ impl<'a> Stack<'a> {
             // SAFETY: the bytes are copied.
             unsafe { c::lua_pushlstring_(self.l, value.as_ptr().cast(), value.len()) };
         }
+    }
+
+    /// Pushes part of the string at `slot`; the range is cut to what there is.
+    pub(crate) fn push_part(&mut self, slot: u32, from: usize, to: usize) -> Result<(), Raise> {
+        self.need(1)?;
+        self.need_memory()?;
+        let all = self.bytes(slot).unwrap_or_default();
+        let part = all.get(from..to.min(all.len())).unwrap_or_default();
+        let (start, len) = (part.as_ptr(), part.len());
+        // SAFETY: the source is anchored on the stack while it is copied.
+        unsafe { c::lua_pushlstring_(self.l, start.cast(), len) };
+        Ok(())
     }
 
     /// Pushes a copy of the value at `slot`.

@@ -66,6 +66,17 @@ impl Stack<'_> {
         self.set(table)
     }
 
+    /// Steps through `table`: replaces the key on top (at first nil) by the next key and its value, or removes it at
+    /// the end. Between two steps the table and the key must stay as they are.
+    pub(crate) fn next(&mut self, table: u32) -> Result<bool, Raise> {
+        self.need(1)?;
+        if self.kind(table) != Kind::Table || self.top() <= table {
+            return Ok(false);
+        }
+        // SAFETY: a table with a key above it; the key is of the table, so that it is found again.
+        Ok(unsafe { c::lua_next(self.l, at(table)) != 0 })
+    }
+
     // === Globals and the registry ===
 
     /// Pushes the table of globals.

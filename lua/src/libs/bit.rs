@@ -6,9 +6,8 @@
 use crate::ffi::{Raise, Stack, native};
 
 pub(super) fn open(stack: &mut Stack<'_>) -> Result<(), Raise> {
-    super::register(
+    super::push_library(
         stack,
-        b"bit",
         &[
             (b"tobit", native(|stack| one(stack, |bits| bits))),
             (b"bnot", native(|stack| one(stack, |bits| !bits))),
@@ -23,7 +22,8 @@ pub(super) fn open(stack: &mut Stack<'_>) -> Result<(), Raise> {
             (b"ror", native(|stack| shift(stack, u32::rotate_right))),
             (b"tohex", native(tohex)),
         ],
-    )
+    )?;
+    stack.set_global(b"bit")
 }
 
 fn argument(stack: &Stack<'_>, slot: u32) -> Result<u32, Raise> {

@@ -163,8 +163,8 @@ impl Bench {
     /// The message of a script that must fail: what stands behind "(call to f_<sha>): ".
     pub fn error(&mut self, script: &str) -> String {
         let reply = self.show(script);
-        let start = reply.find("): ").unwrap_or_else(|| panic!("no error: {reply}")) + 3;
-        assert!(reply.starts_with("-ERR Error running script (call to f_"), "{reply}");
+        let start = reply.find("): ").unwrap_or_else(|| panic!("no error: {reply:.200}")) + 3;
+        assert!(reply.starts_with("-ERR Error running script (call to f_"), "{reply:.200}");
         reply[start..].trim_end_matches("\\r\\n").trim_end().replace("\\'", "'").replace("\\\"", "\"")
     }
 }

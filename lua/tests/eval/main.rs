@@ -5,5 +5,6 @@
 mod conversion;
 mod errors;
 mod host;
+mod libs;
 mod limits;
 mod sandbox;
