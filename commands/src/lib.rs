@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod bits;
 pub mod ctx;
 pub mod error;
 pub mod generic;
@@ -28,6 +29,7 @@ use table::Command;
 pub fn tables() -> impl Iterator<Item = Command> {
     let all = [
         string::TABLE,
+        bits::TABLE,
         generic::TABLE,
         keyspace::TABLE,
         list::TABLE,
