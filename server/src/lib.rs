@@ -1,8 +1,12 @@
 //! The node: wires the engine, the commands and the sockets together; decides little.
 //!
 //! A start, in order: `cli::Program::of` the name; `cli::parse` the arguments; `Config::load`; `Config::apply_to_log`;
-//! `Supervisor::find`; `daemon::go_to_background` unless there is one; `daemon::adjust_open_files_limit`; sockets;
-//! `PidFile::for_config`; `banner::log`; `daemon::log_warnings`; data; `Supervisor::ready`.
+//! `Supervisor::find`; `daemon::go_to_background` unless there is one; `daemon::adjust_open_files_limit`;
+//! `PidFile::for_config`; `banner::log`; then `start::serve`: sockets, `daemon::log_warnings`, the node,
+//! `Supervisor::ready`, threads.
+//!
+//! It knows no layout of a value and no command on keys: `engine` keeps and locks keys, `commands` changes them. Here is
+//! what has a socket, a thread, a setting or a process to do with it.
 
 #![forbid(unsafe_code)]
 

@@ -1,3 +1,5 @@
+//! A compact sequence against a vector of byte strings, and the bytes that its entries take.
+
 use super::*;
 use proptest::prelude::*;
 

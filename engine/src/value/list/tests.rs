@@ -1,3 +1,5 @@
+//! A list against a `VecDeque`, in both forms and at the limits between them.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::VecDeque;
