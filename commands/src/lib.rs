@@ -7,6 +7,7 @@
 pub mod args;
 pub mod bits;
 pub mod ctx;
+pub mod digest;
 pub mod error;
 pub mod generic;
 pub mod hash;

@@ -98,6 +98,13 @@ impl World {
         self.dirty = effects.dirty;
         replies(out.as_slice()).pop().expect("one reply")
     }
+
+    /// What `look` makes of all keys, database 0 selected.
+    pub(crate) fn look<R>(&mut self, look: impl FnOnce(&mut Keyspace<'_, '_>) -> R) -> R {
+        let mut owner = self.locks.register().expect("a free owner");
+        let mut held = owner.try_privileged().expect("nobody else");
+        look(&mut Keyspace::new(&mut held, &mut self.local, 0, self.now))
+    }
 }
 
 fn replies(mut bytes: &[u8]) -> Vec<Reply> {

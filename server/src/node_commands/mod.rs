@@ -6,6 +6,7 @@ mod client;
 mod command;
 mod config;
 mod connection;
+mod debug;
 mod info;
 mod process;
 mod script;
@@ -64,5 +65,5 @@ impl DerefMut for NodeCtx<'_, '_> {
 
 /// The tables of all files.
 pub fn tables() -> impl Iterator<Item = Command<Handler>> {
-    [client::TABLE, command::TABLE, config::TABLE, connection::TABLE, info::TABLE, process::TABLE, script::TABLE].into_iter().flatten().copied()
+    [client::TABLE, command::TABLE, config::TABLE, connection::TABLE, debug::TABLE, info::TABLE, process::TABLE, script::TABLE].into_iter().flatten().copied()
 }
