@@ -188,7 +188,7 @@ fn run_all(runner: &Runner, jobs: VecDeque<Job>, clients: usize, units: &Units, 
                     let verdict = match runner.run(&job) {
                         Ok(report) if try_skipped => judge_tried(&job, &report),
                         Ok(report) => judge(&job, units.tests(&job.unit), &report),
-                        Err(error) => Verdict::broken(&job, &error.to_string()),
+                        Err(error) => Verdict::broken(&job, units.tests(&job.unit).unwrap_or(0), &error.to_string()),
                     };
                     println!("{verdict}, {} s", start.elapsed().as_secs());
                     verdicts.lock().unwrap_or_else(PoisonError::into_inner).push(verdict);

@@ -20,6 +20,8 @@ pub struct Report {
     pub finished: bool,
     /// How it ended, if the suite's process did not end well.
     pub ending: Option<String>,
+    /// Nothing happened for so long that it was ended.
+    pub hung: bool,
     /// Another run took the port of the suite's server process between its look and its bind.
     pub port_taken: bool,
     explaining: bool,
@@ -55,6 +57,7 @@ impl Report {
             }
             "abort" => self.fail(data),
             "exception" | "TIMEOUT" => {
+                self.hung |= status == "TIMEOUT";
                 // An exception inside a test was announced by `[abort]`: it explains that one.
                 let announced = self.failed.last().is_some_and(|failure| failure.detail.is_empty());
                 if !announced {
@@ -153,7 +156,7 @@ mod tests {
         let alone = report("[ok]: one\n[TIMEOUT]: clients state report follows.\nsock1 => (IN PROGRESS) two\n");
         assert_eq!(names(&alone), ["(outside of any test)"]);
         assert_eq!(alone.failed[0].detail.len(), 2);
-        assert!(!alone.finished);
+        assert!(alone.hung && !alone.finished && !after_failure.hung);
     }
 
     #[test]

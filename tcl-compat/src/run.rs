@@ -34,6 +34,8 @@ const _: () = assert!(FIRST_PORT + BLOCKS * PORTS_PER_BLOCK + 10_000 < 32_768);
 const SILENCE_MAX: Duration = Duration::from_secs(240);
 /// No unit takes this long; the longest is a few minutes.
 const UNIT_TIME_MAX: Duration = Duration::from_secs(900);
+/// So many hung units, and the rest is not run: a server that always hangs must not take hours.
+const HUNG_MAX: usize = 4;
 /// How often a unit is started anew when another run took the suite's control port first.
 const STARTS_MAX: u32 = 5;
 
@@ -58,6 +60,7 @@ pub struct Runner<'a> {
     stop: &'a AtomicBool,
     /// Numbers the directories, since two jobs may run the same unit.
     runs: AtomicUsize,
+    hung: AtomicUsize,
 }
 
 impl fmt::Display for Job {
@@ -82,7 +85,7 @@ impl<'a> Runner<'a> {
     pub fn new(server: &'a Path, scratch: &'a Path, quiet: bool, stop: &'a AtomicBool) -> Result<Runner<'a>> {
         let tclsh = in_path("tclsh8.6").ok_or("tclsh8.6 is missing (`make deps` installs it)")?;
         set_child_subreaper(Some(rustix::process::getpid()))?;
-        Ok(Runner { server, scratch, tclsh, quiet, stop, runs: AtomicUsize::new(0) })
+        Ok(Runner { server, scratch, tclsh, quiet, stop, runs: AtomicUsize::new(0), hung: AtomicUsize::new(0) })
     }
 
     /// Where the unpacked suite has to be.
@@ -98,8 +101,11 @@ impl<'a> Runner<'a> {
     /// Runs one job to its end, whatever that is.
     ///
     /// # Errors
-    /// Only if the suite could not be started.
+    /// If the suite could not be started, or is not because too many units hung.
     pub fn run(&self, job: &Job) -> Result<Report> {
+        if self.hung.load(Ordering::Relaxed) >= HUNG_MAX {
+            return Err(format!("not run, because {HUNG_MAX} units hung").into());
+        }
         let mut report = self.run_once(job)?;
         for _ in 1..STARTS_MAX {
             let never_began = report.port_taken && report.tests() == 0;
@@ -107,6 +113,9 @@ impl<'a> Runner<'a> {
                 break;
             }
             report = self.run_once(job)?;
+        }
+        if report.hung {
+            self.hung.fetch_add(1, Ordering::Relaxed);
         }
         Ok(report)
     }
@@ -189,6 +198,7 @@ impl<'a> Runner<'a> {
                 break Some("was stopped".to_owned());
             }
             if Instant::now() > deadline {
+                report.hung = true;
                 break Some(format!("was killed after {} s", UNIT_TIME_MAX.as_secs()));
             }
         };

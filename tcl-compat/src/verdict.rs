@@ -88,9 +88,9 @@ fn flaws(job: &Job, expected: Option<usize>, report: &Report) -> Vec<String> {
 // === impl Verdict ===
 
 impl Verdict {
-    /// A job that could not be run at all.
-    pub fn broken(job: &Job, error: &str) -> Verdict {
-        Verdict { job: job.to_string(), passed: 0, failed: 1, skipped: 0, problems: vec![error.to_owned()] }
+    /// A job, with so many `tests` as far as is known, that could not be run at all.
+    pub fn broken(job: &Job, tests: usize, error: &str) -> Verdict {
+        Verdict { job: job.to_string(), passed: 0, failed: tests.max(1), skipped: 0, problems: vec![error.to_owned()] }
     }
 }
 
