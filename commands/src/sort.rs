@@ -421,6 +421,11 @@ mod tests {
         assert_eq!(world.run("SORT l BY w:*"), "[b c a]");
         assert_eq!(world.run("SORT l BY w:* GET # GET w:* GET none:*"), "[b 1 (nil) c 2 (nil) a 3 (nil)]");
         assert_eq!(world.run("SORT l BY no GET const GET x:*->"), "[(nil) odd (nil) (nil) (nil) (nil)]");
+        world.run("HSET h:a f 1");
+        world.run("HSET h:b f 2");
+        assert_eq!(world.run("SORT l BY h:*->f DESC"), "[b a c]");
+        assert_eq!(world.run("SORT l BY h:*->f ALPHA"), "[c a b]");
+        assert_eq!(world.run("SORT l BY no GET h:*->f GET h:*"), "[1 (nil) 2 (nil) (nil) (nil)]");
         assert_eq!(world.run("SORT l BY w:* LIMIT 1 1"), "[c]");
         assert_eq!(world.run("SORT l BY none:*"), "[a b c]");
         assert_eq!(world.run("SORT l BY no DESC LIMIT 0 2"), "[c b]");
@@ -443,5 +448,21 @@ mod tests {
         assert_eq!(world.dirty, 0);
         assert_eq!(world.run("SORT l STORE l"), ":2");
         assert_eq!(world.run("LRANGE l 0 -1"), "[1 2]");
+    }
+
+    #[test]
+    fn sets_and_sorted_sets() {
+        let mut world = World::new();
+        world.run("SADD s b c a aa");
+        assert_eq!(world.run("SORT s BY no STORE d"), ":4");
+        assert_eq!(world.run("LRANGE d 0 -1"), "[a aa b c]");
+        assert_eq!(world.sorted("SORT s BY no"), "[a aa b c]");
+        assert_eq!(world.run("SORT s ALPHA DESC LIMIT 1 2"), "[b aa]");
+        world.run("ZADD z 1 a 5 b 2 c 10 d 3 e");
+        assert_eq!(world.run("SORT z ALPHA DESC"), "[e d c b a]");
+        assert_eq!(world.run("SORT z BY no"), "[a c e b d]");
+        assert_eq!(world.run("SORT z BY no DESC LIMIT 0 2"), "[d b]");
+        assert_eq!(world.run("SORT z BY no LIMIT 5 10"), "[]");
+        assert_eq!(world.run("SORT z BY no LIMIT -10 100"), "[a c e b d]");
     }
 }
