@@ -57,13 +57,17 @@ pub fn count_ones(bytes: &[u8]) -> u64 {
 fn bitcount(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let key = ctx.key(1);
     let range = match ctx.args.len() {
-        2 => (0, -1),
-        4 => (ctx.int(2)?, ctx.int(3)?),
-        _ => return Err(Error::Text(errors::SYNTAX)),
+        2 => Ok((0, -1)),
+        4 => ctx.int(2).and_then(|start| Ok((start, ctx.int(3)?))),
+        _ => Err(Error::Text(errors::SYNTAX)),
     };
+    // A missing key is refused no bad range, as in the original.
     let count = match ctx.keys.text(&key)? {
         None => 0,
-        Some(text) => text.with_bytes(|bytes| count_ones(&bytes[span(range.0, range.1, bytes.len())])),
+        Some(text) => {
+            let (start, end) = range?;
+            text.with_bytes(|bytes| count_ones(&bytes[span(start, end, bytes.len())]))
+        }
     };
     ctx.out.int(count as i64);
     Ok(())
@@ -161,8 +165,10 @@ fn bitop(ctx: &mut Ctx<'_, '_>) -> Outcome {
     }
     if result.is_empty() {
         if ctx.keys.remove(&target) {
-            ctx.keys.changed(&target, GENERIC, "del");
+            ctx.keys.touched(&target, GENERIC, "del");
         }
+        // In the original this is a change, and goes to the log, even when there was nothing to remove.
+        ctx.keys.dirty(1);
     } else {
         ctx.keys.put(&target, Body::Bytes { bytes: &result, raw: true }, SetExpire::Clear);
         ctx.keys.changed(&target, STRING, "set");
@@ -200,6 +206,9 @@ pub(crate) static TABLE: &[Command] = &[
     command("bitcount", -2, ONE, Flags::READONLY, bitcount),
     command("bitpos", -3, ONE, Flags::READONLY, bitpos),
 ];
+
+#[cfg(test)]
+mod replies;
 
 #[cfg(test)]
 mod tests {
