@@ -1,6 +1,7 @@
 # Run by the suite's client process as if it were a unit: sources the true unit, untouched,
 # after wrapping `test` so that a test named in TCL_COMPAT_SKIP is reported and not run, and
-# a test that throws is named before the exception ends the unit as it always would.
+# a test that throws is named before the exception ends the unit as it always would. With
+# TCL_COMPAT_KEEP_GOING the unit goes on instead, on a new connection.
 fconfigure stdout -buffering line
 set ::tcl_compat_skip [split $::env(TCL_COMPAT_SKIP) \n]
 rename test suite_test
@@ -10,6 +11,11 @@ proc test {name args} {
         return
     }
     if {[catch {uplevel 1 [list suite_test $name {*}$args]} result options]} {
+        if {$::env(TCL_COMPAT_KEEP_GOING)} {
+            send_data_packet $::test_server_fd err "$name in $::curfile\n$result"
+            catch reconnect
+            return
+        }
         send_data_packet $::test_server_fd abort $name
         return -options $options $result
     }

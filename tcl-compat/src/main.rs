@@ -54,6 +54,9 @@ struct Options {
     /// Print only failures and one line a unit
     #[arg(long)]
     quiet: bool,
+    /// After a test that ends its unit, e.g. by a missing command, go on with the next one
+    #[arg(long)]
+    keep_going: bool,
     /// Run each skipped test, alone of the skipped, and fail if it passes
     #[arg(long)]
     try_skipped: bool,
@@ -122,7 +125,7 @@ fn test(options: &Options) -> Result<bool> {
 
     let suite = Suite::parse(&read(&home.join("revision.txt"))?)?;
     let archive = suite.fetch(home)?;
-    let runner = Runner::new(&server, &scratch, options.quiet, &stop)?;
+    let runner = Runner::new(&server, &scratch, options.quiet, options.keep_going, &stop)?;
     suite.unpack(&archive, &runner.suite_dir())?;
 
     println!("testing {}", server.display());

@@ -57,6 +57,7 @@ pub struct Runner<'a> {
     scratch: &'a Path,
     tclsh: PathBuf,
     quiet: bool,
+    keep_going: bool,
     stop: &'a AtomicBool,
     /// Numbers the directories, since two jobs may run the same unit.
     runs: AtomicUsize,
@@ -82,10 +83,25 @@ impl fmt::Display for Job {
 
 impl<'a> Runner<'a> {
     /// A runner that works under `scratch`, which must not exist yet, and ends early once `stop` is set.
-    pub fn new(server: &'a Path, scratch: &'a Path, quiet: bool, stop: &'a AtomicBool) -> Result<Runner<'a>> {
+    pub fn new(
+        server: &'a Path,
+        scratch: &'a Path,
+        quiet: bool,
+        keep_going: bool,
+        stop: &'a AtomicBool,
+    ) -> Result<Runner<'a>> {
         let tclsh = in_path("tclsh8.6").ok_or("tclsh8.6 is missing (`make deps` installs it)")?;
         set_child_subreaper(Some(rustix::process::getpid()))?;
-        Ok(Runner { server, scratch, tclsh, quiet, stop, runs: AtomicUsize::new(0), hung: AtomicUsize::new(0) })
+        Ok(Runner {
+            server,
+            scratch,
+            tclsh,
+            quiet,
+            keep_going,
+            stop,
+            runs: AtomicUsize::new(0),
+            hung: AtomicUsize::new(0),
+        })
     }
 
     /// Where the unpacked suite has to be.
@@ -131,6 +147,7 @@ impl<'a> Runner<'a> {
             .current_dir(&dir)
             .env("TCL_COMPAT_UNIT", &job.unit)
             .env("TCL_COMPAT_SKIP", names.join("\n"))
+            .env("TCL_COMPAT_KEEP_GOING", u8::from(self.keep_going).to_string())
             .env("TERM", "dumb")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
