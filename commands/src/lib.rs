@@ -10,6 +10,7 @@ pub mod ctx;
 pub mod digest;
 pub mod error;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod keyspace;
 pub mod list;
@@ -39,6 +40,7 @@ pub fn tables() -> impl Iterator<Item = Command> {
         zset::TABLE,
         zset::range::TABLE,
         zset::store::TABLE,
+        geo::TABLE,
         sort::TABLE,
     ];
     all.into_iter().flatten().copied()

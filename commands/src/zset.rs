@@ -8,6 +8,7 @@ use crate::table::{Command, command};
 use engine::effects::class::{GENERIC, ZSET};
 use engine::keyspace::Key;
 use engine::value::ZSet;
+use engine::value::zset::Outcome as Added;
 use resp::errors;
 use resp::{Flags, KeySpec};
 
@@ -100,6 +101,25 @@ fn add_with(ctx: &mut Ctx<'_, '_>, mut options: AddOptions) -> Outcome {
         (false, _) => ctx.out.int((if options.count_changed { added + updated } else { added }) as i64),
     }
     Ok(())
+}
+
+/// ZADD without options, on scores computed elsewhere; returns how many members are new.
+pub(crate) fn add_scores(ctx: &mut Ctx<'_, '_>, key: &Key<'_>, scored: &[(f64, &[u8])]) -> Result<u64, Error> {
+    let limits = ctx.settings.zset;
+    let zset = ctx.keys.collection_or_insert::<ZSet>(key)?;
+    let (mut added, mut updated) = (0, 0);
+    for &(score, member) in scored {
+        match zset.add(member, score, limits) {
+            Added::Added => added += 1,
+            Added::Updated => updated += 1,
+            Added::Unchanged => {}
+        }
+    }
+    if added + updated > 0 {
+        ctx.keys.changed(key, ZSET, "zadd");
+        ctx.keys.dirty(added + updated - 1);
+    }
+    Ok(added)
 }
 
 fn zrem(ctx: &mut Ctx<'_, '_>) -> Outcome {

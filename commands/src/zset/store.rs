@@ -172,15 +172,15 @@ fn store(
     inputs.sort_by_key(|(members, _)| members.len());
     let result = combine(&inputs, aggregate, ctx.settings.zset);
     ctx.out.int(result.len() as i64);
-    put_result(ctx, &ctx.key(1), result, event);
+    put_result(ctx, &ctx.key(1), result, ZSET, event);
     Ok(())
 }
 
 /// Stores a result in place of whatever `key` held; an empty one removes the key.
-pub(crate) fn put_result(ctx: &mut Ctx<'_, '_>, key: &Key<'_>, result: ZSet, event: &'static str) {
+pub(crate) fn put_result(ctx: &mut Ctx<'_, '_>, key: &Key<'_>, result: ZSet, class: u32, event: &'static str) {
     if !result.is_empty() {
         ctx.keys.put(key, Body::ZSet(result), SetExpire::Clear);
-        ctx.keys.changed(key, ZSET, event);
+        ctx.keys.changed(key, class, event);
     } else if ctx.keys.remove(key) {
         ctx.keys.changed(key, GENERIC, "del");
     }
