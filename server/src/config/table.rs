@@ -96,6 +96,7 @@ const I32: i64 = i32::MAX as i64;
 
 const NO_CLUSTER: &str = "there is no cluster mode: slots are assigned by the dashboard";
 const NO_REHASH: &str = "tables grow by splitting small parts, never as a whole";
+const NOT_COMPRESSED: &str = "lists are never compressed";
 
 const LOGFILE: Text = Text {
     // Present even if empty, so that a file keeps its `logfile ""`.
@@ -183,8 +184,7 @@ pub(super) static TABLE: &[Directive] = &[
         .about("longest field or value of a compact hash, in bytes"),
     Directive::int("list-max-ziplist-size", number!(list_max_ziplist_size: i32), -1 - I32, I32).set()
         .about("size of a list's nodes: entries, or -1 to -5 for 4 to 64 KiB"),
-    Directive::int("list-compress-depth", number!(list_compress_depth: u32), 0, I32).set()
-        .about("nodes at each end of a list left uncompressed; 0 compresses none"),
+    Directive::int("list-compress-depth", number!(list_compress_depth: u32), 0, I32).set().ignored(NOT_COMPRESSED),
     Directive::int("set-max-intset-entries", number!(set_max_intset_entries: usize), 0, MAX).units().set()
         .about("most members of a set kept as sorted integers"),
     Directive::int("zset-max-ziplist-entries", number!(zset_max_ziplist_entries: usize), 0, MAX).units().set()
