@@ -92,6 +92,25 @@ impl Effects {
         self.notices.clear();
     }
 
+    /// Moves the records of one command of a transaction to `block`, and gets ready for the next one; counts and events
+    /// stay with the transaction. Returns the number of changes.
+    pub fn drain<'a>(&mut self, args: impl ExactSizeIterator<Item = &'a [u8]>, block: &mut Vec<u8>) -> u64 {
+        if self.has_records() {
+            self.records(args, block);
+        }
+        self.form = Form::Verbatim;
+        for buffer in [&mut self.before, &mut self.instead, &mut self.also] {
+            buffer.clear();
+        }
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Logs records that are encoded already, instead of the command as sent, whether or not that changed anything.
+    pub fn log_block(&mut self, block: &[u8]) {
+        self.form = Form::Instead;
+        self.before.extend_from_slice(block);
+    }
+
     /// Forgets how the commands of a script wanted to be logged: the script is logged as a whole.
     pub fn log_verbatim(&mut self) {
         self.form = Form::Verbatim;

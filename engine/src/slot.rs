@@ -28,8 +28,8 @@ pub struct Cut {
 pub struct Slot {
     /// Database 0, without a pointer in between.
     zero: DbSlot,
-    /// Databases from 1 on, as far as they were ever used.
-    others: Vec<DbSlot>,
+    /// The other databases that were ever used here, with their numbers, ascending: few, so a row is searched fastest.
+    others: Vec<(u32, DbSlot)>,
     /// What new and saved entries carry. Changes only at a cut, in all slots at once.
     pub parity: Parity,
     /// Set from the cut of a snapshot until its end.
@@ -40,7 +40,10 @@ impl Slot {
     /// The slot's keys in `db`, if it was ever used.
     #[inline]
     pub fn db(&self, db: u32) -> Option<&DbSlot> {
-        if db == 0 { Some(&self.zero) } else { self.others.get(db as usize - 1) }
+        if db == 0 {
+            return Some(&self.zero);
+        }
+        self.others.iter().find(|(number, _)| *number == db).map(|(_, keys)| keys)
     }
 
     /// The slot's keys in `db`.
@@ -49,16 +52,17 @@ impl Slot {
         if db == 0 {
             return &mut self.zero;
         }
-        let index = db as usize - 1;
-        if self.others.len() <= index {
-            self.others.resize_with(index + 1, DbSlot::default);
+        let at = self.others.partition_point(|(number, _)| *number < db);
+        if self.others.get(at).is_none_or(|(number, _)| *number != db) {
+            self.others.reserve_exact(1);
+            self.others.insert(at, (db, DbSlot::default()));
         }
-        &mut self.others[index]
+        &mut self.others[at].1
     }
 
-    /// Databases that were ever used, with their numbers.
+    /// Databases that were ever used, with their numbers, ascending.
     pub fn dbs(&self) -> impl Iterator<Item = (u32, &DbSlot)> {
-        std::iter::once(&self.zero).chain(&self.others).enumerate().map(|(n, db)| (n as u32, db))
+        std::iter::once((0, &self.zero)).chain(self.others.iter().map(|(number, keys)| (*number, keys)))
     }
 
     /// Takes all keys of `db` out, to be freed elsewhere; a running snapshot gets those that it has not reached.
@@ -73,9 +77,9 @@ impl Slot {
         taken
     }
 
-    /// How many databases were ever used, the unused ones below the highest included.
+    /// One more than the highest database that was ever used here.
     pub fn dbs_len(&self) -> u32 {
-        self.others.len() as u32 + 1
+        self.others.last().map_or(1, |(number, _)| number + 1)
     }
 
     /// Starts a snapshot in this slot: every entry is unsaved from here on. The caller holds all slots.

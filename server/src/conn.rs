@@ -1,11 +1,14 @@
 //! One client's connection: its socket, what waits in both directions, and its session.
 
 use crate::clients::ClientInfo;
+use crate::node::Run;
+use commands::args::Args;
 use commands::ctx::Session;
+use commands::table::Command;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
-use resp::{Out, Parser};
+use resp::{Arg, Out, Parser};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -69,6 +72,47 @@ pub struct Client {
     pub close_after_reply: bool,
     /// CLIENT REPLY.
     pub replies: Replies,
+    /// Between MULTI and EXEC: what waits.
+    pub queue: Option<Queue>,
+}
+
+/// The commands of a transaction, copied out of the input buffer.
+#[derive(Default)]
+pub struct Queue {
+    /// In order.
+    pub requests: Vec<Queued>,
+    /// A command was refused when it came: EXEC must not run the others.
+    pub failed: bool,
+    /// Bytes of all arguments.
+    pub bytes: usize,
+}
+
+/// One command of a transaction.
+pub struct Queued {
+    /// Its row.
+    pub row: Command<Run>,
+    /// Its arguments' bytes, one after the other.
+    pub bytes: Vec<u8>,
+    /// Where each argument lies in them.
+    pub args: Vec<Arg>,
+}
+
+impl Queued {
+    /// Copies a request.
+    pub fn new(row: Command<Run>, args: &Args<'_>) -> Queued {
+        let mut bytes = Vec::with_capacity(args.iter().map(<[u8]>::len).sum());
+        let mut ranges = Vec::with_capacity(args.len());
+        for arg in args.iter() {
+            ranges.push(Arg { start: bytes.len() as u32, len: arg.len() as u32 });
+            bytes.extend_from_slice(arg);
+        }
+        Queued { row, bytes, args: ranges }
+    }
+
+    /// The arguments.
+    pub fn args(&self) -> Args<'_> {
+        Args::new(&self.bytes, &self.args)
+    }
 }
 
 /// Which replies a client wants.

@@ -86,14 +86,14 @@ fn period(hz: u32) -> Duration {
 
 /// Samples one slot, and goes on while much of what it finds is due.
 fn expire_slot(exec: &mut Executor, slot: SlotId, now: Now, out_of_time: impl Fn() -> bool) {
-    let databases = exec.settled.config.databases;
+    let Some(databases) = exec.owner.try_one(slot).map(|held| held.slot(slot).dbs_len()) else { return };
     for db in 0..databases {
         loop {
             let mut due: Vec<Vec<u8>> = Vec::new();
             let mut sampled = 0;
             {
                 let Some(held) = exec.owner.try_one(slot) else { return };
-                let Some(keys) = held.slot(slot).db(db) else { return };
+                let Some(keys) = held.slot(slot).db(db) else { break };
                 sampled += keys.expires_len().min(SAMPLE);
                 for _ in 0..sampled {
                     let found = keys.random_expiring(|| exec.local.random());

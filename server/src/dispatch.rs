@@ -3,7 +3,7 @@
 //! The order matters: the effects are appended to the oplog while the slots are held, and a command that cannot have its
 //! slots has done nothing at all when it is put off.
 
-use crate::conn::{Client, Replies};
+use crate::conn::{Client, Queued, Replies};
 use crate::node::{Node, Run, Settled};
 use crate::node_commands::NodeCtx;
 use commands::args::Args;
@@ -53,6 +53,9 @@ pub enum Ran {
     /// Its slots are held by others; nothing was done.
     PutOff,
 }
+
+/// Bytes of arguments that a transaction may queue: as much as one client's input may take.
+const QUEUE_BYTES_MAX: usize = 1 << 30;
 
 /// Failures to get all slots after which a command becomes privileged, so that it cannot starve.
 const DEFERRALS_MAX: u32 = 8;
@@ -105,8 +108,15 @@ impl Executor {
     ) -> Ran {
         let start = out.len();
         let ran = match self.check(client, &args, prepared) {
+            Ok(row) if client.queue.is_some() && !runs_at_once(&row) => {
+                queue(client, out, row, &args);
+                Ran::Done
+            }
             Ok(row) => self.call(client, out, args, &row, prepared, deferrals, now),
             Err(error) => {
+                if let Some(queue) = &mut client.queue {
+                    queue.failed = true;
+                }
                 out.error_line(error.text());
                 Ran::Done
             }
@@ -173,6 +183,7 @@ impl Executor {
                         authenticated: &mut client.authenticated,
                         close_after_reply: &mut client.close_after_reply,
                         replies: &mut client.replies,
+                        queue: &mut client.queue,
                     };
                     let (node, reactor, vm) = (self.node, self.reactor, &mut self.vm);
                     handler(&mut NodeCtx { ctx, node, client: seat, reactor, vm })
@@ -225,6 +236,26 @@ impl Executor {
         to.expired.add(from.expired);
         to.evicted.add(from.evicted);
     }
+}
+
+/// Commands that a transaction does not queue.
+fn runs_at_once(row: &Command<Run>) -> bool {
+    matches!(row.spec.name, "exec" | "discard" | "multi" | "quit")
+}
+
+/// Queues a request of a transaction.
+fn queue(client: &mut Client, out: &mut Out, row: Command<Run>, args: &Args<'_>) {
+    let Some(queue) = &mut client.queue else { return };
+    let queued = Queued::new(row, args);
+    queue.bytes += queued.bytes.len();
+    if queue.bytes > QUEUE_BYTES_MAX {
+        queue.failed = true;
+        queue.requests.clear();
+        return out.error("ERR the transaction is too large");
+    }
+    queue.requests.push(queued);
+    client.info.queued.store(queue.requests.len() as i64, std::sync::atomic::Ordering::Relaxed);
+    out.simple("QUEUED");
 }
 
 /// Appends the effects to the oplog; the slots are still held.

@@ -206,8 +206,14 @@ impl Reactor {
         node.clients.add(info.clone());
         node.stats[self.exec.reactor].connections.add(1);
         let authenticated = self.exec.settled.config.requirepass.is_none();
-        let client =
-            Client { info, session: Session::default(), authenticated, close_after_reply: false, replies: Replies::On };
+        let client = Client {
+            info,
+            session: Session::default(),
+            authenticated,
+            close_after_reply: false,
+            replies: Replies::On,
+            queue: None,
+        };
         self.conns[index] = Some(Conn::new(socket, client));
         self.turn(index, now);
     }

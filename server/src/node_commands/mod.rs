@@ -10,13 +10,17 @@ mod debug;
 mod info;
 mod process;
 mod script;
+mod transaction;
 
 use crate::clients::ClientInfo;
-use crate::conn::Replies;
-use crate::node::Node;
-use commands::ctx::Ctx;
+use crate::conn::{Queue, Replies};
+use crate::dispatch::reply_error;
+use crate::node::{Node, Run};
+use commands::args::Args;
+use commands::ctx::{Ctx, Session};
 use commands::error::Outcome;
-use commands::table::Command;
+use commands::table::{Access, Command};
+use resp::Out;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -33,6 +37,8 @@ pub struct Seat<'c> {
     pub close_after_reply: &'c mut bool,
     /// CLIENT REPLY.
     pub replies: &'c mut Replies,
+    /// What MULTI has queued.
+    pub queue: &'c mut Option<Queue>,
 }
 
 /// The surroundings of a command on the node.
@@ -63,7 +69,40 @@ impl DerefMut for NodeCtx<'_, '_> {
     }
 }
 
+impl NodeCtx<'_, '_> {
+    /// Runs another command for this one (a script's, a transaction's): with the slots held so far, in `session` if
+    /// it has its own, replying to `out`.
+    pub fn invoke(&mut self, row: &Command<Run>, args: Args<'_>, session: Option<&mut Session>, out: &mut Out) {
+        let in_script = session.is_some();
+        let session = session.unwrap_or(self.ctx.session);
+        let mut keys = self.ctx.keys.reborrow();
+        keys.select(session.db);
+        if row.access == Access::All {
+            keys.hold_all();
+        }
+        let begin = out.len();
+        let mut ctx = Ctx { args, out, keys, session, settings: self.ctx.settings, first: None, in_script };
+        let outcome = match row.handler {
+            Run::Keys(handler) => handler(&mut ctx),
+            Run::Node(handler) => handler(&mut NodeCtx {
+                ctx,
+                node: self.node,
+                client: Seat {
+                    info: self.client.info,
+                    authenticated: &mut *self.client.authenticated,
+                    close_after_reply: &mut *self.client.close_after_reply,
+                    replies: &mut *self.client.replies,
+                    queue: &mut None,
+                },
+                reactor: self.reactor,
+                vm: &mut *self.vm,
+            }),
+        };
+        reply_error(out, begin, outcome);
+    }
+}
+
 /// The tables of all files.
 pub fn tables() -> impl Iterator<Item = Command<Handler>> {
-    [client::TABLE, command::TABLE, config::TABLE, connection::TABLE, debug::TABLE, info::TABLE, process::TABLE, script::TABLE].into_iter().flatten().copied()
+    [client::TABLE, command::TABLE, config::TABLE, connection::TABLE, debug::TABLE, info::TABLE, process::TABLE, script::TABLE, transaction::TABLE].into_iter().flatten().copied()
 }

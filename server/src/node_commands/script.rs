@@ -3,13 +3,11 @@
 //! A script may touch any key: its slots are taken when first touched, under the transaction mutex, and kept to its
 //! end, so a script is atomic, and serial among scripts. Each thread has an engine of its own; sources are shared.
 
-use super::{Handler, NodeCtx, Seat};
-use crate::conn::Replies;
-use crate::dispatch::reply_error;
+use super::{Handler, NodeCtx};
 use crate::log;
 use crate::node::Run;
 use commands::args::Args;
-use commands::ctx::{Ctx, Session};
+use commands::ctx::Session;
 use commands::error::{Error, Outcome};
 use commands::table::{Access, Command, command};
 use lua::{Host, Replication, ScriptError, Sha, Tick, Vm};
@@ -133,38 +131,8 @@ impl Host for ScriptHost<'_, '_, '_> {
             range
         });
         let ranges: Vec<Arg> = ranges.collect();
-        let node_ctx = &mut *self.ctx;
-        let mut keys = node_ctx.ctx.keys.reborrow();
-        keys.select(self.session.db);
-        if row.access == Access::All {
-            keys.hold_all();
-        }
         let begin = reply.len();
-        let mut ctx = Ctx {
-            args: Args::new(&bytes, &ranges),
-            out: reply,
-            keys,
-            session: &mut self.session,
-            settings: node_ctx.ctx.settings,
-            first: None,
-            in_script: true,
-        };
-        let outcome = match row.handler {
-            Run::Keys(handler) => handler(&mut ctx),
-            Run::Node(handler) => handler(&mut NodeCtx {
-                ctx,
-                node: node_ctx.node,
-                client: Seat {
-                    info: node_ctx.client.info,
-                    authenticated: &mut *node_ctx.client.authenticated,
-                    close_after_reply: &mut false,
-                    replies: &mut { Replies::On },
-                },
-                reactor: node_ctx.reactor,
-                vm: &mut None,
-            }),
-        };
-        reply_error(reply, begin, outcome);
+        self.ctx.invoke(&row, Args::new(&bytes, &ranges), Some(&mut self.session), reply);
         if row.spec.flags.contains(Flags::SORT_FOR_SCRIPT) && !self.effects {
             sort_reply(reply, begin);
         }
