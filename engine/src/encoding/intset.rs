@@ -412,9 +412,8 @@ fn rank(elements: &[u8], width: usize, offset: u64) -> Result<usize, usize> {
 fn rank_of_width<const W: usize>(elements: &[u8], offset: u64) -> Result<usize, usize> {
     let (chunks, _) = elements.as_chunks::<W>();
     chunks.binary_search_by(|chunk| {
-        let mut word = [0; 8];
-        word[..W].copy_from_slice(chunk);
-        u64::from_le_bytes(word).cmp(&offset)
+        // In registers: parts stored to a buffer and loaded again as a whole would stall.
+        chunk.iter().rev().fold(0u64, |word, &byte| word << 8 | u64::from(byte)).cmp(&offset)
     })
 }
 

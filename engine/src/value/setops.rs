@@ -4,6 +4,7 @@
 //! [`difference`] and [`union`] of many sets, which then need a set of their own.
 
 use super::set::{INTSET_ENTRIES, Set, next_chunk};
+use crate::encoding::intset::{self, IntSet};
 use crate::encoding::item::Item;
 
 /// Members of all `sets`: those of the smallest that are in all others.
@@ -78,7 +79,12 @@ fn sift<'a>(first: &'a Set, others: &[&Set], wanted: bool, mut emit: impl FnMut(
     }
     let ints: Option<Vec<_>> = others.iter().map(|other| other.as_ints()).collect();
     if let (Some(first), Some(others)) = (first.as_ints(), ints) {
-        first.iter().filter(|&int| others.iter().all(|other| other.contains(int) == wanted)).for_each(|int| emit(Item::Int(int)));
+        let mut others: Vec<_> = others.into_iter().map(|other| Ascending::new(other, first.len())).collect();
+        for int in first {
+            if others.iter_mut().all(|other| other.contains(int) == wanted) {
+                emit(Item::Int(int));
+            }
+        }
         return;
     }
     let mut members = first.iter();
@@ -89,6 +95,40 @@ fn sift<'a>(first: &'a Set, others: &[&Set], wanted: bool, mut emit: impl FnMut(
             chunk.retain(|probe| other.has(probe) == wanted);
         }
         chunk.iter().for_each(|probe| emit(probe.item));
+    }
+}
+
+/// An [`IntSet`] that is asked for ascending integers.
+enum Ascending<'a> {
+    /// Walks along: where about as many integers are asked for as there are.
+    Walk { next: Option<i64>, rest: intset::Iter<'a> },
+    /// Searches for each: where there are many more.
+    Search(&'a IntSet),
+}
+
+impl<'a> Ascending<'a> {
+    /// `questions` integers will be asked for.
+    fn new(ints: &'a IntSet, questions: usize) -> Self {
+        /// A search costs as much as a walk over so many elements.
+        const SEARCH_COST: usize = 4;
+        if ints.len() / SEARCH_COST > questions {
+            return Ascending::Search(ints);
+        }
+        let mut rest = ints.iter();
+        Ascending::Walk { next: rest.next(), rest }
+    }
+
+    /// Whether `int` is an element; no less than the one asked for before.
+    fn contains(&mut self, int: i64) -> bool {
+        match self {
+            Ascending::Search(ints) => ints.contains(int),
+            Ascending::Walk { next, rest } => {
+                while next.is_some_and(|next| next < int) {
+                    *next = rest.next();
+                }
+                *next == Some(int)
+            }
+        }
     }
 }
 
