@@ -255,7 +255,10 @@ mod tests {
         assert_eq!(world.run("HGETALL none"), "[]");
         assert_eq!([world.run("HLEN h"), world.run("HLEN none")], [":2", ":0"]);
         assert_eq!([world.run("HEXISTS h 7"), world.run("HEXISTS h 8")], [":1", ":0"]);
-        assert_eq!([world.run("HSTRLEN h f"), world.run("HSTRLEN h g"), world.run("HSTRLEN none f")], [":1", ":0", ":0"]);
+        assert_eq!(
+            [world.run("HSTRLEN h f"), world.run("HSTRLEN h g"), world.run("HSTRLEN none f")],
+            [":1", ":0", ":0"]
+        );
     }
 
     #[test]
@@ -274,8 +277,20 @@ mod tests {
         let mut world = World::new();
         world.run("SET s x");
         for line in [
-            "HSET s f v", "HSETNX s f v", "HGET s f", "HMGET s f", "HINCRBY s f 1", "HINCRBYFLOAT s f 1", "HDEL s f",
-            "HLEN s", "HSTRLEN s f", "HKEYS s", "HVALS s", "HGETALL s", "HEXISTS s f", "HSCAN s 0",
+            "HSET s f v",
+            "HSETNX s f v",
+            "HGET s f",
+            "HMGET s f",
+            "HINCRBY s f 1",
+            "HINCRBYFLOAT s f 1",
+            "HDEL s f",
+            "HLEN s",
+            "HSTRLEN s f",
+            "HKEYS s",
+            "HVALS s",
+            "HGETALL s",
+            "HEXISTS s f",
+            "HSCAN s 0",
         ] {
             assert_eq!(world.run(line), "-WRONGTYPE Operation against a key holding the wrong kind of value", "{line}");
             assert_eq!(world.dirty, 0);
@@ -288,7 +303,10 @@ mod tests {
         assert_eq!(world.run("HINCRBY h f x"), "-ERR value is not an integer or out of range");
         assert_eq!(world.run("HLEN h"), ":0");
         assert_eq!(world.run("HINCRBY h f 9223372036854775807"), ":9223372036854775807");
-        assert_eq!((&world.log[..], &world.events[..]), (&["HINCRBY h f 9223372036854775807".into()][..], &["hincrby h".into()][..]));
+        assert_eq!(
+            (&world.log[..], &world.events[..]),
+            (&["HINCRBY h f 9223372036854775807".into()][..], &["hincrby h".into()][..])
+        );
         assert_eq!(world.run("HINCRBY h f 1"), "-ERR increment or decrement would overflow");
         assert_eq!(world.run("HINCRBY h f -9"), ":9223372036854775798");
         for value in ["\" 11\"", "\"11 \"", "x", "1.5", "\"\""] {
@@ -302,7 +320,10 @@ mod tests {
         let mut world = World::new();
         assert_eq!(world.run("HINCRBYFLOAT h f 10.50"), "10.5");
         assert_eq!(world.run("HINCRBYFLOAT h f 0.1"), "10.6");
-        assert_eq!((&world.log[..], &world.events[..]), (&["HSET h f 10.6".into()][..], &["hincrbyfloat h".into()][..]));
+        assert_eq!(
+            (&world.log[..], &world.events[..]),
+            (&["HSET h f 10.6".into()][..], &["hincrbyfloat h".into()][..])
+        );
         assert_eq!(world.run("HINCRBYFLOAT h f x"), "-ERR value is not a valid float");
         world.run("HSET h g x");
         assert_eq!(world.run("HINCRBYFLOAT h g 1"), "-ERR hash value is not a valid float");

@@ -317,7 +317,10 @@ mod tests {
         }
         assert!(!set.add(b"3", 3));
         assert_eq!(set.encoding(), "intset");
-        assert_eq!(set.iter().map(|item| item.to_vec()).collect::<Vec<_>>(), [&b"-7"[..], b"3", b"9223372036854775807"]);
+        assert_eq!(
+            set.iter().map(|item| item.to_vec()).collect::<Vec<_>>(),
+            [&b"-7"[..], b"3", b"9223372036854775807"]
+        );
         let before = contents(&set);
         assert!(set.add(b"4", 3));
         assert_eq!(set.encoding(), "hashtable");
