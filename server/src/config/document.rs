@@ -7,8 +7,8 @@ use super::{Config, REDIS_VERSION, table};
 const HEAD: &str = "# Configuration of codis-server
 
 Generated from the table of directives; do not edit. A file has one directive a line; the command line has the same
-directives as options (`codis-server redis.conf --port 7000 --save 900 1`). *Run time* says whether CONFIG SET changes it.
-A directive in parentheses is what newer versions of Redis call it; both names are taken.
+directives as options (`codis-server redis.conf --port 7000 --save 900 1`). *Run time* says whether CONFIG SET changes it;
+*only* is a setting that no file has. A directive in parentheses is what newer versions of Redis call it; both names are taken.
 
 What a directive is about may not be there yet: `CHANGELOG.md` lists the parts that are missing. Their directives are read,
 checked, shown by CONFIG GET and written back by CONFIG REWRITE, and do nothing else.
