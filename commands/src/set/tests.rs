@@ -1,3 +1,5 @@
+//! Set commands as a client, the log and a subscriber see them.
+
 use crate::testing::World;
 use std::collections::BTreeSet;
 

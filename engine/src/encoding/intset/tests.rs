@@ -1,3 +1,5 @@
+//! A set of integers against an ordered set, the bytes it takes, and the form that Redis gives it.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
