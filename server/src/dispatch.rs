@@ -15,7 +15,7 @@ use engine::keyspace::{Key, Keyspace, Local};
 use engine::raw::lock::{Held, Owner};
 use engine::raw::ticks::Ticks;
 use engine::slot::Slot;
-use resp::{Flags, Out, errors};
+use resp::{Flags, GetKeys, Out, errors};
 use slots::{SlotId, SlotSet};
 
 /// What one thread needs to run commands.
@@ -294,7 +294,7 @@ fn hold<'o>(
             Some(held)
         }
         Access::Keys => {
-            if let (Some((_, slot)), 1) = (prepared.first, row.spec.keys.last) {
+            if let (Some((_, slot)), 1, GetKeys::Fixed) = (prepared.first, row.spec.keys.last, row.spec.keys.getkeys) {
                 return owner.try_one(slot);
             }
             if deferrals > DEFERRALS_MAX {
