@@ -117,7 +117,9 @@ fn test(options: &Options) -> Result<bool> {
 
     // .../target/<profile>/tcl-compat -> .../target/tcl-compat/<pid>
     let target = program.ancestors().nth(2).ok_or("this program has no target directory")?;
-    let scratch = target.join("tcl-compat").join(std::process::id().to_string());
+    let runs = target.join("tcl-compat");
+    let scratch = runs.join(std::process::id().to_string());
+    remove_ended(&runs)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
@@ -140,6 +142,18 @@ fn test(options: &Options) -> Result<bool> {
         eprintln!("tcl-compat: what the failed units left is in {}", scratch.display());
     }
     Ok(good)
+}
+
+/// Removes what runs that failed and have ended left for their reader.
+fn remove_ended(runs: &Path) -> Result<()> {
+    std::fs::create_dir_all(runs)?;
+    for run in std::fs::read_dir(runs)? {
+        let run = run?;
+        if !Path::new("/proc").join(run.file_name()).exists() {
+            std::fs::remove_dir_all(run.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -227,8 +227,10 @@ impl<'a> Runner<'a> {
     }
 
     fn take(&self, job: &Job, report: &mut Report, line: &str) {
+        // What follows the end repeats what was said before.
+        let news = !report.finished && !line.trim().is_empty();
         report.line(line);
-        if !self.quiet || line.starts_with("[err]") || line.starts_with("[exception]") {
+        if news && (!self.quiet || line.starts_with("[err]") || line.starts_with("[exception]")) {
             println!("{job}: {line}");
         }
     }
