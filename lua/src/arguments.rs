@@ -5,7 +5,7 @@ use crate::ffi::{Kind, Raise, Stack};
 impl Stack<'_> {
     /// The error of an argument of the wrong type.
     pub(crate) fn type_error(&self, argument: u32, expected: &str) -> Raise {
-        Raise::Argument(argument, format!("{expected} expected, got {}", self.kind(argument).name()).into())
+        Raise::argument(argument, format!("{expected} expected, got {}", self.kind(argument).name()))
     }
 
     /// A table.

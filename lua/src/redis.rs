@@ -225,7 +225,7 @@ fn random(stack: &mut Stack<'_>) -> Result<u32, Raise> {
         1 => {
             let upper = stack.check_int(1)?;
             if upper < 1 {
-                return Err(Raise::Argument(1, "interval is empty".into()));
+                return Err(Raise::argument(1, "interval is empty"));
             }
             (drawn * f64::from(upper)).floor() + 1.0
         }
@@ -233,7 +233,7 @@ fn random(stack: &mut Stack<'_>) -> Result<u32, Raise> {
             let lower = stack.check_int(1)?;
             let upper = stack.check_int(2)?;
             if lower > upper {
-                return Err(Raise::Argument(2, "interval is empty".into()));
+                return Err(Raise::argument(2, "interval is empty"));
             }
             // The width is an `int` in the original, and wraps.
             (drawn * f64::from(upper.wrapping_sub(lower).wrapping_add(1))).floor() + f64::from(lower)

@@ -115,7 +115,7 @@ fn prepare(l: *mut lua_State, stack: &mut Stack<'_>, error: Raise) -> Verdict {
             stack.push_unlimited(&located);
             return Verdict::Raise;
         }
-        Raise::Argument(argument, text) => (text.as_bytes(), Verdict::Argument(*argument as c_int)),
+        Raise::Argument(argument, text) => (text, Verdict::Argument(*argument as c_int)),
         Raise::Memory => (b"not enough memory", Verdict::Raise),
     };
     stack.push_unlimited(text);

@@ -55,12 +55,17 @@ pub(crate) enum Raise {
     /// This text, after the place in the script that called the function.
     Error(Cow<'static, str>),
     /// "bad argument #n to 'function' (text)".
-    Argument(u32, Cow<'static, str>),
+    Argument(u32, Vec<u8>),
     /// "not enough memory".
     Memory,
 }
 
 impl Raise {
+    /// [`Raise::Argument`] with any text.
+    pub(crate) fn argument(argument: u32, text: impl Into<Vec<u8>>) -> Raise {
+        Raise::Argument(argument, text.into())
+    }
+
     /// The error of a stack that cannot grow, as `luaL_checkstack` words it.
     pub(crate) fn stack_overflow(what: &str) -> Raise {
         Raise::Error(format!("stack overflow ({what})").into())

@@ -107,9 +107,9 @@ impl Format {
                 self.align = align as usize;
             }
             _ => {
-                let option = [option];
-                let text = format!("invalid format option '{}'", String::from_utf8_lossy(&option));
-                return Err(Raise::Argument(1, text.into()));
+                let mut text = b"invalid format option '".to_vec();
+                text.extend_from_slice(&[option, b'\'']);
+                return Err(Raise::argument(1, text));
             }
         }
         Ok(())
@@ -148,7 +148,7 @@ fn pack(stack: &mut Stack<'_>) -> Result<u32, Raise> {
                     let size = if size == 0 { text.len() } else { size };
                     let Some(text) = text.get(..size) else {
                         // The original has already moved on to the next argument.
-                        return Err(Raise::Argument(argument + 1, "string too short".into()));
+                        return Err(Raise::argument(argument + 1, "string too short"));
                     };
                     out.extend_from_slice(text);
                     if option == b's' {
@@ -175,7 +175,7 @@ fn unpack(stack: &mut Stack<'_>) -> Result<u32, Raise> {
     stack.check_text(2)?;
     let start = stack.optional_integer(3, 1)?;
     let Some(mut position) = start.checked_sub(1).and_then(|start| usize::try_from(start).ok()) else {
-        return Err(Raise::Argument(3, "offset must be 1 or greater".into()));
+        return Err(Raise::argument(3, "offset must be 1 or greater"));
     };
     stack.cut(2);
     while let Some(Item { option, mut size, padding }) = format.next(position)? {
@@ -204,7 +204,7 @@ fn unpack(stack: &mut Stack<'_>) -> Result<u32, Raise> {
                     let Some(len) = stack.number(top).filter(|_| top > 2) else {
                         return Err(Raise::Error("format `c0' needs a previous size".into()));
                     };
-                    size = usize::try_from(truncate(len)).unwrap_or(usize::MAX);
+                    size = integer_bits(len) as usize;
                     stack.pop(1);
                     check_data(stack, position, size)?;
                 }
@@ -232,8 +232,8 @@ fn size(stack: &mut Stack<'_>) -> Result<u32, Raise> {
     let mut position = 0usize;
     while let Some(Item { option, size, padding }) = format.next(position)? {
         match (option, size) {
-            (b's', _) => return Err(Raise::Argument(1, "option 's' has no fixed size".into())),
-            (b'c', 0) => return Err(Raise::Argument(1, "option 'c0' has no fixed size".into())),
+            (b's', _) => return Err(Raise::argument(1, "option 's' has no fixed size")),
+            (b'c', 0) => return Err(Raise::argument(1, "option 'c0' has no fixed size")),
             _ => {}
         }
         if !option.is_ascii_alphanumeric() {
@@ -249,7 +249,7 @@ fn check_data(stack: &Stack<'_>, position: usize, size: usize) -> Result<(), Rai
     let len = stack.bytes(2).map_or(0, <[u8]>::len);
     match position.checked_add(size) {
         Some(end) if end <= len => Ok(()),
-        _ => Err(Raise::Argument(2, "data string too short".into())),
+        _ => Err(Raise::argument(2, "data string too short")),
     }
 }
 

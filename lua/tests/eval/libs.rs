@@ -73,6 +73,12 @@ fn struct_reads_nothing_outside_of_its_data() {
             "@user_script:1: user_script:1: bad argument #3 to 'unpack' (offset must be 1 or greater)",
         );
     }
+    // Beyond 64 bits a length is 0, as the conversion in C has it.
+    check("return (struct.unpack('dc0', struct.pack('d', 2^64)))", r"$0\r\n\r\n");
+    check_error(
+        "struct.size('\\200')",
+        r"@user_script:1: user_script:1: bad argument #1 to 'size' (invalid format option '\xc8')",
+    );
     // The data itself is no result that `c0` could take for a length.
     check_error("return struct.unpack('c0', '2')", "@user_script:1: user_script:1: format `c0' needs a previous size");
 }

@@ -22,7 +22,7 @@ struct Parser<'s, 'a> {
 
 pub(super) fn decode(stack: &mut Stack<'_>) -> Result<u32, Raise> {
     if stack.top() != 1 {
-        return Err(Raise::Argument(1, "expected 1 argument".into()));
+        return Err(Raise::argument(1, "expected 1 argument"));
     }
     stack.check_text(1)?;
     if let Some([0, _, ..] | [_, 0, ..]) = stack.bytes(1) {

@@ -16,7 +16,7 @@ enum Open {
 
 pub(super) fn encode(stack: &mut Stack<'_>) -> Result<u32, Raise> {
     if stack.top() != 1 {
-        return Err(Raise::Argument(1, "expected 1 argument".into()));
+        return Err(Raise::argument(1, "expected 1 argument"));
     }
     let settings = Settings::of(stack);
     push_written(stack, |stack, out| write(stack, &settings, out))?;

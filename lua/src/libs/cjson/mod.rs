@@ -213,7 +213,7 @@ fn one_switch(stack: &mut Stack<'_>, field: impl Fn(&mut Settings) -> &mut bool)
 
 /// At most `count` arguments.
 fn accept(stack: &Stack<'_>, count: u32) -> Result<(), Raise> {
-    if stack.top() <= count { Ok(()) } else { Err(Raise::Argument(count + 1, "found too many arguments".into())) }
+    if stack.top() <= count { Ok(()) } else { Err(Raise::argument(count + 1, "found too many arguments")) }
 }
 
 /// Takes an integer argument, if it is given, into `setting`. The message blames argument 1, whichever it is.
@@ -229,7 +229,7 @@ fn integer(
     let value = stack.check_int(argument)?;
     if !range.contains(&value) {
         let text = format!("expected integer between {} and {}", range.start(), range.end());
-        return Err(Raise::Argument(1, text.into()));
+        return Err(Raise::argument(1, text));
     }
     *setting = value;
     Ok(())
@@ -251,7 +251,7 @@ fn option(stack: &mut Stack<'_>, argument: u32, names: &[&str]) -> Result<usize,
     // A C string, here and in the message.
     let given = given.split(|&byte| byte == 0).next().unwrap_or_default();
     names.iter().position(|name| name.as_bytes() == given).ok_or_else(|| {
-        let text = format!("invalid option '{}'", String::from_utf8_lossy(given));
-        Raise::Argument(argument, text.into())
+        let text = [&b"invalid option '"[..], given, b"'"].concat();
+        Raise::argument(argument, text)
     })
 }

@@ -13,7 +13,7 @@ const NESTING_MAX: u32 = 16;
 pub(super) fn pack(stack: &mut Stack<'_>) -> Result<u32, Raise> {
     let count = stack.top();
     if count == 0 {
-        return Err(Raise::Argument(0, "MessagePack pack needs input.".into()));
+        return Err(Raise::argument(0, "MessagePack pack needs input."));
     }
     push_written(stack, |stack, out| {
         let mut pace = Pace::default();
