@@ -63,7 +63,7 @@ fn geoadd(ctx: &mut Ctx<'_, '_>) -> Outcome {
     }
     let mut scored = Vec::with_capacity((ctx.args.len() - 2) / 3);
     for at in (2..ctx.args.len()).step_by(3) {
-        scored.push((point(ctx, at)?.score().unwrap_or_default() as f64, ctx.args.at(at + 2)));
+        scored.push((point(ctx, at)?.score() as f64, ctx.args.at(at + 2)));
     }
     let key = ctx.key(1);
     let added = add_scores(ctx, &key, &scored)?;
@@ -117,7 +117,7 @@ fn geohash(ctx: &mut Ctx<'_, '_>) -> Outcome {
     };
     ctx.out.array(ctx.args.len() - 2);
     for member in ctx.args.from(2).iter() {
-        match zset.score(member).and_then(|score| geohash_text(Point::of_score(score))) {
+        match zset.score(member).map(|score| geohash_text(Point::of_score(score))) {
             Some(text) => ctx.out.bulk(&text),
             None => ctx.out.null_bulk(),
         }
@@ -126,14 +126,14 @@ fn geohash(ctx: &mut Ctx<'_, '_>) -> Outcome {
 }
 
 /// The usual geohash, whose latitude spans 180 degrees: ten digits of base 32, and an eleventh for which 52 bits are too few.
-fn geohash_text(point: Point) -> Option<[u8; 11]> {
+fn geohash_text(point: Point) -> [u8; 11] {
     const DIGITS: &[u8; 32] = b"0123456789bcdefghjkmnpqrstuvwxyz";
-    let bits = Cell::within(point, 90.0, STEP_MAX)?.bits();
+    let bits = Cell::within(point, 90.0, STEP_MAX).bits();
     let mut text = [b'0'; 11];
     for (digit, shift) in text.iter_mut().zip((2..=47).rev().step_by(5)) {
         *digit = DIGITS[(bits >> shift) as usize & 31];
     }
-    Some(text)
+    text
 }
 
 /// What a search is centred on.

@@ -43,17 +43,19 @@ pub(super) struct Area {
 }
 
 impl Cell {
-    /// The cell of this step that has the point; `None` if it is outside of the grid.
-    pub(super) fn of(point: Point, step: u8) -> Option<Cell> {
+    /// The cell of this step that has the point, or that is nearest to one beyond the edge: what a score at the very edge stands
+    /// for is half a cell outside.
+    pub(super) fn of(point: Point, step: u8) -> Cell {
         Cell::within(point, LATITUDE_MAX, step)
     }
 
-    /// The same on a grid whose latitude ends at `north`. Points beyond the Web Mercator range have no cell on any grid.
-    pub(super) fn within(point: Point, north: f64, step: u8) -> Option<Cell> {
-        let Point { longitude, latitude } = point;
-        let inside = longitude.abs() <= LONGITUDE_MAX && latitude.abs() <= LATITUDE_MAX;
-        let stripe = |offset: f64, max: f64| ((offset + max) / (max + max) * f64::from(1u32 << step)) as u32;
-        inside.then(|| Cell { x: stripe(longitude, LONGITUDE_MAX), y: stripe(latitude, north), step })
+    /// The same on a grid whose latitude ends at `north`.
+    pub(super) fn within(point: Point, north: f64, step: u8) -> Cell {
+        let stripe = |offset: f64, max: f64| {
+            let part = (offset.clamp(-max, max) + max) / (max + max);
+            (part * f64::from(1u32 << step)) as u32
+        };
+        Cell { x: stripe(point.longitude, LONGITUDE_MAX), y: stripe(point.latitude, north), step }
     }
 
     /// The cell of the greatest step with these bits.
@@ -92,9 +94,9 @@ impl Cell {
 }
 
 impl Point {
-    /// The score of a point; `None` if it is outside of the grid.
-    pub(super) fn score(self) -> Option<u64> {
-        Cell::of(self, STEP_MAX).map(Cell::bits)
+    /// The score of a point.
+    pub(super) fn score(self) -> u64 {
+        Cell::of(self, STEP_MAX).bits()
     }
 
     /// The point that a score stands for: the middle of its cell. Any number is taken for a score.
@@ -167,8 +169,8 @@ mod tests {
         // From the documentation of GEOADD, GEOPOS and GEODIST.
         let palermo = point(13.361389, 38.115556);
         let catania = point(15.087269, 37.502669);
-        assert_eq!(palermo.score(), Some(3479099956230698));
-        assert_eq!(catania.score(), Some(3479447370796909));
+        assert_eq!(palermo.score(), 3479099956230698);
+        assert_eq!(catania.score(), 3479447370796909);
         let decoded = Point::of_score(3479099956230698.0);
         assert_eq!(decoded, point(13.361389338970184, 38.1155563954963));
         let metres = decoded.distance(Point::of_score(3479447370796909.0));
@@ -176,17 +178,18 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_of_the_world_have_cells_and_nothing_beyond() {
-        assert_eq!(point(-180.0, -LATITUDE_MAX).score(), Some(0));
-        assert_eq!(point(180.0, LATITUDE_MAX).score(), Some(3 << 52));
-        assert_eq!(point(180.1, 0.0).score(), None);
-        assert_eq!(point(0.0, 85.06).score(), None);
-        assert_eq!(point(f64::NAN, 0.0).score(), None);
+    fn the_ends_of_the_world_have_cells_and_what_is_beyond_has_theirs() {
+        assert_eq!(point(-180.0, -LATITUDE_MAX).score(), 0);
+        assert_eq!(point(180.0, LATITUDE_MAX).score(), 3 << 52);
+        let edge = Point::of_score((3u64 << 52) as f64);
+        assert!(edge.longitude > 180.0 && edge.latitude > LATITUDE_MAX);
+        assert_eq!(edge.score(), 3 << 52);
+        assert_eq!(point(f64::NAN, 0.0).score(), point(-180.0, 0.0).score());
     }
 
     #[test]
     fn neighbours_go_around_the_world() {
-        let cell = Cell::of(point(-179.0, -85.0), 3).expect("inside");
+        let cell = Cell::of(point(-179.0, -85.0), 3);
         assert_eq!((cell.x, cell.y), (0, 0));
         let corner = cell.neighbour(-1, -1);
         assert_eq!((corner.x, corner.y), (7, 7));
@@ -212,11 +215,11 @@ mod tests {
         #[test]
         fn a_point_is_in_its_cells_area_and_scores(longitude in -180.0..180.0f64, latitude in -85.05..85.05f64, step in 1u8..=26) {
             let point = point(longitude, latitude);
-            let cell = Cell::of(point, step).expect("inside");
+            let cell = Cell::of(point, step);
             let area = cell.area();
             prop_assert!(area.west <= longitude && longitude <= area.east);
             prop_assert!(area.south <= latitude && latitude <= area.north);
-            prop_assert!(cell.scores().contains(&(point.score().expect("inside") as f64)));
+            prop_assert!(cell.scores().contains(&(point.score() as f64)));
         }
     }
 }

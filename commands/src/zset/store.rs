@@ -9,8 +9,10 @@ use engine::keyspace::{Key, SetExpire};
 use engine::raw::entry::{Body, Value};
 use engine::value::zset::ZSetLimits;
 use engine::value::{Set, ZSet};
+use foldhash::fast::RandomState;
 use resp::errors;
 use resp::{Flags, GetKeys, KeySpec};
+use std::collections::HashMap;
 
 /// How scores of one member are put together.
 #[derive(Clone, Copy)]
@@ -85,16 +87,47 @@ impl<'a> Members<'a> {
 type Inputs<'a> = Vec<(Members<'a>, f64)>;
 
 fn union(inputs: &Inputs<'_>, aggregate: Aggregate, limits: ZSetLimits) -> ZSet {
-    let mut union = ZSet::new();
+    // Scores are put together beside the result: there, a member would move at every step.
+    let mut scores: HashMap<Member<'_>, f64, RandomState> = HashMap::default();
     for &(input, weight) in inputs {
         input.for_each(|member, score| {
             let score = or_zero(weight * score);
-            let put =
-                |bytes: &[u8]| union.put(bytes, limits, |old| Some(old.map_or(score, |old| aggregate.of(old, score))));
-            member.with_bytes(put);
+            let total = |old: &mut f64| *old = aggregate.of(*old, score);
+            scores.entry(Member::of(member)).and_modify(total).or_insert(score);
         });
     }
+    // Ascending insertion is the fastest and leaves the fullest nodes.
+    let mut sorted: Vec<_> = scores.into_iter().collect();
+    sorted.sort_unstable_by(|a, b| a.1.total_cmp(&b.1));
+    let mut union = ZSet::new();
+    for (member, score) in sorted {
+        member.item().with_bytes(|member| union.add(member, score, limits));
+    }
     union
+}
+
+/// A member, equal to every other with the same bytes, however its set stores it.
+#[derive(PartialEq, Eq, Hash)]
+enum Member<'a> {
+    Int(i64),
+    Str(&'a [u8]),
+}
+
+impl<'a> Member<'a> {
+    fn of(item: Item<'a>) -> Self {
+        let item = if let Item::Str(bytes) = item { Item::parse(bytes) } else { item };
+        match item {
+            Item::Int(int) => Member::Int(int),
+            Item::Str(bytes) => Member::Str(bytes),
+        }
+    }
+
+    fn item(&self) -> Item<'a> {
+        match *self {
+            Member::Int(int) => Item::Int(int),
+            Member::Str(bytes) => Item::Str(bytes),
+        }
+    }
 }
 
 fn intersection(inputs: &Inputs<'_>, aggregate: Aggregate, limits: ZSetLimits) -> ZSet {

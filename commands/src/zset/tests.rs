@@ -217,12 +217,19 @@ fn unions_and_intersections_weigh_and_aggregate() {
     each(|world| {
         world.run("zadd a 1 x 2 y 3 z");
         world.run("zadd b 1 y 2 z 3 w");
+        world.run("sadd i 3 7");
+        world.run("sadd j 7 x");
+        let long = "l".repeat(65);
+        world.run(&format!("zadd l 1 3 1 7 1 {long}"));
+        world.run(&format!("zrem l {long}"));
         for (line, reply, content) in [
             ("zunionstore d 2 a b", ":4", "[x 1 w 3 y 3 z 5]"),
             ("zunionstore d 2 a b weights 2 3", ":4", "[x 2 y 7 w 9 z 12]"),
             ("zunionstore d 2 a b aggregate min", ":4", "[x 1 y 1 z 2 w 3]"),
             ("zunionstore d 2 a b aggregate MAX weights 1 10", ":4", "[x 1 y 10 z 20 w 30]"),
             ("zunionstore d 3 a none a", ":3", "[x 2 y 4 z 6]"),
+            ("zunionstore d 3 i j l", ":3", "[x 1 3 2 7 3]"),
+            ("zinterstore d 2 j l", ":1", "[7 2]"),
             ("zinterstore d 2 a b", ":2", "[y 3 z 5]"),
             ("zinterstore d 2 a b weights 2 3 aggregate min", ":2", "[y 3 z 6]"),
             ("zinterstore d 2 a a", ":3", "[x 2 y 4 z 6]"),
@@ -251,6 +258,12 @@ fn infinities_of_both_signs_add_up_to_nothing() {
         assert_eq!(world.run("zscore d x"), "0");
         world.run("zunionstore d 1 a weights 0");
         assert_eq!(world.run("zscore d x"), "0");
+        // A sum of 0 and -0 is 0, and -0 alone stays.
+        world.run("zadd c -0 x");
+        world.run("zunionstore d 2 c d");
+        assert_eq!(world.run("zscore d x"), "0");
+        world.run("zunionstore d 1 c");
+        assert_eq!(world.run("zscore d x"), "-0");
     });
 }
 
