@@ -7,8 +7,9 @@
 //! Invariants:
 //! 1. A script that is given the same keys, arguments and replies does the same on every machine: `math.random`
 //!    starts at every run from the same seed.
-//! 2. No script ends the process, holds more memory than [`Options`] allow, or executes another Lua instruction after
-//!    [`Tick::Kill`]. (One call of Lua's own C library, such as a search with a hard pattern, can still take long.)
+//! 2. No script ends the process, holds more memory than [`Options`] allow, or carries out a command after
+//!    [`Tick::Kill`]; it then ends at its next instruction, or if coroutines wait for each other, soon after. (But one
+//!    call of Lua's own C library, such as a search with a hard pattern, can take long, and is not interrupted.)
 //! 3. What one script does to settings of the Lua state (globals table, collector, hooks) ends with it. What it does to
 //!    library tables stays, as in Redis, until [`Vm::flush`].
 //! 4. All `unsafe` is in `ffi`.

@@ -60,6 +60,8 @@ pub(crate) fn open(stack: &mut Stack<'_>) -> Result<(), Raise> {
 
 /// redis.call and redis.pcall: the former raises errors, the latter returns them.
 fn call(stack: &mut Stack<'_>, raise: bool) -> Result<u32, Raise> {
+    // A coroutine around the one that was killed runs on until its own hook.
+    stack.check_alive()?;
     let shared = stack.shared();
     let mut numbers = shared.scratch.take();
     let mut answer = shared.reply.take();

@@ -58,6 +58,11 @@ unsafe extern "C-unwind" fn hook(l: *mut lua_State, _: *mut lua_Debug) {
 }
 
 impl Stack<'_> {
+    /// Raises when the script must end.
+    pub(crate) fn check_alive(&self) -> Result<(), Raise> {
+        if self.shared.killed.borrow().is_none() { Ok(()) } else { Err(Raise::Memory) }
+    }
+
     /// What the hook does, for native functions that work long: raises when the script must end.
     pub(crate) fn breathe(&mut self) -> Result<(), Raise> {
         // SAFETY: the state is live. Without a hook the host wants no turns.

@@ -36,6 +36,19 @@ fn a_script_cannot_catch_its_end() {
 }
 
 #[test]
+fn a_killed_script_carries_out_no_command() {
+    let mut bench = Bench::new();
+    bench.map.kill_at = Some(1);
+    let error = bench.error(
+        "local inner = function() while true do end end
+         local outer = function() coroutine.resume(coroutine.create(inner)) pcall(redis.call, 'set', 'x', 1) end
+         coroutine.resume(coroutine.create(outer))",
+    );
+    assert_eq!(error, format!("@user_script:1: {KILLED}"));
+    assert_eq!(bench.map.calls, 0);
+}
+
+#[test]
 fn a_coroutine_may_outlive_a_killed_script() {
     let mut bench = Bench::new();
     bench.map.kill_at = Some(2);
