@@ -25,6 +25,7 @@ pub mod memory;
 pub mod node;
 pub mod node_commands;
 pub mod os_error;
+pub mod rdb_file;
 pub mod reactor;
 pub mod start;
 pub mod stats;

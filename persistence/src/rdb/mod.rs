@@ -8,11 +8,51 @@
 //! ```
 //! Source: `rdb.c`, `ziplist.c`, `quicklist.c` of 3.2 for what is written; the later versions for what is read besides.
 
+pub mod decode;
+pub mod dump;
 pub mod encode;
+pub mod file;
+pub mod packed;
+pub mod source;
+#[cfg(test)]
+mod tests;
 pub mod ziplist;
 
 /// The version that is written.
 pub const VERSION: u32 = 7;
+/// The latest version that is read: that of Redis 7.2.
+pub const VERSION_READ_MAX: u32 = 11;
+
+/// Why bytes could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Reading failed.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The bytes end too early.
+    #[error("short read: the data ends in the middle")]
+    Truncated,
+    /// The bytes contradict the format or themselves.
+    #[error("corrupt before offset {at}: {what}")]
+    Corrupt {
+        /// Bytes read until then.
+        at: u64,
+        /// What it should have been.
+        what: &'static str,
+    },
+    /// A newer version's, of which no type is known.
+    #[error("can't handle RDB format version {0}")]
+    Version(u32),
+    /// Something that this server has no place for.
+    #[error("the data contain {what}, which this server does not have")]
+    Unsupported {
+        /// What it is.
+        what: &'static str,
+    },
+    /// Whoever reads wanted no more.
+    #[error("{0}")]
+    Refused(String),
+}
 
 /// The byte before a value that says what it is.
 pub mod kind {
@@ -36,4 +76,17 @@ pub mod kind {
     pub const HASH_ZIPLIST: u8 = 13;
     /// A list as several ziplists.
     pub const LIST_QUICKLIST: u8 = 14;
+
+    /// A sorted set with its scores in eight bytes; only read.
+    pub const ZSET_2: u8 = 5;
+    /// A hash as a zipmap; only read.
+    pub const HASH_ZIPMAP: u8 = 9;
+    /// A hash as one listpack; only read.
+    pub const HASH_LISTPACK: u8 = 16;
+    /// A sorted set as one listpack; only read.
+    pub const ZSET_LISTPACK: u8 = 17;
+    /// A list as several listpacks and single elements; only read.
+    pub const LIST_QUICKLIST_2: u8 = 18;
+    /// A set as one listpack; only read.
+    pub const SET_LISTPACK: u8 = 20;
 }

@@ -1,6 +1,7 @@
 //! DEBUG: what tests and people who look for a bug ask for. Holds all slots, whatever it is asked.
 
 use super::{Handler, NodeCtx};
+use crate::rdb_file;
 use commands::digest;
 use commands::error::{Error, Outcome};
 use commands::generic::reference_count;
@@ -25,6 +26,7 @@ fn debug(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         (b"restart" | b"crash-and-recover", _) => {
             return Err("ERR failed to restart the server. Check server logs.".into());
         }
+        (b"reload", _) => return reload(ctx),
         (b"object", 3) => return object(ctx),
         (b"sdslen", 3) => return sdslen(ctx),
         (b"populate", 3 | 4) => return populate(ctx),
@@ -48,7 +50,7 @@ fn debug(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 }
 
 fn help(ctx: &mut NodeCtx<'_, '_>) {
-    const LINES: [&str; 14] = [
+    const LINES: [&str; 15] = [
         "DEBUG <subcommand> [argument ...], where <subcommand> is one of:",
         "assert -- end the server as after a failed assertion.",
         "crash-and-recover [milliseconds] -- not supported.",
@@ -57,6 +59,7 @@ fn help(ctx: &mut NodeCtx<'_, '_>) {
         "htstats <db> -- figures of the tables of a database.",
         "object <key> -- how a value is stored.",
         "populate <count> [prefix] -- make <count> strings named <prefix>:<number>, or key:<number>.",
+        "reload -- write all keys to the RDB file, forget them, and read the file.",
         "restart -- not supported.",
         "sdslen <key> -- lengths of a key and its string.",
         "segfault -- end the server as after an invalid memory access.",
@@ -78,6 +81,24 @@ fn crash(why: &str) -> ! {
     crate::log::warning!("Caused by {why}");
     crate::log::warning!("=== REDIS BUG REPORT END. ===");
     std::process::abort();
+}
+
+/// Writes all keys to the RDB file, forgets them, and reads the file.
+fn reload(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let config = ctx.node.config();
+    rdb_file::save(ctx.node, &config, &mut ctx.ctx.keys).map_err(|error| {
+        crate::log::warning!("Error saving DB on disk: {}", crate::os_error::text(&error));
+        Error::Text("ERR")
+    })?;
+    ctx.keys.flush(None);
+    let settings = ctx.settings;
+    rdb_file::load(&config, settings, &mut ctx.ctx.keys).map_err(|error| {
+        crate::log::warning!("Error loading DB from disk: {error}");
+        Error::Text("ERR Error trying to load the RDB dump")
+    })?;
+    crate::log::warning!("DB reloaded by DEBUG RELOAD");
+    ctx.out.ok();
+    Ok(())
 }
 
 fn object(ctx: &mut NodeCtx<'_, '_>) -> Outcome {

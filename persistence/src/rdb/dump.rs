@@ -1,0 +1,49 @@
+//! DUMP payloads: one value with its type, a version and a checksum.
+//!
+//! ```text
+//! type 1 | value | version u16 | CRC-64 of all before        little-endian
+//! ```
+
+use super::decode::{Decoder, Limits};
+use super::encode::{Encoder, kind_of};
+use super::{Error, VERSION, VERSION_READ_MAX};
+use crate::crc64;
+use engine::raw::entry::{Entry, Value};
+
+/// The payload of a value.
+pub fn dump(value: Value<'_>, compress: bool) -> Vec<u8> {
+    let mut encoder = Encoder::new(compress);
+    encoder.out.push(kind_of(value));
+    encoder.value(value);
+    let mut out = encoder.out;
+    out.extend_from_slice(&(VERSION as u16).to_le_bytes());
+    out.extend_from_slice(&crc64::checksum(&out).to_le_bytes());
+    out
+}
+
+/// The type and value in a payload, or `None` if its checksum is wrong or its version unknown. A checksum of 0 says that
+/// there is none.
+pub fn verify(payload: &[u8]) -> Option<&[u8]> {
+    let (summed, checksum) = payload.split_last_chunk::<8>()?;
+    let (value, version) = summed.split_last_chunk::<2>()?;
+    let checksum = u64::from_le_bytes(*checksum);
+    let known = u32::from(u16::from_le_bytes(*version)) <= VERSION_READ_MAX;
+    (known && (checksum == 0 || checksum == crc64::checksum(summed))).then_some(value)
+}
+
+/// An entry of what [`verify`] gave, under `key`.
+pub fn restore(
+    verified: &[u8],
+    limits: Limits,
+    key: &[u8],
+    expire_at_ms: Option<i64>,
+    lru: u32,
+) -> Result<Entry, Error> {
+    let mut decoder = Decoder::new(verified, limits);
+    let kind = decoder.source.byte()?;
+    let entry = match decoder.value(kind)? {
+        Some(body) => Entry::new(key, body, expire_at_ms, lru),
+        None => return Err(decoder.source.corrupt("a collection without elements")),
+    };
+    if decoder.source.is_at_end()? { Ok(entry) } else { Err(decoder.source.corrupt("bytes behind the value")) }
+}

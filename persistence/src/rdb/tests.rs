@@ -1,0 +1,231 @@
+//! What is written is read again, and nothing else than that is believed.
+
+use super::decode::{Decoder, Limits};
+use super::encode::Encoder;
+use super::file::{Record, Writer, read};
+use super::{Error, dump};
+use engine::raw::entry::{Body, Collection, Entry, EntryRef, Value};
+use engine::value::zset::Outcome;
+use engine::value::{Hash, List, Set, ZSet};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A value as plain data.
+#[derive(Debug, Clone, PartialEq)]
+enum Plain {
+    Text(Vec<u8>),
+    List(Vec<Vec<u8>>),
+    Set(BTreeSet<Vec<u8>>),
+    ZSet(BTreeMap<Vec<u8>, f64>),
+    Hash(BTreeMap<Vec<u8>, Vec<u8>>),
+}
+
+impl Plain {
+    fn entry(&self, key: &[u8], expire_at_ms: Option<i64>) -> Entry {
+        let limits = Limits::default();
+        let body = match self {
+            Plain::Text(text) => {
+                let int = resp::parse_i64(text).map(Body::Int);
+                int.unwrap_or(Body::Bytes { bytes: text, raw: false })
+            }
+            Plain::List(elements) => {
+                let mut list = List::new();
+                elements.iter().for_each(|element| list.push_back(element, limits.list_node));
+                list.body()
+            }
+            Plain::Set(members) => {
+                let mut set = Set::new();
+                members.iter().for_each(|member| assert!(set.add(member, limits.set_max_intset_entries)));
+                set.body()
+            }
+            Plain::ZSet(members) => {
+                let mut zset = ZSet::new();
+                members.iter().for_each(|(member, score)| assert_eq!(zset.add(member, *score, limits.zset), Outcome::Added));
+                zset.body()
+            }
+            Plain::Hash(fields) => {
+                let mut hash = Hash::new();
+                fields.iter().for_each(|(field, value)| assert!(hash.set(field, value, limits.hash)));
+                hash.body()
+            }
+        };
+        Entry::new(key, body, expire_at_ms, 0)
+    }
+
+    fn of(entry: EntryRef<'_>) -> Plain {
+        match entry.value() {
+            Value::Int(n) => Plain::Text(n.to_string().into_bytes()),
+            Value::Bytes(bytes) => Plain::Text(bytes.to_vec()),
+            Value::List(list) => Plain::List(list.iter().map(|item| item.to_vec()).collect()),
+            Value::Set(set) => Plain::Set(set.iter().map(|item| item.to_vec()).collect()),
+            Value::ZSet(zset) => Plain::ZSet(zset.iter().map(|(item, score)| (item.to_vec(), score)).collect()),
+            Value::Hash(hash) => Plain::Hash(hash.iter().map(|(field, value)| (field.to_vec(), value.to_vec())).collect()),
+        }
+    }
+}
+
+fn text() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        any::<i64>().prop_flat_map(|n| (0u32..64).prop_map(move |shift| (n >> shift).to_string().into_bytes())),
+        prop::collection::vec(any::<u8>(), 0..30),
+        (any::<u8>(), 0usize..400).prop_map(|(byte, len)| vec![byte; len]),
+    ]
+}
+
+fn score() -> impl Strategy<Value = f64> {
+    prop_oneof![(-1000i32..1000).prop_map(f64::from), any::<f64>().prop_filter("a number", |score| !score.is_nan())]
+}
+
+fn value() -> impl Strategy<Value = Plain> {
+    let several = 1usize..40;
+    prop_oneof![
+        text().prop_map(Plain::Text),
+        prop::collection::vec(text(), several.clone()).prop_map(Plain::List),
+        (1usize..800, any::<i64>()).prop_map(|(n, from)| {
+            Plain::Set((0..n as i64).map(|i| from.wrapping_add(i).to_string().into_bytes()).collect())
+        }),
+        prop::collection::btree_set(text(), several.clone()).prop_map(Plain::Set),
+        prop::collection::btree_map(text(), score(), 1usize..200).prop_map(Plain::ZSet),
+        prop::collection::btree_map(text(), text(), several).prop_map(Plain::Hash),
+    ]
+}
+
+fn file(entries: &[Entry], compress: bool) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new(), compress, true);
+    writer.aux("redis-ver", b"3.2.11");
+    writer.database(9, entries.len(), 0);
+    entries.iter().for_each(|entry| writer.entry(entry.view()).expect("memory takes all"));
+    writer.finish().expect("memory takes all")
+}
+
+type Loaded = Vec<(u32, Vec<u8>, Plain, Option<i64>)>;
+
+fn load(bytes: &[u8]) -> Result<Loaded, Error> {
+    let mut loaded = Vec::new();
+    read(bytes, Limits::default(), |record| {
+        if let Record::Entry { db, key, body, expire_at_ms } = record {
+            let entry = Entry::new(key, body, expire_at_ms, 0);
+            loaded.push((db, key.to_vec(), Plain::of(entry.view()), expire_at_ms));
+        }
+        Ok(())
+    })?;
+    Ok(loaded)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_data_set_is_read_as_it_was_written(
+        values in prop::collection::vec((text(), value(), prop::option::of(any::<i64>())), 0..8),
+        compress: bool,
+        at: usize,
+        to: u8,
+    ) {
+        let entries: Vec<_> = values.iter().map(|(key, value, expire)| value.entry(key, *expire)).collect();
+        let mut bytes = file(&entries, compress);
+        let expected: Loaded = values.into_iter().map(|(key, value, expire)| (9, key, value, expire)).collect();
+        prop_assert_eq!(load(&bytes).expect("whole"), expected);
+        // Any byte that is changed is noticed, at the checksum at the latest, unless that is switched off.
+        let at = at % bytes.len();
+        if bytes[at] != to && at < bytes.len() - 8 {
+            bytes[at] = to;
+            prop_assert!(load(&bytes).is_err());
+        }
+        prop_assert!(load(&bytes[..at]).is_err());
+    }
+
+    #[test]
+    fn a_dumped_value_is_restored(value in value(), compress: bool) {
+        let entry = value.entry(b"k", None);
+        let payload = dump::dump(entry.view().value(), compress);
+        let verified = dump::verify(&payload).expect("whole");
+        let restored = dump::restore(verified, Limits::default(), b"k2", Some(5), 7).expect("whole");
+        prop_assert_eq!(restored.view().key(), b"k2");
+        prop_assert_eq!(restored.view().expire_at_ms(), Some(5));
+        prop_assert_eq!(restored.view().encoding(), entry.view().encoding());
+        prop_assert_eq!(Plain::of(restored.view()), value);
+        prop_assert!(dump::restore(&verified[..verified.len() - 1], Limits::default(), b"k", None, 0).is_err());
+        let longer = [verified, b"x"].concat();
+        prop_assert!(dump::restore(&longer, Limits::default(), b"k", None, 0).is_err());
+    }
+
+    #[test]
+    fn garbage_is_refused_or_decoded_but_nothing_worse(kind in 0u8..22, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Decoder::new(&bytes[..], Limits::default()).value(kind);
+    }
+
+    #[test]
+    fn a_damaged_value_is_refused_or_decoded_but_nothing_worse(value in value(), kind in 0u8..22, at: usize, to: u8) {
+        let mut encoder = Encoder::new(false);
+        encoder.value(value.entry(b"k", None).view().value());
+        let mut bytes = encoder.out;
+        let at = at % bytes.len();
+        bytes[at] = to;
+        let _ = Decoder::new(&bytes[..], Limits::default()).value(kind);
+        let entry = value.entry(b"k", None);
+        let _ = Decoder::new(&bytes[..], Limits::default()).value(super::encode::kind_of(entry.view().value()));
+    }
+}
+
+#[test]
+fn empty_data_and_other_versions() {
+    let empty = file(&[], true);
+    assert!(empty.starts_with(b"REDIS0007"));
+    assert_eq!(load(&empty).expect("whole"), []);
+    let with = |from: usize, bytes: &[u8]| {
+        let mut file = empty.clone();
+        file[from..from + bytes.len()].copy_from_slice(bytes);
+        load(&file).expect_err("refused").to_string()
+    };
+    assert_eq!(with(5, b"0099"), "can't handle RDB format version 99");
+    assert!(with(0, b"X").contains("not those of an RDB file"));
+    assert!(with(empty.len() - 8, b"\x01").contains("checksum"));
+    // Without a checksum everything is believed.
+    let mut unsummed = empty.clone();
+    unsummed[empty.len() - 8..].fill(0);
+    assert!(load(&unsummed).is_ok());
+}
+
+#[test]
+fn a_claim_of_many_elements_makes_no_room_before_they_are_there() {
+    for kind in 0..22 {
+        let claim = [0x81, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        assert!(Decoder::new(&claim[..], Limits::default()).value(kind).is_err());
+        let claim = [0x80, 0x3f, 0xff, 0xff, 0xff, b'x'];
+        assert!(Decoder::new(&claim[..], Limits::default()).value(kind).is_err());
+    }
+}
+
+/// The same commands were given to both servers, then SAVE.
+#[test]
+fn files_of_real_servers_are_read() {
+    let texts = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+    let numbered = |n: usize| (0..n).map(|i| format!("m{i}").into_bytes());
+    let list = texts(&["a", "300", "-5", &"b".repeat(70)]);
+    let zset = [(b"a".to_vec(), 1.5), (b"b".to_vec(), f64::NEG_INFINITY)];
+    let expected: BTreeMap<&[u8], Plain> = BTreeMap::from([
+        (&b"text"[..], Plain::Text(b"hello".to_vec())),
+        (b"int", Plain::Text(b"-77".to_vec())),
+        (b"lzf", Plain::Text(b"abcd".repeat(50))),
+        (b"expiring", Plain::Text(b"v".to_vec())),
+        (b"list", Plain::List(list)),
+        (b"ints", Plain::Set(texts(&["1", "70000"]).into_iter().collect())),
+        (b"set", Plain::Set(texts(&["x", "y"]).into_iter().collect())),
+        (b"bigset", Plain::Set(numbered(600).collect())),
+        (b"zset", Plain::ZSet(zset.into_iter().collect())),
+        (b"bigzset", Plain::ZSet(numbered(200).zip((0..200).map(|i| f64::from(i) * 0.5)).collect())),
+        (b"hash", Plain::Hash([(b"f".to_vec(), b"1".to_vec())].into_iter().collect())),
+        (b"bighash", Plain::Hash([(b"f".to_vec(), vec![b'w'; 100])].into_iter().collect())),
+        (b"other", Plain::Text(b"db".to_vec())),
+    ]);
+    for bytes in [&include_bytes!("../../testdata/redis-3.2.rdb")[..], include_bytes!("../../testdata/redis-7.0.rdb")] {
+        let loaded = load(bytes).expect("whole");
+        assert_eq!(loaded.len(), expected.len());
+        for (db, key, value, expire_at_ms) in loaded {
+            assert_eq!(db, if key == b"other" { 9 } else { 0 });
+            assert_eq!(expire_at_ms, (key == b"expiring").then_some(4_102_444_800_000));
+            assert_eq!(Some(&value), expected.get(&key[..]), "{}", key.escape_ascii());
+        }
+    }
+}
