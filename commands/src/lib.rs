@@ -12,6 +12,7 @@ pub mod error;
 pub mod generic;
 pub mod geo;
 pub mod hash;
+pub mod hyperloglog;
 pub mod keyspace;
 pub mod list;
 pub mod reply;
@@ -36,6 +37,7 @@ pub fn tables() -> impl Iterator<Item = Command> {
         keyspace::TABLE,
         list::TABLE,
         hash::TABLE,
+        hyperloglog::TABLE,
         set::TABLE,
         zset::TABLE,
         zset::range::TABLE,
