@@ -1,1 +1,22 @@
-//! tests
+//! Whole programs under test: real processes on free loopback ports, in directories of their own, killed in every case.
+//!
+//! * `server.rs`: starts a server and ends it, whatever happens to the test. `programs.rs`: where the programs are.
+//! * `client.rs`: a blocking client that can also speak nonsense.
+//! * `differential/`: random commands to two servers, whose replies must be equal.
+//! * `known_differences.rs`: where Redis 7.0 answers otherwise than 3.2, each with its reason.
+//!
+//! What is tested is the programs' outside: nothing here knows the engine or the commands.
+
+#![forbid(unsafe_code)]
+
+mod client;
+pub mod differential;
+pub mod known_differences;
+mod programs;
+mod random;
+mod server;
+
+pub use client::{Client, encode};
+pub use programs::{codis_server, redis_server};
+pub use random::Random;
+pub use server::{Options, Server, alive, free_port, wait_until};

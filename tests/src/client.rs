@@ -1,0 +1,145 @@
+//! A small blocking client: sends whatever it is told, well-formed or not, and reads replies as values.
+//!
+//! The methods that tests use most panic with the reason when the connection breaks; those beginning with `try_` report it.
+
+use resp::{Out, Reply, Scanner};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a reply may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: Stream,
+    /// Bytes received and not yet consumed.
+    buffer: Vec<u8>,
+    scanner: Scanner,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Client {
+    /// Connects over TCP.
+    pub fn connect(addr: SocketAddr) -> io::Result<Client> {
+        let stream = TcpStream::connect(addr)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Client::over(Stream::Tcp(stream)))
+    }
+
+    /// Connects to a Unix socket.
+    pub fn connect_unix(path: &Path) -> io::Result<Client> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Client::over(Stream::Unix(stream)))
+    }
+
+    fn over(stream: Stream) -> Client {
+        Client { stream, buffer: Vec::new(), scanner: Scanner::new() }
+    }
+
+    /// Sends one command and waits for its reply.
+    pub fn call<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Reply {
+        self.try_call(args).unwrap_or_else(|error| {
+            let text: Vec<_> = args.iter().map(|arg| arg.as_ref().escape_ascii().to_string()).collect();
+            panic!("no reply to {:.200}: {error}", text.join(" "))
+        })
+    }
+
+    /// Sends one command whose words are separated by blanks and waits for its reply.
+    pub fn run(&mut self, line: &str) -> Reply {
+        self.call(&line.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Sends one command and waits for its reply.
+    pub fn try_call<A: AsRef<[u8]>>(&mut self, args: &[A]) -> io::Result<Reply> {
+        let mut request = Vec::new();
+        encode(args, &mut request);
+        self.send(&request)?;
+        self.try_read()
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream.write_all(bytes),
+            Stream::Unix(stream) => stream.write_all(bytes),
+        }
+    }
+
+    /// Waits for the next reply.
+    pub fn read(&mut self) -> Reply {
+        self.try_read().unwrap_or_else(|error| panic!("no reply: {error}"))
+    }
+
+    /// Waits for the next reply. The other end closing is `UnexpectedEof`.
+    pub fn try_read(&mut self) -> io::Result<Reply> {
+        loop {
+            let whole = self.scanner.scan(&self.buffer).map_err(invalid)?;
+            if let Some(len) = whole {
+                let (reply, _) = Reply::decode(&self.buffer).map_err(invalid)?.ok_or(io::ErrorKind::InvalidData)?;
+                self.buffer.drain(..len);
+                return Ok(reply);
+            }
+            if self.receive()? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// Reads until the other end closes: whatever came, and nothing if it was reset.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        while let Ok(1..) = self.receive() {}
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// Closes the sending direction.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    /// How long a reply may take from now on.
+    pub fn set_patience(&self, patience: Duration) {
+        let set = match &self.stream {
+            Stream::Tcp(stream) => stream.set_read_timeout(Some(patience)),
+            Stream::Unix(stream) => stream.set_read_timeout(Some(patience)),
+        };
+        set.expect("a read timeout above zero is taken");
+    }
+
+    fn receive(&mut self) -> io::Result<usize> {
+        let start = self.buffer.len();
+        self.buffer.resize(start + 64 * 1024, 0);
+        let read = match &mut self.stream {
+            Stream::Tcp(stream) => stream.read(&mut self.buffer[start..]),
+            Stream::Unix(stream) => stream.read(&mut self.buffer[start..]),
+        };
+        self.buffer.truncate(start + read.as_ref().copied().unwrap_or(0));
+        read
+    }
+}
+
+/// Appends a command in protocol form.
+pub fn encode<A: AsRef<[u8]>>(args: &[A], request: &mut Vec<u8>) {
+    let mut out = Out::new();
+    out.array(args.len());
+    args.iter().for_each(|arg| out.bulk(arg.as_ref()));
+    request.extend_from_slice(out.as_slice());
+}
+
+fn invalid(error: resp::DecodeError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}

@@ -1,0 +1,45 @@
+"""redis-py against the server whose port is the only argument: what a Python program would do, with checks."""
+
+import sys
+
+import redis
+
+connection = redis.Redis(host="127.0.0.1", port=int(sys.argv[1]), decode_responses=True, socket_timeout=30)
+
+assert connection.ping()
+assert connection.set("text", "värld") and connection.get("text") == "värld"
+assert connection.set("once", 1, nx=True, ex=1000) and connection.set("once", 2, nx=True) is None
+assert 990 <= connection.ttl("once") <= 1000
+assert connection.incrby("count", 5) == 5 and connection.incrbyfloat("float", 2.5) == 2.5
+assert connection.mset({"a": 1, "b": 2}) and connection.mget("a", "b", "c") == ["1", "2", None]
+
+assert connection.rpush("list", *range(10)) == 10
+assert connection.lrange("list", 2, 4) == ["2", "3", "4"] and connection.lpop("list") == "0"
+
+assert connection.sadd("set", "x", "y", "z") == 3 and connection.smembers("set") == {"x", "y", "z"}
+assert set(connection.sscan_iter("set")) == {"x", "y", "z"}
+
+assert connection.hset("hash", "field", "value") == 1 and connection.hgetall("hash") == {"field": "value"}
+assert connection.zadd("zset", {"one": 1, "two": 2.5}) == 2
+assert connection.zrange("zset", 0, -1, withscores=True) == [("one", 1.0), ("two", 2.5)]
+
+assert connection.sort("list", desc=True, start=0, num=2) == ["9", "8"]
+keys = {"text", "once", "count", "float", "a", "b", "list", "set", "hash", "zset"}
+assert set(connection.scan_iter(count=3)) == keys and connection.dbsize() == len(keys)
+
+try:
+    connection.incr("list")
+    raise SystemExit("INCR of a list is an error")
+except redis.ResponseError as error:
+    assert "WRONGTYPE" in str(error) or "wrong kind of value" in str(error), error
+
+pipeline = connection.pipeline(transaction=False)
+for number in range(1000):
+    pipeline.set(f"key:{number}", number)
+    pipeline.get(f"key:{number}")
+assert pipeline.execute() == [part for number in range(1000) for part in (True, str(number))]
+
+assert connection.eval("return redis.call('GET', KEYS[1]) .. ARGV[1]", 1, "count", "!") == "5!"
+assert connection.info("server")["redis_version"] == "3.2.11"
+assert connection.delete(*keys) == len(keys)
+print("ok")
