@@ -123,7 +123,13 @@ impl Reactor {
                 match event.token() {
                     WAKER => {}
                     Token(n) if n < FIRST_CONN => self.accept(n, now),
-                    Token(n) => self.on_event(n - FIRST_CONN, event.is_readable(), event.is_writable(), now),
+                    Token(n) => {
+                        self.on_event(n - FIRST_CONN, event.is_readable(), event.is_writable(), now);
+                        if event.is_read_closed() {
+                            // The end came together with data, and no other event will say so.
+                            self.again.push(n - FIRST_CONN);
+                        }
+                    }
                 }
             }
             for index in std::mem::take(&mut self.again) {
@@ -413,7 +419,7 @@ impl Reactor {
                 conn.parser.reset();
                 return Served::PutOff { from };
             }
-            if conn.client.close_after_reply {
+            if conn.client.close_after_reply || self.is_over_output_limit(conn, now) {
                 return Served::All;
             }
             match end {
@@ -472,6 +478,9 @@ impl Reactor {
             if out.len() > SEND_AT_BYTES {
                 let (_, written) = conn.send(out);
                 self.exec.node.stats[self.exec.reactor].bytes_out.add(written as u64);
+                if self.is_over_output_limit(conn, now) {
+                    return None;
+                }
             }
         }
         None

@@ -126,7 +126,7 @@ pub const RULES: &[Rule] = &[
             name(command).eq_ignore_ascii_case("BITCOUNT")
                 && command.len() > 4
                 && is(ours, "ERR syntax error")
-                && is(theirs, "ERR value is not an integer or out of range")
+                && (is(theirs, "ERR value is not an integer or out of range") || *theirs == Reply::Int(0))
         }),
     },
     Rule {
@@ -249,6 +249,16 @@ pub const RULES_3_2: &[Rule] = &[
             ["SELECT", "MOVE"].contains(&name(command).to_uppercase().as_str())
                 && matches!(ours, Reply::Error(_))
                 && command.last().and_then(|id| resp::parse_i64(id)).is_some_and(|id| i32::try_from(id).is_err())
+        }),
+    },
+    Rule {
+        why: "3.2 cuts the count of SPOP and SRANDMEMBER to 32 bits",
+        effect: Parts(|command, _, _| {
+            ["SPOP", "SRANDMEMBER"].contains(&name(command).to_uppercase().as_str())
+                && command
+                    .get(2)
+                    .and_then(|count| resp::parse_i64(count))
+                    .is_some_and(|count| i32::try_from(count).is_err())
         }),
     },
     Rule { why: "moments overflow in 3.2; ours refuses them", effect: Parts(moment_overflows) },

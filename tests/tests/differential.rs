@@ -49,7 +49,7 @@ fn compare(threads: usize) {
     let mut round = 0;
     loop {
         let seed = seed.unwrap_or(FIRST_SEED + round);
-        let commands = sequence(seed, COMMANDS);
+        let commands = sequence(seed, COMMANDS, peer_path.is_some());
         if let Err(difference) = pair.run(&commands) {
             let (shortest, difference) = pair.shrink(&commands, difference);
             let lines: Vec<_> = shortest.iter().map(|command| format!("  {}", show_command(command))).collect();

@@ -80,8 +80,8 @@ fn a_password_is_asked_for() {
     assert_eq!(client.run("PING"), error("NOAUTH Authentication required."));
     assert_eq!(client.run("AUTH secret"), ok());
     assert_eq!(client.run("GET key"), Reply::Bulk(None));
-    let mut open = Server::start(Options::codis(1)).client();
-    assert_eq!(open.run("AUTH any"), error("ERR Client sent AUTH, but no password is set"));
+    let open = Server::start(Options::codis(1));
+    assert_eq!(open.client().run("AUTH any"), error("ERR Client sent AUTH, but no password is set"));
 }
 
 #[test]
