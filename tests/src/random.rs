@@ -13,7 +13,7 @@ impl Random {
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,12 +23,12 @@ impl Random {
 
     /// A number below `bound`, which is not 0.
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        (self.number() % bound as u64) as usize
     }
 
     /// A number from `low` to `high`, both included.
     pub fn within(&mut self, low: i64, high: i64) -> i64 {
-        low.wrapping_add((self.next() % ((high - low) as u64 + 1)) as i64)
+        low.wrapping_add((self.number() % ((high - low) as u64 + 1)) as i64)
     }
 
     /// True once in `times`.

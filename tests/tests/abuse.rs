@@ -80,7 +80,7 @@ fn random_bytes_harm_nobody() {
         for _ in 0..200 {
             let mut client = scene.server.client();
             let len = random.below(3000);
-            let mut bytes: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();
+            let mut bytes: Vec<u8> = (0..len).map(|_| random.number() as u8).collect();
             if random.once_in(2) {
                 bytes.splice(0..0, *b"*4\r\n$4\r\nMGET\r\n$900\r\n");
             }
