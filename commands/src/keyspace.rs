@@ -100,7 +100,13 @@ fn step(ctx: &mut Ctx<'_, '_>, cursor: u64, mut visit: impl FnMut(&[u8], Option<
         if let Some(Some((next, seen))) = seen {
             let at = slot.index() as u64;
             let end = at + 1 == slots::SLOTS as u64;
-            let cursor = if next != 0 { at << ORDER_BITS | next } else if end { 0 } else { (at + 1) << ORDER_BITS };
+            let cursor = if next != 0 {
+                at << ORDER_BITS | next
+            } else if end {
+                0
+            } else {
+                (at + 1) << ORDER_BITS
+            };
             return (cursor, seen);
         }
         order = 0;

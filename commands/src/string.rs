@@ -6,10 +6,10 @@ use crate::table::{Command, command};
 use engine::effects::class::{GENERIC, STRING};
 use engine::keyspace::{Key, SetExpire, Text};
 use engine::raw::entry::Body;
-use resp::errors;
 use resp::LongDouble;
-use resp::{format_i64, parse_i64};
+use resp::errors;
 use resp::{Flags, KeySpec};
+use resp::{format_i64, parse_i64};
 
 /// The longest string: 512 MB.
 pub const STRING_BYTES_MAX: usize = 512 * 1024 * 1024;
@@ -138,7 +138,7 @@ fn mget(ctx: &mut Ctx<'_, '_>) -> Outcome {
 }
 
 fn check_pairs(ctx: &Ctx<'_, '_>) -> Outcome {
-    if ctx.args.len() % 2 == 0 {
+    if ctx.args.len().is_multiple_of(2) {
         return Err(Error::Text("ERR wrong number of arguments for MSET"));
     }
     Ok(())

@@ -584,7 +584,11 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     /// As [`Keyspace::visit_slot`], over every slot that has keys.
     pub fn visit_slots(&mut self, mut visit: impl FnMut(SlotId, &DbSlot)) {
         for slot in SlotId::all() {
-            self.visit_slot(slot, |keys| if !keys.is_empty() { visit(slot, keys) });
+            self.visit_slot(slot, |keys| {
+                if !keys.is_empty() {
+                    visit(slot, keys)
+                }
+            });
         }
     }
 

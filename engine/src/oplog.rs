@@ -14,9 +14,9 @@
 
 use crate::raw::log_segment::{Segment, Writer};
 use crate::raw::spin::Spin;
+use crate::raw::sync::{AtomicBool, AtomicU64, Ordering};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use crate::raw::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// Bytes of one segment.
 #[cfg(not(loom))]
@@ -178,10 +178,9 @@ impl Cursor {
         let after = inner.segments.partition_point(|kept| kept.start <= self.offset);
         match after.checked_sub(1).and_then(|i| inner.segments.get(i)) {
             Some(kept) => Ok(Kept { start: kept.start, segment: kept.segment.clone() }),
-            None => Err(TooOld {
-                wanted: self.offset,
-                oldest: inner.segments.front().map_or(inner.end, |kept| kept.start),
-            }),
+            None => {
+                Err(TooOld { wanted: self.offset, oldest: inner.segments.front().map_or(inner.end, |kept| kept.start) })
+            }
         }
     }
 }
@@ -275,7 +274,14 @@ mod loom_tests {
             assert!(b"abcdef".starts_with(&seen[..]), "{seen:?}");
             let mut rest = Vec::new();
             let mut cursor = log.cursor(start);
-            while cursor.read(&log, |bytes| { rest.extend_from_slice(bytes); bytes.len() }).expect("kept") > 0 {}
+            while cursor
+                .read(&log, |bytes| {
+                    rest.extend_from_slice(bytes);
+                    bytes.len()
+                })
+                .expect("kept")
+                > 0
+            {}
             assert_eq!(rest, b"abcdef");
         });
     }

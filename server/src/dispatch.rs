@@ -63,7 +63,16 @@ const DEFERRALS_MAX: u32 = 8;
 impl Executor {
     /// For reactor number `reactor`.
     pub fn new(node: &'static Node, reactor: usize, owner: Owner<'static, Slot>, local: Local) -> Executor {
-        Executor { node, reactor, owner, local, settled: Settled::new(node), records: Vec::new(), last: Ticks::now(), vm: None }
+        Executor {
+            node,
+            reactor,
+            owner,
+            local,
+            settled: Settled::new(node),
+            records: Vec::new(),
+            last: Ticks::now(),
+            vm: None,
+        }
     }
 
     /// A batch begins: time counts from here.
@@ -300,8 +309,7 @@ fn hold<'o>(
             if deferrals > DEFERRALS_MAX {
                 return owner.try_privileged();
             }
-            let set: SlotSet =
-                resp::key_positions(&row.spec, args).map(|i| slots::slot_of(args.at(i))).collect();
+            let set: SlotSet = resp::key_positions(&row.spec, args).map(|i| slots::slot_of(args.at(i))).collect();
             owner.try_all(&set)
         }
     }

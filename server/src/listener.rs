@@ -49,7 +49,11 @@ impl Listeners {
                     // Without a bind address both families are tried, and one may be missing.
                     Err(error) if !required && is_unsupported(&error) => {}
                     Err(error) => {
-                        return Err(format!("Creating Server TCP listening socket {host}:{}: bind: {}", config.port, crate::os_error::text(&error)));
+                        return Err(format!(
+                            "Creating Server TCP listening socket {host}:{}: bind: {}",
+                            config.port,
+                            crate::os_error::text(&error)
+                        ));
                     }
                 }
             }
@@ -66,7 +70,8 @@ impl Listeners {
                 }
                 Ok(listener)
             };
-            let listener = open().map_err(|error| format!("Opening Unix socket: bind: {}", crate::os_error::text(&error)))?;
+            let listener =
+                open().map_err(|error| format!("Opening Unix socket: bind: {}", crate::os_error::text(&error)))?;
             all.push(Listener::Unix(listener));
         }
         if all.is_empty() {

@@ -9,8 +9,8 @@ use crate::stats::{Rates, ReactorStats};
 use commands::settings::Settings;
 use commands::table::{Command, Registry};
 use engine::clock::Now;
-use engine::oplog::Oplog;
 use engine::keyspace::Waste;
+use engine::oplog::Oplog;
 use engine::raw::lock::SlotLocks;
 use engine::slot::Slot;
 use lua::Sha;
@@ -162,7 +162,6 @@ fn settings_of(config: &Config) -> Settings {
             value: config.zset_max_ziplist_value,
         },
         hll_sparse_max_bytes: config.hll_sparse_max_bytes,
-        ..Settings::default()
     }
 }
 
@@ -179,9 +178,9 @@ fn registry(config: &Config) -> Registry<Run> {
     let built_in: Vec<Command<Run>> = keys.chain(node).collect();
     let mut registry = Registry::new(built_in.iter().copied());
     if !config.command_names.is_empty() {
-        let renamed = built_in.iter().filter(|row| {
-            config.command_names.resolve(row.spec.name.as_bytes()) == Some(row.spec.name.as_bytes())
-        });
+        let renamed = built_in
+            .iter()
+            .filter(|row| config.command_names.resolve(row.spec.name.as_bytes()) == Some(row.spec.name.as_bytes()));
         registry = Registry::new(renamed.copied());
         for (name, runs) in config.command_names.changes() {
             let row = runs.and_then(|runs| built_in.iter().find(|row| row.spec.name.as_bytes() == runs));

@@ -328,7 +328,11 @@ impl Reactor {
         match served {
             Served::Close => Next::Close,
             Served::All => {
-                if more { Next::Again } else { Next::Keep }
+                if more {
+                    Next::Again
+                } else {
+                    Next::Keep
+                }
             }
             Served::Rest { from, hint } => {
                 input.drain(..from);

@@ -97,9 +97,15 @@ fn fields() {
         ("bitfield k overflow sat set u8 8 -1 get u8 8", "[:255 :255]"),
         ("bitfield i set i64 0 -5 get i64 0 incrby i64 0 3", "[:0 :-5 :-2]"),
         ("bitfield i overflow sat set i8 0 -9223372036854775808 get i8 0", "[:-1 :-128]"),
-        ("bitfield i overflow sat incrby i64 0 -9223372036854775808 get i64 0", "[:-9223372036854775808 :-9223372036854775808]"),
+        (
+            "bitfield i overflow sat incrby i64 0 -9223372036854775808 get i64 0",
+            "[:-9223372036854775808 :-9223372036854775808]",
+        ),
         ("bitfield i incrby i64 0 -1 get u8 56", "[:9223372036854775807 :255]"),
-        ("bitfield k get u64 0", "-ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is."),
+        (
+            "bitfield k get u64 0",
+            "-ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.",
+        ),
         ("bitfield k get u8 #9223372036854775807", "-ERR bit offset is not an integer or out of range"),
         ("bitfield k overflow no", "-ERR Invalid OVERFLOW type specified"),
         ("bitfield k get u8", "-ERR syntax error"),

@@ -288,8 +288,8 @@ pub fn count(registers: &Registers) -> u64 {
         estimate = M * (M / zeros as f64).ln();
     } else if estimate < BIASED_BELOW {
         let e = estimate;
-        let bias = 5.9119e-18 * (e * e * e * e) - 1.4253e-12 * (e * e * e) + 1.2940e-7 * (e * e) - 5.2921e-3 * e
-            + 83.3216;
+        let bias =
+            5.9119e-18 * (e * e * e * e) - 1.4253e-12 * (e * e * e) + 1.2940e-7 * (e * e) - 5.2921e-3 * e + 83.3216;
         estimate -= estimate * (bias / 100.0);
     }
     estimate as u64

@@ -79,7 +79,8 @@ static ACCOUNTS: Mutex<Accounts> = Mutex::new(Accounts { open: Vec::new(), close
 impl Counters {
     fn net(self) -> u64 {
         // SAFETY: the thread is alive, so its counters are; aligned 64-bit words.
-        let (allocated, freed) = unsafe { ((*self.allocated).load(Ordering::Relaxed), (*self.freed).load(Ordering::Relaxed)) };
+        let (allocated, freed) =
+            unsafe { ((*self.allocated).load(Ordering::Relaxed), (*self.freed).load(Ordering::Relaxed)) };
         allocated.wrapping_sub(freed)
     }
 }
@@ -143,7 +144,9 @@ pub fn held() -> Held {
     let mut epoch: u64 = 1;
     let size = size_of::<u64>();
     // SAFETY: a valid in-parameter of the size that is passed with it.
-    unsafe { je::mallctl(c"epoch".as_ptr(), ptr::null_mut(), ptr::null_mut(), (&raw mut epoch).cast::<c_void>(), size) };
+    unsafe {
+        je::mallctl(c"epoch".as_ptr(), ptr::null_mut(), ptr::null_mut(), (&raw mut epoch).cast::<c_void>(), size)
+    };
     Held {
         allocated: read(c"stats.allocated").unwrap_or_default(),
         active: read(c"stats.active").unwrap_or_default(),

@@ -375,7 +375,8 @@ impl Entry {
     /// in place from then on. The entry must be a string.
     #[must_use]
     pub fn with_string_len(mut self, len: usize) -> Entry {
-        let (key, expire, lru) = (EntryRef::<'static>(self.0, PhantomData).key(), self.view().expire_at_ms(), self.view().lru());
+        let (key, expire, lru) =
+            (EntryRef::<'static>(self.0, PhantomData).key(), self.view().expire_at_ms(), self.view().lru());
         if self.view().store() == Store::Long {
             // SAFETY: the store says what the word is; we own the entry.
             let long = unsafe { &mut *self.word_as::<ThinBytes>() };

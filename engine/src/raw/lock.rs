@@ -97,8 +97,7 @@ impl<T> SlotLocks<T> {
 
     fn try_lock(&self, slot: SlotId, id: u32) -> bool {
         let lock = &self.guarded(slot).lock;
-        lock.load(Ordering::Relaxed) == 0
-            && lock.compare_exchange(0, id, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        lock.load(Ordering::Relaxed) == 0 && lock.compare_exchange(0, id, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     fn spin_lock(&self, slot: SlotId, id: u32) -> bool {

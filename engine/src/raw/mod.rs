@@ -1,8 +1,8 @@
 //! All of the engine's unsafe code, behind safe interfaces: one idea a file.
 
 pub mod alloc;
-pub mod dbslot;
 pub mod collate;
+pub mod dbslot;
 pub mod either;
 pub mod entry;
 pub mod lock;
@@ -13,7 +13,7 @@ pub mod spin;
 pub(crate) mod sync;
 pub mod table;
 pub mod thin;
+pub mod ticks;
 pub mod zitem;
 pub mod ztable;
 mod ztree;
-pub mod ticks;

@@ -22,6 +22,10 @@
 //! 5. No two tables have the same order: what is read from one in order (a copy, a scan by a client) arrives at another in
 //!    no order, and does not fill one bucket after the other.
 
+mod cell;
+
+pub use cell::Cell;
+
 use super::prefetch;
 use crate::hash;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
@@ -221,7 +225,15 @@ impl<T: Item> Default for Table<T> {
 impl<T: Item> Table<T> {
     /// An empty table; allocates nothing.
     pub const fn new() -> Self {
-        Table { directory: Vec::new(), segments: Vec::new(), len: 0, depth: 0, keyed: false, seed: 0, _items: PhantomData }
+        Table {
+            directory: Vec::new(),
+            segments: Vec::new(),
+            len: 0,
+            depth: 0,
+            keyed: false,
+            seed: 0,
+            _items: PhantomData,
+        }
     }
 
     /// Number of items.
@@ -276,7 +288,11 @@ impl<T: Item> Table<T> {
 
     #[inline]
     fn segment_at(&self, order: u64) -> usize {
-        if self.depth == 0 { 0 } else { self.directory[(order >> (ORDER_BITS - u32::from(self.depth))) as usize] as usize }
+        if self.depth == 0 {
+            0
+        } else {
+            self.directory[(order >> (ORDER_BITS - u32::from(self.depth))) as usize] as usize
+        }
     }
 
     /// The head bucket that covers `order`. The table must not be empty of segments.
@@ -821,75 +837,6 @@ impl<T: Item> Drop for Table<T> {
                 drop(unsafe { T::from_raw(NonNull::new_unchecked(pointer(word))) });
             });
         }
-    }
-}
-
-/// The place of one item in a table.
-pub struct Cell<'t, T: Item> {
-    table: &'t mut Table<T>,
-    place: Place,
-}
-
-impl<'t, T: Item> Cell<'t, T> {
-    /// The item.
-    pub fn view(&self) -> T::Ref<'_> {
-        // SAFETY: the item is ours and the view lives as long as our borrow.
-        unsafe { T::view(self.table.raw_at(self.place)) }
-    }
-
-    /// The item, for as long as the table is borrowed.
-    pub fn into_view(self) -> T::Ref<'t> {
-        // SAFETY: as in `view`.
-        unsafe { T::view(self.table.raw_at(self.place)) }
-    }
-
-    pub(super) fn raw(&self) -> NonNull<u8> {
-        self.table.raw_at(self.place)
-    }
-
-    /// The item's parity bits.
-    pub fn parity(&self) -> Parity {
-        Parity::of(self.table.word_at(self.place))
-    }
-
-    /// Sets the item's parity bits.
-    pub fn set_parity(&mut self, parity: Parity) {
-        let word = self.table.word_at(self.place).map_addr(|a| a & !(3 << 61) | parity.bits());
-        self.table.set_word(self.place, word);
-    }
-
-    /// Puts another item with the same key in the place; parity stays. Returns the old one.
-    pub fn replace(&mut self, item: T) -> T {
-        let old = self.table.word_at(self.place);
-        let raw = item.into_raw();
-        // SAFETY: both items are alive.
-        debug_assert!(unsafe { T::key(raw) == T::key(self.raw()) }, "replaced by an item with another key");
-        self.table.set_word(self.place, raw.as_ptr().map_addr(|a| a | old.addr() & !POINTER));
-        // SAFETY: its word is overwritten, so this is the only owner.
-        unsafe { T::from_raw(NonNull::new_unchecked(pointer(old))) }
-    }
-
-    /// Lets `edit` turn the item into another with the same key (for example a larger block); parity stays.
-    pub fn update(&mut self, edit: impl FnOnce(T) -> T) {
-        /// A panic in `edit` would leave a word without its item.
-        struct Abort;
-        impl Drop for Abort {
-            fn drop(&mut self) {
-                std::process::abort();
-            }
-        }
-        let old = self.table.word_at(self.place);
-        let guard = Abort;
-        // SAFETY: we overwrite the word below before anybody can read it.
-        let item = edit(unsafe { T::from_raw(NonNull::new_unchecked(pointer(old))) });
-        std::mem::forget(guard);
-        let raw = item.into_raw();
-        self.table.set_word(self.place, raw.as_ptr().map_addr(|a| a | old.addr() & !POINTER));
-    }
-
-    /// Removes the item.
-    pub fn take(self) -> T {
-        self.table.take(self.place)
     }
 }
 

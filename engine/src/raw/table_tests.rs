@@ -157,7 +157,9 @@ fn a_cell_keeps_parity_through_replace_and_splits() {
     for n in 0..2_000 {
         let key = key(n);
         let cell = table.find_cell(hash::fast(&key), &key).expect("present");
-        assert!(cell.parity().agrees(Parity::A.with(Parity::B, Parity::B), if n % 2 == 0 { Parity::A } else { Parity::B }));
+        assert!(
+            cell.parity().agrees(Parity::A.with(Parity::B, Parity::B), if n % 2 == 0 { Parity::A } else { Parity::B })
+        );
         assert_eq!(cell.view().1, n);
     }
 }

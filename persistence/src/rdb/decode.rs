@@ -58,7 +58,9 @@ impl<R: Read> Decoder<R> {
                 let int = if self.text.len() <= 20 { resp::parse_i64(&self.text) } else { None };
                 Ok(Some(int.map_or(Body::Bytes { bytes: &self.text, raw: false }, Body::Int)))
             }
-            kind::LIST | kind::LIST_ZIPLIST | kind::LIST_QUICKLIST | kind::LIST_QUICKLIST_2 => Ok(full(self.list(kind)?)),
+            kind::LIST | kind::LIST_ZIPLIST | kind::LIST_QUICKLIST | kind::LIST_QUICKLIST_2 => {
+                Ok(full(self.list(kind)?))
+            }
             kind::SET | kind::SET_INTSET | kind::SET_LISTPACK => Ok(full(self.set(kind)?)),
             kind::ZSET | kind::ZSET_2 | kind::ZSET_ZIPLIST | kind::ZSET_LISTPACK => Ok(full(self.zset(kind)?)),
             kind::HASH | kind::HASH_ZIPMAP | kind::HASH_ZIPLIST | kind::HASH_LISTPACK => Ok(full(self.hash(kind)?)),
@@ -112,7 +114,8 @@ impl<R: Read> Decoder<R> {
         } else {
             self.source.string(&mut self.text)?;
             if kind == kind::SET_INTSET {
-                let ints = IntSet::from_redis_intset(&self.text).ok_or_else(|| self.source.corrupt("a set of integers"))?;
+                let ints =
+                    IntSet::from_redis_intset(&self.text).ok_or_else(|| self.source.corrupt("a set of integers"))?;
                 if ints.len() <= entries {
                     return Ok(Set::from(ints));
                 }

@@ -164,7 +164,9 @@ pub fn read<R: Read>(
                 decoder.source.string(&mut value)?;
                 take(Record::Ignored("a library of functions"))?;
             }
-            opcode::FUNCTION_BEFORE_RELEASE => return Err(Error::Unsupported { what: "functions of a preview version" }),
+            opcode::FUNCTION_BEFORE_RELEASE => {
+                return Err(Error::Unsupported { what: "functions of a preview version" });
+            }
             opcode::MODULE_AUX => return Err(Error::Unsupported { what: "data of a module" }),
             opcode::END => {
                 check_sum(&mut decoder, version)?;
@@ -188,7 +190,8 @@ fn header<R: Read>(decoder: &mut Decoder<R>) -> Result<u32, Error> {
     if &magic != MAGIC {
         return Err(decoder.source.corrupt("the first bytes are not those of an RDB file"));
     }
-    let version = digits.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + u32::from(digit - b'0')));
+    let version =
+        digits.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + u32::from(digit - b'0')));
     match version {
         Some(version @ 1..=VERSION_READ_MAX) => Ok(version),
         Some(version) => Err(Error::Version(version)),

@@ -119,7 +119,10 @@ mod tests {
     fn a_zipmap_of_redis_2_is_read() {
         let texts = |blob| zipmap(blob).map(|items| items.iter().map(Item::to_vec).collect::<Vec<_>>());
         let whole = b"\x02\x03foo\x03\x00bar\x05hello\x05\x02world##\xff";
-        assert_eq!(texts(whole).expect("whole"), [b"foo".to_vec(), b"bar".to_vec(), b"hello".to_vec(), b"world".to_vec()]);
+        assert_eq!(
+            texts(whole).expect("whole"),
+            [b"foo".to_vec(), b"bar".to_vec(), b"hello".to_vec(), b"world".to_vec()]
+        );
         assert!(texts(&whole[..whole.len() - 1]).is_none());
         assert!(texts(b"\x01\x03foo\xff").is_none());
     }

@@ -40,7 +40,9 @@ impl Plain {
             }
             Plain::ZSet(members) => {
                 let mut zset = ZSet::new();
-                members.iter().for_each(|(member, score)| assert_eq!(zset.add(member, *score, limits.zset), Outcome::Added));
+                members
+                    .iter()
+                    .for_each(|(member, score)| assert_eq!(zset.add(member, *score, limits.zset), Outcome::Added));
                 zset.body()
             }
             Plain::Hash(fields) => {
@@ -59,7 +61,9 @@ impl Plain {
             Value::List(list) => Plain::List(list.iter().map(|item| item.to_vec()).collect()),
             Value::Set(set) => Plain::Set(set.iter().map(|item| item.to_vec()).collect()),
             Value::ZSet(zset) => Plain::ZSet(zset.iter().map(|(item, score)| (item.to_vec(), score)).collect()),
-            Value::Hash(hash) => Plain::Hash(hash.iter().map(|(field, value)| (field.to_vec(), value.to_vec())).collect()),
+            Value::Hash(hash) => {
+                Plain::Hash(hash.iter().map(|(field, value)| (field.to_vec(), value.to_vec())).collect())
+            }
         }
     }
 }

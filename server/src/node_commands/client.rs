@@ -68,9 +68,7 @@ fn list(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 fn line(info: &ClientInfo, now_ms: i64, command: Option<&'static str>, text: &mut String) {
     let name = info.name.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut flags = String::new();
-    for (set, letter) in
-        [(info.queued.load(Relaxed) >= 0, 'x'), (info.closing.load(Relaxed), 'c'), (info.unix, 'U')]
-    {
+    for (set, letter) in [(info.queued.load(Relaxed) >= 0, 'x'), (info.closing.load(Relaxed), 'c'), (info.unix, 'U')] {
         if set {
             flags.push(letter);
         }

@@ -137,9 +137,7 @@ fn sdslen(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let Some(value) = value else { return Err(Error::Text(errors::NO_SUCH_KEY)) };
     let Value::Bytes(bytes) = value else { return Err("ERR Not an sds encoded string.".into()) };
     let (key_len, value_len) = (key.bytes.len(), bytes.len());
-    ctx.out.simple(&format!(
-        "key_sds_len:{key_len}, key_sds_avail:0, val_sds_len:{value_len}, val_sds_avail:0"
-    ));
+    ctx.out.simple(&format!("key_sds_len:{key_len}, key_sds_avail:0, val_sds_len:{value_len}, val_sds_avail:0"));
     Ok(())
 }
 

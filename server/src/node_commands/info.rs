@@ -12,8 +12,11 @@ use slots::SlotId;
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// Writes the lines of one section.
+type Section = fn(&mut NodeCtx<'_, '_>, &mut String);
+
 /// The sections in order, and whether `default` has them.
-const SECTIONS: &[(&str, bool, fn(&mut NodeCtx<'_, '_>, &mut String))] = &[
+const SECTIONS: &[(&str, bool, Section)] = &[
     ("Server", true, server),
     ("Clients", true, clients),
     ("Memory", true, memory),

@@ -104,5 +104,18 @@ impl NodeCtx<'_, '_> {
 
 /// The tables of all files.
 pub fn tables() -> impl Iterator<Item = Command<Handler>> {
-    [client::TABLE, command::TABLE, config::TABLE, connection::TABLE, debug::TABLE, info::TABLE, process::TABLE, script::TABLE, transaction::TABLE].into_iter().flatten().copied()
+    [
+        client::TABLE,
+        command::TABLE,
+        config::TABLE,
+        connection::TABLE,
+        debug::TABLE,
+        info::TABLE,
+        process::TABLE,
+        script::TABLE,
+        transaction::TABLE,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
