@@ -182,8 +182,9 @@ impl Conn {
         self.output.len() - self.sent
     }
 
-    /// Sends `out`, after what waits already; what does not fit waits. Leaves `out` empty. Returns how it ended and
-    /// how many bytes went out.
+    /// Sends `out`, after what waits already; what does not fit waits. Leaves `out` empty however it ends: the buffer
+    /// is shared, and the next connection must not get this one's replies. Returns how it ended and how many bytes
+    /// went out.
     pub fn send(&mut self, out: &mut Out) -> (Sent, usize) {
         let mut written = 0;
         if self.waiting() > 0 {
@@ -200,7 +201,10 @@ impl Conn {
                     return (Sent::Part, written);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return (Sent::Broken, written),
+                Err(_) => {
+                    out.clear();
+                    return (Sent::Broken, written);
+                }
             }
         }
         out.clear();
