@@ -37,8 +37,8 @@ pub struct ClientInfo {
     pub output: AtomicUsize,
     /// Whether it ends once its replies are sent.
     pub closing: AtomicBool,
-    /// Its last command: a place in the names of the registry, 0 for none.
-    pub command: Mutex<&'static str>,
+    /// Its last command: one more than the row's id, 0 for none.
+    pub command: AtomicU32,
 }
 
 /// All connections, by id.

@@ -169,6 +169,7 @@ impl Executor {
         deferrals: u32,
         now: Now,
     ) -> Ran {
+        client.info.command.store(u32::from(row.id) + 1, std::sync::atomic::Ordering::Relaxed);
         let Some(mut held) = hold(&mut self.owner, &args, row, prepared, deferrals) else { return Ran::PutOff };
         self.local.effects.logging = self.node.oplog.is_on();
         let start = out.len();

@@ -56,16 +56,21 @@ fn reply(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 fn list(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let mut text = String::new();
     let now = ctx.keys.now().ms;
+    let registry = &ctx.node.registry;
     for info in ctx.node.clients.all() {
-        let running = info.id == ctx.client.info.id;
-        line(&info, now, if running { Some("client") } else { None }, &mut text);
+        let last = info.command.load(Relaxed);
+        let command = match info.id == ctx.client.info.id {
+            true => "client",
+            false => registry.iter().find(|row| u32::from(row.id) + 1 == last).map_or("NULL", |row| row.spec.name),
+        };
+        line(&info, now, command, &mut text);
     }
     ctx.out.bulk(text.as_bytes());
     Ok(())
 }
 
-/// One line of CLIENT LIST. `command` is the one that runs now.
-fn line(info: &ClientInfo, now_ms: i64, command: Option<&'static str>, text: &mut String) {
+/// One line of CLIENT LIST. `command` is the last one it sent.
+fn line(info: &ClientInfo, now_ms: i64, command: &str, text: &mut String) {
     let name = info.name.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut flags = String::new();
     for (set, letter) in [(info.queued.load(Relaxed) >= 0, 'x'), (info.closing.load(Relaxed), 'c'), (info.unix, 'U')] {
@@ -76,7 +81,6 @@ fn line(info: &ClientInfo, now_ms: i64, command: Option<&'static str>, text: &mu
     if flags.is_empty() {
         flags.push('N');
     }
-    let last = *info.command.lock().unwrap_or_else(PoisonError::into_inner);
     let waiting = info.output.load(Relaxed);
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -97,7 +101,7 @@ fn line(info: &ClientInfo, now_ms: i64, command: Option<&'static str>, text: &mu
         info.input[1].load(Relaxed),
         usize::from(waiting > 0),
         if waiting > 0 { "rw" } else { "r" },
-        command.unwrap_or(if last.is_empty() { "NULL" } else { last }),
+        command,
     );
 }
 
