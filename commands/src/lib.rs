@@ -37,12 +37,12 @@ pub fn tables() -> impl Iterator<Item = Command> {
         keyspace::TABLE,
         list::TABLE,
         hash::TABLE,
-        hyperloglog::TABLE,
         set::TABLE,
         zset::TABLE,
         zset::range::TABLE,
         zset::store::TABLE,
         geo::TABLE,
+        hyperloglog::TABLE,
         sort::TABLE,
     ];
     all.into_iter().flatten().copied()
