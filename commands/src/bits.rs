@@ -61,7 +61,7 @@ fn bitcount(ctx: &mut Ctx<'_, '_>) -> Outcome {
         4 => ctx.int(2).and_then(|start| Ok((start, ctx.int(3)?))),
         _ => Err(Error::Text(errors::SYNTAX)),
     };
-    // A missing key is refused no bad range, as in the original.
+    // With a missing key a bad range is no error, as in the original.
     let count = match ctx.keys.text(&key)? {
         None => 0,
         Some(text) => {
@@ -91,7 +91,7 @@ fn bitpos(ctx: &mut Ctx<'_, '_>) -> Outcome {
         bit @ 0..=1 => bit == 1,
         _ => return Err(Error::Text("ERR The bit argument must be 1 or 0.")),
     };
-    // A missing key is refused no bad range, as in the original.
+    // With a missing key a bad range is no error, as in the original.
     let argc = ctx.args.len();
     if ctx.keys.text(&key)?.is_none() {
         // As an endless row of zeros.
