@@ -37,6 +37,8 @@ pub struct ClientInfo {
     pub output: AtomicUsize,
     /// Whether it ends once its replies are sent.
     pub closing: AtomicBool,
+    /// Whether it waits for a reply that comes later.
+    pub parked: AtomicBool,
     /// Its last command: one more than the row's id, 0 for none.
     pub command: AtomicU32,
 }

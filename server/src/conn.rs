@@ -2,6 +2,7 @@
 
 use crate::clients::ClientInfo;
 use crate::node::Run;
+use crate::park::Parking;
 use commands::args::Args;
 use commands::ctx::Session;
 use commands::table::Command;
@@ -74,6 +75,8 @@ pub struct Client {
     pub replies: Replies,
     /// Between MULTI and EXEC: what waits.
     pub queue: Option<Queue>,
+    /// Whether it waits for a reply that comes later.
+    pub parking: Parking,
 }
 
 /// The commands of a transaction, copied out of the input buffer.
@@ -144,6 +147,8 @@ pub struct Conn {
     pub sent: usize,
     /// The last read filled its buffer: there may be more, and no event will say so.
     pub more_to_read: bool,
+    /// `input` holds requests that nobody has looked at: serve them before reading more.
+    pub unserved: bool,
     /// Turns in a row in which it could not have the slots it needs.
     pub deferrals: u32,
     /// Since when replies waiting are over the soft limit, Unix milliseconds.
@@ -172,6 +177,7 @@ impl Conn {
             output: Out::new(),
             sent: 0,
             more_to_read: false,
+            unserved: false,
             deferrals: 0,
             over_soft_limit_since_ms: None,
         }
@@ -248,5 +254,6 @@ impl Conn {
         info.input[0].store(self.input.len(), Ordering::Relaxed);
         info.input[1].store(self.input.capacity() - self.input.len(), Ordering::Relaxed);
         info.output.store(self.waiting(), Ordering::Relaxed);
+        info.parked.store(self.client.parking.parked.is_some(), Ordering::Relaxed);
     }
 }

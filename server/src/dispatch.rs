@@ -4,6 +4,7 @@
 //! slots has done nothing at all when it is put off.
 
 use crate::conn::{Client, Queued, Replies};
+use crate::net::Net;
 use crate::node::{Node, Run, Settled};
 use crate::node_commands::NodeCtx;
 use commands::args::Args;
@@ -52,6 +53,22 @@ pub enum Ran {
     Done,
     /// Its slots are held by others; nothing was done.
     PutOff,
+    /// It did, and its reply comes later.
+    Parked,
+}
+
+/// Whose request runs, and where.
+pub struct Turn<'t> {
+    /// The reactor's other connections.
+    pub net: &'t mut Net,
+    /// Who sent it.
+    pub client: &'t mut Client,
+    /// Where its reply goes.
+    pub out: &'t mut Out,
+    /// The moment.
+    pub now: Now,
+    /// Turns in a row in which it could not have its slots.
+    pub deferrals: u32,
 }
 
 /// Bytes of arguments that a transaction may queue: as much as one client's input may take.
@@ -72,6 +89,19 @@ impl Executor {
             records: Vec::new(),
             last: Ticks::now(),
             vm: None,
+        }
+    }
+
+    /// Lets guests take locks, or takes the locks for this thread alone: only the one reactor of a server can.
+    #[inline]
+    pub fn share_locks(&mut self) {
+        if self.node.mailboxes.len() > 1 {
+            return;
+        }
+        if self.node.guests.are_there() {
+            self.owner.end_alone();
+        } else {
+            self.owner.go_alone();
         }
     }
 
@@ -105,32 +135,29 @@ impl Executor {
         }
     }
 
-    /// Runs one request of `client` and appends its reply to `out`.
-    pub fn run(
-        &mut self,
-        client: &mut Client,
-        out: &mut Out,
-        args: Args<'_>,
-        prepared: &Prepared,
-        deferrals: u32,
-        now: Now,
-    ) -> Ran {
-        let start = out.len();
-        let ran = match self.check(client, &args, prepared) {
-            Ok(row) if client.queue.is_some() && !runs_at_once(&row) => {
-                queue(client, out, row, &args);
+    /// Runs one request and appends its reply, unless it parks the client.
+    pub fn run(&mut self, turn: &mut Turn<'_>, args: Args<'_>, prepared: &Prepared) -> Ran {
+        let start = turn.out.len();
+        let mut ran = match self.check(turn.client, &args, prepared) {
+            Ok(row) if turn.client.queue.is_some() && !runs_at_once(&row) => {
+                queue(turn.client, turn.out, row, &args);
                 Ran::Done
             }
-            Ok(row) => self.call(client, out, args, &row, prepared, deferrals, now),
+            Ok(row) => self.call(turn, args, &row, prepared),
             Err(error) => {
-                if let Some(queue) = &mut client.queue {
+                if let Some(queue) = &mut turn.client.queue {
                     queue.failed = true;
                 }
-                out.error_line(error.text());
+                turn.out.error_line(error.text());
                 Ran::Done
             }
         };
-        if ran == Ran::Done && client.replies != Replies::On {
+        let Turn { client, out, .. } = turn;
+        if let Some(parked) = &mut client.parking.parked {
+            parked.mute = matches!(client.replies, Replies::Off | Replies::Skip);
+            ran = Ran::Parked;
+        }
+        if ran != Ran::PutOff && client.replies != Replies::On {
             match client.replies {
                 Replies::SkipNext => client.replies = Replies::Skip,
                 Replies::Skip => {
@@ -158,17 +185,9 @@ impl Executor {
         Ok(row)
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn call(
-        &mut self,
-        client: &mut Client,
-        out: &mut Out,
-        args: Args<'_>,
-        row: &Command<Run>,
-        prepared: &Prepared,
-        deferrals: u32,
-        now: Now,
-    ) -> Ran {
+    fn call(&mut self, turn: &mut Turn<'_>, args: Args<'_>, row: &Command<Run>, prepared: &Prepared) -> Ran {
+        let Turn { net, client, out, now, deferrals } = turn;
+        let (now, deferrals) = (*now, *deferrals);
         client.info.command.store(u32::from(row.id) + 1, std::sync::atomic::Ordering::Relaxed);
         let Some(mut held) = hold(&mut self.owner, &args, row, prepared, deferrals) else { return Ran::PutOff };
         self.local.effects.logging = self.node.oplog.is_on();
@@ -194,9 +213,10 @@ impl Executor {
                         close_after_reply: &mut client.close_after_reply,
                         replies: &mut client.replies,
                         queue: &mut client.queue,
+                        parking: Some(&mut client.parking),
                     };
                     let (node, reactor, vm) = (self.node, self.reactor, &mut self.vm);
-                    handler(&mut NodeCtx { ctx, node, client: seat, reactor, vm })
+                    handler(&mut NodeCtx { ctx, node, client: seat, reactor, net, vm })
                 }
             }
         };

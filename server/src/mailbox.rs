@@ -5,6 +5,7 @@
 //! that is awake costs the sender no system call.
 
 use crate::conn::Socket;
+use crate::park::Ticket;
 use mio::Waker;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,13 @@ pub enum Mail {
     Accepted(Socket),
     /// End the connection of the client with this id.
     Kill(u64),
+    /// The reply that a parked client waits for.
+    Resume {
+        /// Which wait of which client it ends.
+        ticket: Ticket,
+        /// Whole RESP bytes.
+        reply: Vec<u8>,
+    },
 }
 
 /// A reactor's queue.

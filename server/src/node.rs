@@ -4,6 +4,7 @@
 
 use crate::clients::Clients;
 use crate::config::Config;
+use crate::guests::Guests;
 use crate::mailbox::Mailbox;
 use crate::stats::{Rates, ReactorStats};
 use commands::settings::Settings;
@@ -60,6 +61,8 @@ pub struct Node {
     pub scripts: Mutex<HashMap<Sha, Arc<[u8]>>>,
     /// Bytes that scripting engines hold, by reactor.
     pub script_memory: Vec<AtomicU64>,
+    /// Threads besides the reactors that take slot locks.
+    pub guests: Guests,
     /// Values that another thread frees.
     free: SyncSender<Vec<Waste>>,
     /// The settings in force.
@@ -96,6 +99,7 @@ impl Node {
             stopping: AtomicBool::new(false),
             active_expire: AtomicBool::new(true),
             peak_memory: AtomicU64::new(0),
+            guests: Guests::default(),
             free,
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(1),

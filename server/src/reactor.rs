@@ -5,22 +5,21 @@
 //! 2. Nothing in the loop blocks but the poll.
 //! 3. Events are edge-triggered: a read that filled its buffer, or a write that came back short, is remembered here.
 
-use crate::clients::ClientInfo;
 use crate::config::ClientClass;
-use crate::conn::{Client, Conn, Replies, Sent, Socket};
+use crate::conn::{Conn, Sent};
 use crate::cron::Cron;
-use crate::dispatch::{Executor, Prepared, Ran};
+use crate::dispatch::{Executor, Prepared, Ran, Turn};
 use crate::listener::Listeners;
 use crate::log;
 use crate::mailbox::Mail;
+use crate::net::{FIRST_CONN, Net, WAKER};
 use crate::node::Node;
+use crate::park::Ticket;
 use commands::args::Args;
-use commands::ctx::Session;
 use engine::clock::Now;
 use mio::{Events, Poll, Token};
 use resp::{Arg, Out, Progress, ProtocolError};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -39,15 +38,15 @@ const SEND_AT_BYTES: usize = 256 * 1024;
 /// Capacity that the shared reply buffer keeps between turns.
 const OUT_KEEP_BYTES: usize = 1 << 20;
 
-/// Token of the waker; connections follow at [`FIRST_CONN`].
-pub const WAKER: Token = Token(0);
-/// Tokens from 1 up to here are listeners.
-pub const FIRST_CONN: usize = 64;
+/// Bytes of later requests that are read from a parked client; the socket keeps the others.
+const PARKED_INPUT_BYTES: usize = 64 * 1024;
 
 /// One parsed request of a batch.
 struct Request {
     /// Where it begins in the buffer.
     at: usize,
+    /// Where the next one begins.
+    end: usize,
     /// Its arguments among those of the batch.
     args: std::ops::Range<usize>,
     prepared: Prepared,
@@ -55,20 +54,19 @@ struct Request {
 
 /// The thread.
 pub struct Reactor {
-    poll: Poll,
     exec: Executor,
-    listeners: Option<Listeners>,
-    conns: Vec<Option<Conn>>,
-    free: Vec<usize>,
-    /// Connections to go on with without an event.
-    again: Vec<usize>,
+    net: Net,
+    batch: Batch,
+    mail: Vec<Mail>,
+    cron: Cron,
+}
+
+/// Buffers that all connections of the thread share.
+struct Batch {
     scratch: Vec<u8>,
     out: Out,
     args: Vec<Arg>,
     requests: Vec<Request>,
-    mail: Vec<Mail>,
-    cron: Cron,
-    next_reactor: usize,
 }
 
 /// What becomes of a connection after a turn.
@@ -81,22 +79,15 @@ enum Next {
 impl Reactor {
     /// A reactor over `poll`, in which the waker is registered already.
     pub fn new(poll: Poll, exec: Executor, listeners: Option<Listeners>) -> Reactor {
-        let cron = Cron::new(exec.reactor);
-        Reactor {
-            poll,
-            exec,
-            listeners,
-            conns: Vec::new(),
-            free: Vec::new(),
-            again: Vec::new(),
+        let batch = Batch {
             scratch: vec![0; READ_BYTES],
             out: Out::with_capacity(64 * 1024),
             args: Vec::new(),
             requests: Vec::with_capacity(LOOK_AHEAD),
-            mail: Vec::new(),
-            cron,
-            next_reactor: 0,
-        }
+        };
+        let cron = Cron::new(exec.reactor);
+        let net = Net::new(poll, exec.node, exec.reactor, listeners);
+        Reactor { exec, net, batch, mail: Vec::new(), cron }
     }
 
     fn node(&self) -> &'static Node {
@@ -106,34 +97,36 @@ impl Reactor {
     /// Serves until the node is stopping.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        if let Some(listeners) = &mut self.listeners {
-            listeners.register(self.poll.registry())?;
-        }
+        self.net.listen()?;
         while !self.node().stopping.load(Ordering::SeqCst) {
             let timeout = self.timeout();
-            match self.poll.poll(&mut events, Some(timeout)) {
+            match self.net.poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
             self.node().mailboxes[self.exec.reactor].woke();
             let now = Now::read();
             self.exec.settled.refresh(self.node());
+            self.exec.share_locks();
             self.take_mail(now);
             for event in &events {
                 match event.token() {
                     WAKER => {}
-                    Token(n) if n < FIRST_CONN => self.accept(n, now),
+                    Token(n) if n < FIRST_CONN => self.net.accept(n, &self.exec.settled.config, now),
                     Token(n) => {
                         self.on_event(n - FIRST_CONN, event.is_readable(), event.is_writable(), now);
                         if event.is_read_closed() {
                             // The end came together with data, and no other event will say so.
-                            self.again.push(n - FIRST_CONN);
+                            self.on_end(n - FIRST_CONN);
                         }
                     }
                 }
             }
-            for index in std::mem::take(&mut self.again) {
+            for index in std::mem::take(&mut self.net.again) {
                 self.turn(index, now);
+            }
+            while let Some(index) = self.net.overdue(now) {
+                self.time_out(index, now);
             }
             self.exec.publish_stats();
             self.run_cron(now);
@@ -143,11 +136,15 @@ impl Reactor {
 
     fn timeout(&self) -> Duration {
         let mailbox = &self.node().mailboxes[self.exec.reactor];
-        if !self.again.is_empty() {
+        if !self.net.again.is_empty() || !mailbox.may_sleep() {
             // Somebody else holds the slots that a request needs, or there is more to read.
             return Duration::ZERO;
         }
-        if mailbox.may_sleep() { self.cron.until_next(self.exec.settled.config.hz) } else { Duration::ZERO }
+        let cron = self.cron.until_next(self.exec.settled.config.hz);
+        match self.net.next_deadline_ms() {
+            Some(at) => cron.min(Duration::from_millis(at.saturating_sub(Now::read().ms).max(0) as u64)),
+            None => cron,
+        }
     }
 
     fn take_mail(&mut self, now: Now) {
@@ -155,90 +152,89 @@ impl Reactor {
         self.node().mailboxes[self.exec.reactor].take(&mut mail);
         for mail in mail.drain(..) {
             match mail {
-                Mail::Accepted(socket) => self.adopt(socket, now),
+                Mail::Accepted(socket) => self.net.adopt(socket, &self.exec.settled.config, now),
                 Mail::Kill(id) => {
-                    let index = self.conns.iter().position(|c| c.as_ref().is_some_and(|c| c.client.info.id == id));
-                    if let Some(index) = index {
-                        self.close(index);
+                    if let Some(index) = self.net.place_of(id) {
+                        self.net.close(index);
                     }
                 }
+                Mail::Resume { ticket, reply } => self.resume(ticket, &reply, now),
             }
         }
         self.mail = mail;
     }
 
-    // --- connections
+    // --- connections that wait for a reply
 
-    fn accept(&mut self, token: usize, now: Now) {
-        let Some(listeners) = &mut self.listeners else { return };
-        let mut accepted = Vec::new();
-        listeners.accept(token, &self.exec.settled.config, self.exec.node, &mut accepted);
-        for socket in accepted {
-            let reactors = self.node().mailboxes.len();
-            let to = self.next_reactor % reactors;
-            self.next_reactor += 1;
-            if to == self.exec.reactor {
-                self.adopt(socket, now);
-            } else {
-                self.node().mailboxes[to].send(Mail::Accepted(socket));
+    /// Brings a parked client its reply, and goes on with what it has sent since.
+    fn resume(&mut self, ticket: Ticket, reply: &[u8], now: Now) {
+        let Some(index) = self.net.place_of(ticket.client) else { return };
+        let Some(mut conn) = self.net.conns[index].take() else { return };
+        if conn.client.parking.parked.as_ref().is_some_and(|parked| parked.ticket == ticket) {
+            let mute = self.net.unpark(&mut conn).is_some_and(|parked| parked.mute);
+            self.go_on(&mut conn, if mute { &[] } else { reply }, now);
+            self.net.again.push(index);
+        }
+        self.net.conns[index] = Some(conn);
+    }
+
+    fn time_out(&mut self, index: usize, now: Now) {
+        let Some(mut conn) = self.net.conns.get_mut(index).and_then(Option::take) else { return };
+        let mut reply = Out::new();
+        if conn.client.parking.parked.as_ref().is_some_and(|parked| parked.wait.time_out(&mut reply)) {
+            let mute = self.net.unpark(&mut conn).is_some_and(|parked| parked.mute);
+            self.go_on(&mut conn, if mute { &[] } else { reply.as_slice() }, now);
+            self.net.again.push(index);
+        }
+        self.net.conns[index] = Some(conn);
+    }
+
+    fn go_on(&mut self, conn: &mut Conn, reply: &[u8], now: Now) {
+        if !reply.is_empty() {
+            let mut out = Out::new();
+            out.extend_raw(reply);
+            let (_, written) = conn.send(&mut out);
+            self.exec.node.stats[self.exec.reactor].bytes_out.add(written as u64);
+        }
+        conn.unserved = !conn.input.is_empty();
+        conn.publish(now.ms);
+    }
+
+    /// Reads what a parked client sends, up to a bound, so that its end is seen.
+    fn hear(&mut self, conn: &mut Conn) -> Next {
+        while conn.input.len() < PARKED_INPUT_BYTES {
+            match conn.socket.read(&mut self.batch.scratch) {
+                Ok(0) => return Next::Close,
+                Ok(n) => conn.input.extend_from_slice(&self.batch.scratch[..n]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Next::Keep,
+                Err(_) => return Next::Close,
             }
         }
+        conn.more_to_read = true;
+        Next::Keep
     }
 
-    fn adopt(&mut self, mut socket: Socket, now: Now) {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.conns.push(None);
-            self.conns.len() - 1
-        });
-        if let Err(error) = socket.register(self.poll.registry(), Token(FIRST_CONN + index)) {
-            log::warning!("Can't watch a client's socket: {error}");
-            self.free.push(index);
-            return;
+    /// The peer will send no more.
+    fn on_end(&mut self, index: usize) {
+        let parked = |conn: &Conn| conn.client.parking.parked.is_some();
+        if self.net.conns.get(index).and_then(Option::as_ref).is_some_and(parked) {
+            self.net.close(index);
+        } else {
+            self.net.again.push(index);
         }
-        let node = self.node();
-        let (addr, unix) = crate::listener::peer(&socket, &self.exec.settled.config);
-        let info = ClientInfo {
-            id: node.clients.next_id(),
-            addr,
-            unix,
-            fd: socket.fd(),
-            reactor: self.exec.reactor,
-            since_ms: now.ms,
-            last_ms: now.ms.into(),
-            queued: (-1).into(),
-            ..ClientInfo::default()
-        };
-        let info = Arc::new(info);
-        node.clients.add(info.clone());
-        node.stats[self.exec.reactor].connections.add(1);
-        let authenticated = self.exec.settled.config.requirepass.is_none();
-        let client = Client {
-            info,
-            session: Session::default(),
-            authenticated,
-            close_after_reply: false,
-            replies: Replies::On,
-            queue: None,
-        };
-        self.conns[index] = Some(Conn::new(socket, client));
-        self.turn(index, now);
     }
 
-    fn close(&mut self, index: usize) {
-        if let Some(conn) = self.conns[index].take() {
-            self.node().clients.remove(conn.client.info.id);
-            self.free.push(index);
-        }
-    }
+    // --- connections
 
     fn on_event(&mut self, index: usize, readable: bool, writable: bool, now: Now) {
-        let Some(Some(conn)) = self.conns.get_mut(index) else { return };
+        let Some(Some(conn)) = self.net.conns.get_mut(index) else { return };
         if writable && conn.waiting() > 0 {
             let (sent, bytes) = conn.flush();
             self.exec.node.stats[self.exec.reactor].bytes_out.add(bytes as u64);
             conn.publish(now.ms);
             if sent == Sent::Broken || sent == Sent::All && conn.client.close_after_reply {
-                return self.close(index);
+                return self.net.close(index);
             }
         }
         if readable {
@@ -248,17 +244,18 @@ impl Reactor {
 
     /// Reads and serves one connection once.
     fn turn(&mut self, index: usize, now: Now) {
-        let Some(mut conn) = self.conns.get_mut(index).and_then(Option::take) else { return };
+        let Some(mut conn) = self.net.conns.get_mut(index).and_then(Option::take) else { return };
         let next = self.serve(&mut conn, now);
         conn.publish(now.ms);
         let id = conn.client.info.id;
-        self.conns[index] = Some(conn);
+        self.net.watch_deadline(index, &conn);
+        self.net.conns[index] = Some(conn);
         match next {
             Next::Keep => {}
-            Next::Again => self.again.push(index),
+            Next::Again => self.net.again.push(index),
             Next::Close => {
                 log::debug!("Client {id} closed the connection");
-                self.close(index);
+                self.net.close(index);
             }
         }
     }
@@ -267,15 +264,17 @@ impl Reactor {
         if conn.client.close_after_reply {
             return if conn.waiting() == 0 { Next::Close } else { Next::Keep };
         }
-        if conn.deferrals > 0 {
-            // What is there has not been served yet: reading more would only pile up.
+        if conn.client.parking.parked.is_some() {
+            return self.hear(conn);
+        }
+        if std::mem::take(&mut conn.unserved) {
             let input = std::mem::take(&mut conn.input);
             let next = self.serve_bytes(conn, &input, now);
             return self.keep_rest(conn, input, next, false);
         }
         let stats = &self.exec.node.stats[self.exec.reactor];
         if conn.input.is_empty() {
-            let mut scratch = std::mem::take(&mut self.scratch);
+            let mut scratch = std::mem::take(&mut self.batch.scratch);
             let next = match conn.socket.read(&mut scratch) {
                 Ok(0) => Next::Close,
                 Ok(n) => {
@@ -293,13 +292,19 @@ impl Reactor {
                         Served::PutOff { from } => {
                             conn.input = scratch[from..n].to_vec();
                             conn.more_to_read = n == READ_BYTES;
+                            conn.unserved = true;
+                            Next::Again
+                        }
+                        Served::Parked { from } => {
+                            conn.input = scratch[from..n].to_vec();
+                            // An end that came along is seen by reading on.
                             Next::Again
                         }
                     }
                 }
                 Err(error) => read_failed(&error),
             };
-            self.scratch = scratch;
+            self.batch.scratch = scratch;
             return next;
         }
         let mut input = std::mem::take(&mut conn.input);
@@ -349,6 +354,13 @@ impl Reactor {
                 input.drain(..from);
                 conn.input = input;
                 conn.more_to_read = more;
+                conn.unserved = true;
+                Next::Again
+            }
+            Served::Parked { from } => {
+                input.drain(..from);
+                conn.input = input;
+                conn.more_to_read = more;
                 Next::Again
             }
         }
@@ -358,7 +370,7 @@ impl Reactor {
 
     /// Serves the requests in `bytes`, in batches, and sends the replies.
     fn serve_bytes(&mut self, conn: &mut Conn, bytes: &[u8], now: Now) -> Served {
-        let mut out = std::mem::take(&mut self.out);
+        let mut out = std::mem::take(&mut self.batch.out);
         let mut served = self.serve_batches(conn, bytes, &mut out, now);
         if !out.is_empty() {
             let (sent, written) = conn.send(&mut out);
@@ -378,76 +390,82 @@ impl Reactor {
             served = Served::Close;
         }
         out.shrink(OUT_KEEP_BYTES);
-        self.out = out;
+        self.batch.out = out;
         served
     }
 
     fn serve_batches(&mut self, conn: &mut Conn, bytes: &[u8], out: &mut Out, now: Now) -> Served {
         let mut from = 0;
         loop {
-            self.args.clear();
-            self.requests.clear();
+            self.batch.args.clear();
+            self.batch.requests.clear();
             let mut at = from;
-            let mut end = Batch::Full;
-            while self.requests.len() < LOOK_AHEAD {
+            let mut end = BatchEnd::Full;
+            while self.batch.requests.len() < LOOK_AHEAD {
                 if at >= bytes.len() {
-                    end = Batch::Drained;
+                    end = BatchEnd::Drained;
                     break;
                 }
-                let first = self.args.len();
-                match conn.parser.parse(&bytes[at..], &mut self.args) {
+                let first = self.batch.args.len();
+                match conn.parser.parse(&bytes[at..], &mut self.batch.args) {
                     Ok(Progress::Complete { consumed }) => {
-                        if self.args.len() > first {
-                            let args = first..self.args.len();
-                            let prepared = self.exec.prepare(&Args::new(&bytes[at..], &self.args[first..]));
-                            self.requests.push(Request { at, args, prepared });
+                        if self.batch.args.len() > first {
+                            let args = first..self.batch.args.len();
+                            let prepared = self.exec.prepare(&Args::new(&bytes[at..], &self.batch.args[first..]));
+                            let end = at + consumed;
+                            self.batch.requests.push(Request { at, end, args, prepared });
                         }
                         at += consumed;
                     }
                     Ok(Progress::Inline { consumed }) => {
-                        end = Batch::Inline { first, at, next: at + consumed };
+                        end = BatchEnd::Inline { first, at, next: at + consumed };
                         break;
                     }
                     Ok(Progress::NeedMore { hint }) => {
-                        end = Batch::Partial { hint };
+                        end = BatchEnd::Partial { hint };
                         break;
                     }
                     Err(error) => {
-                        end = Batch::Broken(error);
+                        end = BatchEnd::Broken(error);
                         break;
                     }
                 }
             }
-            if let Some(from) = self.run_batch(conn, bytes, out, now) {
-                // The parser's place is beyond what was put off.
+            if let Some(stopped) = self.run_batch(conn, bytes, out, now) {
+                // The parser's place is beyond what was not served.
                 conn.parser.reset();
-                return Served::PutOff { from };
+                return stopped;
             }
             if conn.client.close_after_reply || self.is_over_output_limit(conn, now) {
                 return Served::All;
             }
             match end {
-                Batch::Full => from = at,
-                Batch::Drained => return Served::All,
-                Batch::Partial { hint } => return Served::Rest { from: at, hint },
-                Batch::Inline { first, at, next } => {
+                BatchEnd::Full => from = at,
+                BatchEnd::Drained => return Served::All,
+                BatchEnd::Partial { hint } => return Served::Rest { from: at, hint },
+                BatchEnd::Inline { first, at, next } => {
                     let text = conn.parser.inline_text().to_vec();
-                    let args = Args::new(&text, &self.args[first..]);
+                    let args = Args::new(&text, &self.batch.args[first..]);
                     let prepared = self.exec.prepare(&args);
                     self.exec.begin_batch();
-                    let ran = self.exec.run(&mut conn.client, out, args, &prepared, conn.deferrals, now);
+                    let Conn { client, deferrals, .. } = conn;
+                    let mut turn = Turn { net: &mut self.net, client, out, now, deferrals: *deferrals };
+                    let ran = self.exec.run(&mut turn, args, &prepared);
+                    conn.parser.reset();
                     if ran == Ran::PutOff {
                         conn.deferrals += 1;
-                        conn.parser.reset();
                         return Served::PutOff { from: at };
                     }
                     conn.deferrals = 0;
+                    if ran == Ran::Parked {
+                        return Served::Parked { from: next };
+                    }
                     if conn.client.close_after_reply {
                         return Served::All;
                     }
                     from = next;
                 }
-                Batch::Broken(error) => {
+                BatchEnd::Broken(error) => {
                     log::verbose!("Protocol error from client {}: {error}", conn.client.info.id);
                     out.error_line(&error.text());
                     conn.client.close_after_reply = true;
@@ -457,25 +475,33 @@ impl Reactor {
         }
     }
 
-    /// Runs the requests of the batch in order. Returns where the first one begins that was put off.
-    fn run_batch(&mut self, conn: &mut Conn, bytes: &[u8], out: &mut Out, now: Now) -> Option<usize> {
-        if self.requests.len() > 1 {
+    /// Runs the requests of the batch in order. Returns where to go on if one was put off or parked the client.
+    fn run_batch(&mut self, conn: &mut Conn, bytes: &[u8], out: &mut Out, now: Now) -> Option<Served> {
+        let Batch { requests, args: all, .. } = &self.batch;
+        if requests.len() > 1 {
             let db = conn.client.session.db;
             for stage in 0..3 {
-                for request in &self.requests {
+                for request in requests {
                     self.exec.prefetch(&request.prepared, db, stage);
                 }
             }
         }
         self.exec.begin_batch();
-        for request in &self.requests {
-            let args = Args::new(&bytes[request.at..], &self.args[request.args.clone()]);
-            let ran = self.exec.run(&mut conn.client, out, args, &request.prepared, conn.deferrals, now);
-            if ran == Ran::PutOff {
-                conn.deferrals += 1;
-                return Some(request.at);
+        for request in requests {
+            let args = Args::new(&bytes[request.at..], &all[request.args.clone()]);
+            let Conn { client, deferrals, .. } = conn;
+            let mut turn = Turn { net: &mut self.net, client, out, now, deferrals: *deferrals };
+            match self.exec.run(&mut turn, args, &request.prepared) {
+                Ran::Done => conn.deferrals = 0,
+                Ran::PutOff => {
+                    conn.deferrals += 1;
+                    return Some(Served::PutOff { from: request.at });
+                }
+                Ran::Parked => {
+                    conn.deferrals = 0;
+                    return Some(Served::Parked { from: request.end });
+                }
             }
-            conn.deferrals = 0;
             if conn.client.close_after_reply {
                 return None;
             }
@@ -513,25 +539,25 @@ impl Reactor {
         }
         self.cron.run(&mut self.exec, now);
         let timeout_ms = self.exec.settled.config.timeout as i64 * 1000;
-        for index in 0..self.conns.len() {
-            let Some(conn) = &mut self.conns[index] else { continue };
+        for index in 0..self.net.conns.len() {
+            let Some(conn) = &mut self.net.conns[index] else { continue };
             let idle = now.ms - conn.client.info.last_ms.load(Ordering::Relaxed);
             let over = conn.waiting() > 0 && {
                 let limit = &self.exec.settled.config.client_output_buffer_limit[ClientClass::Normal as usize];
                 conn.over_soft_limit_since_ms.is_some_and(|since| now.ms - since > limit.soft_seconds as i64 * 1000)
             };
-            if timeout_ms > 0 && idle > timeout_ms {
+            if timeout_ms > 0 && idle > timeout_ms && conn.client.parking.parked.is_none() {
                 log::verbose!("Closing idle client");
-                self.close(index);
+                self.net.close(index);
             } else if over {
-                self.close(index);
+                self.net.close(index);
             }
         }
     }
 }
 
 /// Why a batch ended.
-enum Batch {
+enum BatchEnd {
     Full,
     Drained,
     Partial { hint: usize },
@@ -547,6 +573,8 @@ enum Served {
     Rest { from: usize, hint: usize },
     /// The request at `from` must come again.
     PutOff { from: usize },
+    /// The client waits for a reply; its next request begins at `from`.
+    Parked { from: usize },
     /// The connection ends.
     Close,
 }

@@ -6,8 +6,9 @@ use crate::dispatch::Executor;
 use crate::listener::Listeners;
 use crate::log;
 use crate::mailbox::Mailbox;
+use crate::net::WAKER;
 use crate::node::Node;
-use crate::reactor::{Reactor, WAKER};
+use crate::reactor::Reactor;
 use engine::keyspace::Local;
 use engine::raw::{alloc, collate, ticks};
 use mio::{Poll, Waker};
@@ -80,12 +81,9 @@ pub fn serve(config: Config, supervisor: Option<Supervisor>) -> Result<(), Strin
 }
 
 fn reactor_thread(node: &'static Node, reactor: usize, poll: Poll, listeners: Option<Listeners>) -> io::Result<()> {
-    let Some(mut owner) = node.locks.register() else {
+    let Some(owner) = node.locks.register() else {
         return Err(io::Error::other("the slots belong to another thread alone"));
     };
-    if node.mailboxes.len() == 1 {
-        owner.go_alone();
-    }
     let local = Local { seed: random_seed(), ..Local::default() };
     Reactor::new(poll, Executor::new(node, reactor, owner, local), listeners).run()
 }

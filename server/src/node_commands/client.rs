@@ -73,7 +73,13 @@ fn list(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 fn line(info: &ClientInfo, now_ms: i64, command: &str, text: &mut String) {
     let name = info.name.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut flags = String::new();
-    for (set, letter) in [(info.queued.load(Relaxed) >= 0, 'x'), (info.closing.load(Relaxed), 'c'), (info.unix, 'U')] {
+    let letters = [
+        (info.queued.load(Relaxed) >= 0, 'x'),
+        (info.parked.load(Relaxed), 'b'),
+        (info.closing.load(Relaxed), 'c'),
+        (info.unix, 'U'),
+    ];
+    for (set, letter) in letters {
         if set {
             flags.push(letter);
         }

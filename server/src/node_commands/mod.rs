@@ -15,7 +15,9 @@ mod transaction;
 use crate::clients::ClientInfo;
 use crate::conn::{Queue, Replies};
 use crate::dispatch::reply_error;
+use crate::net::Net;
 use crate::node::{Node, Run};
+use crate::park::Parking;
 use commands::args::Args;
 use commands::ctx::{Ctx, Session};
 use commands::error::Outcome;
@@ -39,6 +41,8 @@ pub struct Seat<'c> {
     pub replies: &'c mut Replies,
     /// What MULTI has queued.
     pub queue: &'c mut Option<Queue>,
+    /// How to wait for a reply that comes later; `None` in a script or a transaction, which never wait.
+    pub parking: Option<&'c mut Parking>,
 }
 
 /// The surroundings of a command on the node.
@@ -51,6 +55,8 @@ pub struct NodeCtx<'c, 'h> {
     pub client: Seat<'c>,
     /// The reactor that runs it.
     pub reactor: usize,
+    /// That reactor's other connections.
+    pub net: &'c mut Net,
     /// The thread's scripting engine, made when it is first needed; a script has taken it out while it runs.
     pub vm: &'c mut Option<lua::Vm>,
 }
@@ -93,8 +99,10 @@ impl NodeCtx<'_, '_> {
                     close_after_reply: &mut *self.client.close_after_reply,
                     replies: &mut *self.client.replies,
                     queue: &mut None,
+                    parking: None,
                 },
                 reactor: self.reactor,
+                net: &mut *self.net,
                 vm: &mut *self.vm,
             }),
         };

@@ -1,0 +1,68 @@
+//! Threads besides the reactors that touch keys: a snapshot's walker, a loader, a migration.
+//!
+//! Why: the one reactor of a server with `server-threads 1` is *alone*, which makes its locks free; nobody else can
+//! have a lock then. It stops being alone while guests are announced, at its next turn, and is alone again after.
+//!
+//! 1. A guest is announced before it asks for its owner, and taken back after its owner is gone: so a reactor that
+//!    sees nobody announced may go alone.
+//! 2. A guest waits for the reactor's running command at most; it holds nothing while it waits.
+
+use crate::node::Node;
+use engine::raw::lock::Owner;
+use engine::slot::Slot;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// Pause between two tries to become an owner.
+const RETRY: Duration = Duration::from_micros(50);
+
+/// How many guests are announced.
+#[derive(Default)]
+pub struct Guests(AtomicUsize);
+
+impl Guests {
+    /// Whether anybody is or wants to be a guest.
+    #[inline]
+    pub fn are_there(&self) -> bool {
+        self.0.load(Ordering::Acquire) > 0
+    }
+}
+
+/// A thread's right to take slot locks, for as long as it keeps this.
+pub struct Guest {
+    /// `None` only while it is dropped.
+    owner: Option<Owner<'static, Slot>>,
+    node: &'static Node,
+}
+
+impl Guest {
+    /// The right to take locks.
+    pub fn owner(&mut self) -> Option<&mut Owner<'static, Slot>> {
+        self.owner.as_mut()
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.owner = None;
+        self.node.guests.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Node {
+    /// Makes the calling thread a guest; waits for the end of a command that runs alone. Not for reactors, which have
+    /// an owner already.
+    pub fn guest(&'static self) -> Guest {
+        self.guests.0.fetch_add(1, Ordering::AcqRel);
+        if let Some(reactor) = self.mailboxes.first() {
+            reactor.wake();
+        }
+        loop {
+            if let Some(owner) = self.locks.register() {
+                return Guest { owner: Some(owner), node: self };
+            }
+            thread::sleep(RETRY);
+        }
+    }
+}

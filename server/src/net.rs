@@ -1,0 +1,168 @@
+//! A reactor's sockets: its poll, its connections, their deadlines. Moves no bytes itself.
+//!
+//! Why apart from the reactor: a command that runs may need the other connections of its thread (a script past its time
+//! limit goes on answering them), while the executor and the running client's connection are in use.
+//!
+//! 1. The connection whose request runs is taken out of `conns`; its place stays its own until it is put back.
+//! 2. Events are edge-triggered: whoever takes one serves it, or queues the connection in `again`.
+
+use crate::clients::ClientInfo;
+use crate::config::Config;
+use crate::conn::{Client, Conn, Replies, Socket};
+use crate::listener::{self, Listeners};
+use crate::log;
+use crate::mailbox::Mail;
+use crate::node::Node;
+use crate::park::{Parked, Parking};
+use commands::ctx::Session;
+use engine::clock::Now;
+use mio::{Poll, Token};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+/// Token of the waker; connections follow at [`FIRST_CONN`].
+pub const WAKER: Token = Token(0);
+/// Tokens from 1 up to here are listeners.
+pub const FIRST_CONN: usize = 64;
+
+/// The sockets of one reactor.
+pub struct Net {
+    /// Where they wait.
+    pub poll: Poll,
+    /// By place; `None` is free, or its request runs.
+    pub conns: Vec<Option<Conn>>,
+    /// Connections to go on with without an event.
+    pub again: Vec<usize>,
+    node: &'static Node,
+    reactor: usize,
+    listeners: Option<Listeners>,
+    free: Vec<usize>,
+    next_reactor: usize,
+    /// When parked clients give up: (Unix milliseconds, client) to place.
+    deadlines: BTreeMap<(i64, u64), usize>,
+}
+
+impl Net {
+    /// No connections yet; the waker is registered in `poll` already.
+    pub fn new(poll: Poll, node: &'static Node, reactor: usize, listeners: Option<Listeners>) -> Net {
+        Net {
+            poll,
+            conns: Vec::new(),
+            again: Vec::new(),
+            node,
+            reactor,
+            listeners,
+            free: Vec::new(),
+            next_reactor: 0,
+            deadlines: BTreeMap::new(),
+        }
+    }
+
+    /// Starts listening, on the reactor that accepts.
+    pub fn listen(&mut self) -> io::Result<()> {
+        match &mut self.listeners {
+            Some(listeners) => listeners.register(self.poll.registry()),
+            None => Ok(()),
+        }
+    }
+
+    /// Accepts what waits at a listener, keeps this reactor's share and mails the others theirs.
+    pub fn accept(&mut self, token: usize, config: &Config, now: Now) {
+        let Some(listeners) = &mut self.listeners else { return };
+        let mut accepted = Vec::new();
+        listeners.accept(token, config, self.node, &mut accepted);
+        for socket in accepted {
+            let to = self.next_reactor % self.node.mailboxes.len();
+            self.next_reactor += 1;
+            if to == self.reactor {
+                self.adopt(socket, config, now);
+            } else {
+                self.node.mailboxes[to].send(Mail::Accepted(socket));
+            }
+        }
+    }
+
+    /// Takes a new connection in, to be read soon.
+    pub fn adopt(&mut self, mut socket: Socket, config: &Config, now: Now) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.conns.push(None);
+            self.conns.len() - 1
+        });
+        if let Err(error) = socket.register(self.poll.registry(), Token(FIRST_CONN + index)) {
+            log::warning!("Can't watch a client's socket: {error}");
+            self.free.push(index);
+            return;
+        }
+        let node = self.node;
+        let (addr, unix) = listener::peer(&socket, config);
+        let info = ClientInfo {
+            id: node.clients.next_id(),
+            addr,
+            unix,
+            fd: socket.fd(),
+            reactor: self.reactor,
+            since_ms: now.ms,
+            last_ms: now.ms.into(),
+            queued: (-1).into(),
+            ..ClientInfo::default()
+        };
+        let info = Arc::new(info);
+        node.clients.add(info.clone());
+        node.stats[self.reactor].connections.add(1);
+        let client = Client {
+            info,
+            session: Session::default(),
+            authenticated: config.requirepass.is_none(),
+            close_after_reply: false,
+            replies: Replies::On,
+            queue: None,
+            parking: Parking::default(),
+        };
+        self.conns[index] = Some(Conn::new(socket, client));
+        self.again.push(index);
+    }
+
+    /// Ends a connection.
+    pub fn close(&mut self, index: usize) {
+        if let Some(mut conn) = self.conns.get_mut(index).and_then(Option::take) {
+            if let Some(parked) = self.unpark(&mut conn) {
+                parked.wait.abandon();
+            }
+            self.node.clients.remove(conn.client.info.id);
+            self.free.push(index);
+        }
+    }
+
+    /// The place of a client, unless its request runs.
+    pub fn place_of(&self, client: u64) -> Option<usize> {
+        self.conns.iter().position(|conn| conn.as_ref().is_some_and(|conn| conn.client.info.id == client))
+    }
+
+    /// Notes when the client that was just parked at `index` gives up.
+    pub fn watch_deadline(&mut self, index: usize, conn: &Conn) {
+        if let Some(until) = conn.client.parking.parked.as_ref().and_then(|parked| parked.until_ms) {
+            self.deadlines.insert((until, conn.client.info.id), index);
+        }
+    }
+
+    /// Ends the wait of a connection: what it waited for is returned, to be told or not.
+    pub fn unpark(&mut self, conn: &mut Conn) -> Option<Parked> {
+        let parked = conn.client.parking.parked.take()?;
+        if let Some(until) = parked.until_ms {
+            self.deadlines.remove(&(until, conn.client.info.id));
+        }
+        Some(parked)
+    }
+
+    /// A client whose time is up, to be asked again until there is none.
+    pub fn overdue(&mut self, now: Now) -> Option<usize> {
+        let first = self.deadlines.first_entry()?;
+        (first.key().0 <= now.ms).then(|| first.remove())
+    }
+
+    /// When the next parked client gives up, Unix milliseconds.
+    pub fn next_deadline_ms(&self) -> Option<i64> {
+        self.deadlines.first_key_value().map(|((until, _), _)| *until)
+    }
+}
