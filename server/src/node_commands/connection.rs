@@ -1,9 +1,11 @@
-//! The connection itself: AUTH, PING, ECHO, SELECT, QUIT.
+//! The connection itself: AUTH, PING, ECHO, SELECT, QUIT; and what browsers send.
 
 use super::{Handler, NodeCtx};
+use crate::log;
 use commands::error::{Error, Outcome};
 use commands::table::{Command, command};
 use resp::{Flags, KeySpec, errors};
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 fn auth(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let config = ctx.node.config();
@@ -55,6 +57,21 @@ fn quit(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     Ok(())
 }
 
+/// A web page that a person's browser was made to load sends this to ports that it cannot reach itself.
+fn http(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    /// How often the log says so at most.
+    const EVERY_MS: i64 = 60_000;
+    static LOGGED_AT_MS: AtomicI64 = AtomicI64::new(i64::MIN);
+    let now_ms = ctx.keys.now().ms;
+    if now_ms.saturating_sub(LOGGED_AT_MS.load(Relaxed)) > EVERY_MS {
+        LOGGED_AT_MS.store(now_ms, Relaxed);
+        let peer = &ctx.client.info.addr;
+        log::warning!("Possible SECURITY ATTACK detected: {peer} speaks HTTP (POST or Host:). Connection aborted.");
+    }
+    *ctx.client.close_after_reply = true;
+    Ok(())
+}
+
 const OPEN: Flags = Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::FAST);
 
 pub(super) static TABLE: &[Command<Handler>] = &[
@@ -63,4 +80,6 @@ pub(super) static TABLE: &[Command<Handler>] = &[
     command("echo", 2, KeySpec::NONE, Flags::FAST, echo),
     command("select", 2, KeySpec::NONE, Flags::LOADING.or(Flags::FAST), select),
     command("quit", -1, KeySpec::NONE, OPEN, quit),
+    command("post", -1, KeySpec::NONE, Flags::LOADING.or(Flags::STALE), http),
+    command("host:", -1, KeySpec::NONE, Flags::LOADING.or(Flags::STALE), http),
 ];

@@ -3,10 +3,12 @@
 //! Their rows have the same shape as those of `commands`; their handlers see the node and the client besides.
 
 mod client;
+mod cluster;
 mod command;
 mod config;
 mod connection;
 mod debug;
+mod dump;
 mod info;
 mod process;
 mod script;
@@ -114,10 +116,12 @@ impl NodeCtx<'_, '_> {
 pub fn tables() -> impl Iterator<Item = Command<Handler>> {
     [
         client::TABLE,
+        cluster::TABLE,
         command::TABLE,
         config::TABLE,
         connection::TABLE,
         debug::TABLE,
+        dump::TABLE,
         info::TABLE,
         process::TABLE,
         script::TABLE,

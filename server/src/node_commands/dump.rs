@@ -1,0 +1,79 @@
+//! DUMP and RESTORE: one value as bytes, and back. They stand here and not among the commands on keys because the format
+//! is that of the files.
+
+use super::{Handler, NodeCtx};
+use commands::error::{Error, Outcome};
+use commands::settings::Settings;
+use commands::table::{Command, command};
+use persistence::rdb::decode::Limits;
+use persistence::rdb::dump;
+use resp::{Flags, KeySpec, errors};
+
+/// No class: RESTORE wakes watchers and tells nobody of an event, as in 3.2.
+const NO_EVENT: u32 = 0;
+
+fn dump_value(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let compress = ctx.node.config().rdbcompression;
+    let key = ctx.key(1);
+    match ctx.ctx.keys.read(&key) {
+        Some(entry) => ctx.ctx.out.bulk(&dump::dump(entry.value(), compress)),
+        None => ctx.out.null_bulk(),
+    }
+    Ok(())
+}
+
+fn restore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let args = ctx.args;
+    if !args.from(4).iter().all(|word| word.eq_ignore_ascii_case(b"replace")) {
+        return Err(Error::Text(errors::SYNTAX));
+    }
+    let (key, replace) = (ctx.key(1), args.len() > 4);
+    if !replace && ctx.keys.exists(&key) {
+        return Err("BUSYKEY Target key name already exists.".into());
+    }
+    let ttl_ms = ctx.int(2)?;
+    if ttl_ms < 0 {
+        return Err("ERR Invalid TTL value, must be >= 0".into());
+    }
+    let payload = args.at(3);
+    let verified = dump::verify(payload).ok_or(Error::Text("ERR DUMP payload version or checksum are wrong"))?;
+    let now = ctx.keys.now();
+    let expire_at_ms = (ttl_ms > 0).then(|| now.ms.saturating_add(ttl_ms));
+    let entry = dump::restore(verified, limits(ctx.settings), key.bytes, expire_at_ms, now.lru())
+        .map_err(|_| Error::Text("ERR Bad data format"))?;
+    ctx.keys.remove(&key);
+    ctx.keys.put_entry(&key, entry);
+    ctx.keys.changed(&key, NO_EVENT, "restore");
+    log_restored(ctx, expire_at_ms);
+    ctx.out.ok();
+    Ok(())
+}
+
+/// Logs the key's end as a moment, where 3.2 logs the time that was left when the command came.
+fn log_restored(ctx: &mut NodeCtx<'_, '_>, expire_at_ms: Option<i64>) {
+    let Some(at) = expire_at_ms else { return };
+    let args = ctx.args;
+    let (key, payload) = (args.at(1), args.at(3));
+    let effects = ctx.keys.effects();
+    let words: [&[u8]; 5] = [b"RESTORE", key, b"0", payload, b"REPLACE"];
+    effects.log_instead(if args.len() > 4 { &words } else { &words[..4] });
+    effects.log_instead(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
+}
+
+/// When values take their compact forms.
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        hash: settings.hash,
+        list_node: settings.list_node,
+        set_max_intset_entries: settings.set_max_intset_entries,
+        zset: settings.zset,
+    }
+}
+
+const RESTORE: Flags = Flags::WRITE.or(Flags::DENYOOM);
+
+pub(super) static TABLE: &[Command<Handler>] = &[
+    command("dump", 2, KeySpec::FIRST, Flags::READONLY, dump_value),
+    command("restore", -4, KeySpec::FIRST, RESTORE, restore),
+    command("restore-asking", -4, KeySpec::FIRST, RESTORE.or(Flags::ASKING), restore),
+];
