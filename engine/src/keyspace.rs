@@ -170,6 +170,8 @@ pub struct Local {
     pub seed: u64,
     /// On a replica keys past their expiry are hidden, not removed: the primary says when.
     pub is_replica: bool,
+    /// The running command is the primary's: it sees keys past their expiry, as they were there when the primary ran it.
+    pub is_from_primary: bool,
 }
 
 impl Local {
@@ -251,7 +253,7 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     }
 
     fn is_due(&self, expire_at_ms: Option<i64>) -> bool {
-        expire_at_ms.is_some_and(|at| self.now.ms > at)
+        expire_at_ms.is_some_and(|at| self.now.ms > at && !self.local.is_from_primary)
     }
 
     /// Takes the slot's lock if the command may take locks as it goes (scripts, SORT with patterns).

@@ -11,12 +11,15 @@
 //!    order restricted to a slot is the order of execution in it.
 //! 2. The effects of one command or transaction are appended in one call, so they are adjacent.
 //! 3. Appending never waits for a cursor. A cursor overtaken by `oldest` is told [`TooOld`] and needs a snapshot.
+//! 4. A pinned cursor is not overtaken: the log keeps all from it on, so its owner lets go of one that lags too far.
+//! 5. On a replica the log is its primary's stream byte for byte, so offsets mean the same on both; no effects of its own
+//!    are in it.
 
 use crate::raw::log_segment::{Segment, Writer};
 use crate::raw::spin::Spin;
-use crate::raw::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::raw::sync::{AtomicU32, AtomicU64, Ordering};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Bytes of one segment.
 #[cfg(not(loom))]
@@ -31,8 +34,23 @@ pub type Offset = u64;
 pub struct Oplog {
     inner: Spin<Inner>,
     end: AtomicU64,
-    on: AtomicBool,
+    /// Who wants effects ([`Consumer`]), and [`FOLLOWING`].
+    wanted: AtomicU32,
+    /// Counts restarts: a cursor of another epoch is too old, whatever its offset.
+    epoch: AtomicU32,
 }
+
+/// Who reads the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumer {
+    /// The append-only file.
+    Aof = 1,
+    /// Replicas, or the backlog kept for them.
+    Replicas = 2,
+}
+
+/// The log is a primary's stream: own effects do not belong in it.
+const FOLLOWING: u32 = 1 << 31;
 
 struct Inner {
     segments: VecDeque<Kept>,
@@ -41,6 +59,8 @@ struct Inner {
     db: Option<u32>,
     end: Offset,
     keep_bytes: u64,
+    /// Offsets of pinned cursors, while those live.
+    pins: Vec<Weak<AtomicU64>>,
 }
 
 struct Kept {
@@ -61,20 +81,56 @@ pub struct TooOld {
 impl Oplog {
     /// An empty log that keeps about `keep_bytes` and is off.
     pub fn new(keep_bytes: u64) -> Self {
-        let inner = Inner { segments: VecDeque::new(), writer: None, db: None, end: 0, keep_bytes };
-        Oplog { inner: Spin::new(inner), end: AtomicU64::new(0), on: AtomicBool::new(false) }
+        let inner = Inner { segments: VecDeque::new(), writer: None, db: None, end: 0, keep_bytes, pins: Vec::new() };
+        Oplog { inner: Spin::new(inner), end: AtomicU64::new(0), wanted: AtomicU32::new(0), epoch: AtomicU32::new(0) }
     }
 
     /// Whether anybody wants effects. Changed only by a holder of all slots, so that a holder of one may rely on it.
     #[inline]
     pub fn is_on(&self) -> bool {
-        self.on.load(Ordering::Relaxed)
+        // Not 0, and not a follower's.
+        (1..FOLLOWING).contains(&self.wanted.load(Ordering::Relaxed))
     }
 
-    /// Turns the log on or off. The caller holds all slots.
-    pub fn set_on(&self, on: bool) {
-        self.on.store(on, Ordering::Release);
+    /// Says whether `who` wants the log. The caller holds all slots.
+    pub fn want(&self, who: Consumer, wanted: bool) {
+        let bit = who as u32;
+        match wanted {
+            true => self.wanted.fetch_or(bit, Ordering::Release),
+            false => self.wanted.fetch_and(!bit, Ordering::Release),
+        };
         self.inner.lock().db = None;
+    }
+
+    /// Whether `who` wants the log.
+    pub fn is_wanted_by(&self, who: Consumer) -> bool {
+        self.wanted.load(Ordering::Relaxed) & who as u32 != 0
+    }
+
+    /// Says whether the log is a primary's stream from now on. The caller holds all slots.
+    pub fn follow(&self, following: bool) {
+        match following {
+            true => self.wanted.fetch_or(FOLLOWING, Ordering::Release),
+            false => self.wanted.fetch_and(!FOLLOWING, Ordering::Release),
+        };
+        self.inner.lock().db = None;
+    }
+
+    /// Forgets everything and goes on at `offset`: another history begins. The caller holds all slots.
+    pub fn restart(&self, offset: Offset) {
+        let mut inner = self.inner.lock();
+        self.epoch.fetch_add(1, Ordering::Release);
+        inner.segments.clear();
+        inner.pins.clear();
+        inner.writer = None;
+        inner.db = None;
+        inner.end = offset;
+        self.end.store(offset, Ordering::Release);
+    }
+
+    /// Keeps about `keep_bytes` from now on.
+    pub fn set_keep_bytes(&self, keep_bytes: u64) {
+        self.inner.lock().keep_bytes = keep_bytes;
     }
 
     /// The offset after the last record.
@@ -96,6 +152,14 @@ impl Oplog {
         inner.end
     }
 
+    /// Appends bytes of the stream that this log follows; the caller holds the slots that they changed.
+    pub fn append_stream(&self, bytes: &[u8]) -> Offset {
+        let mut inner = self.inner.lock();
+        inner.push(bytes);
+        self.end.store(inner.end, Ordering::Release);
+        inner.end
+    }
+
     /// Makes the next record begin with a SELECT, for a reader that starts at the current end. Returns that offset.
     pub fn cut(&self) -> Offset {
         let mut inner = self.inner.lock();
@@ -111,7 +175,19 @@ impl Oplog {
 
     /// A cursor at `offset`.
     pub fn cursor(&self, offset: Offset) -> Cursor {
-        Cursor { offset, segment: None }
+        Cursor { offset, epoch: self.epoch.load(Ordering::Acquire), segment: None, pin: None }
+    }
+
+    /// A cursor at `offset` that is not overtaken while it lives, if all from there on is still kept.
+    pub fn pinned(&self, offset: Offset) -> Result<Cursor, TooOld> {
+        let mut inner = self.inner.lock();
+        let oldest = inner.segments.front().map_or(inner.end, |kept| kept.start);
+        if offset < oldest || offset > inner.end {
+            return Err(TooOld { wanted: offset, oldest });
+        }
+        let pin = Arc::new(AtomicU64::new(offset));
+        inner.pins.push(Arc::downgrade(&pin));
+        Ok(Cursor { offset, epoch: self.epoch.load(Ordering::Relaxed), segment: None, pin: Some(pin) })
     }
 }
 
@@ -131,9 +207,17 @@ impl Inner {
         }
     }
 
-    /// Drops segments that end before the kept tail; readers that are in one keep it alive.
+    /// Drops segments that end before the kept tail and before every pin; readers that are in one keep it alive.
     fn trim(&mut self) {
-        while self.segments.len() > 1 && self.segments[1].start + self.keep_bytes < self.end {
+        let mut keep = self.end.saturating_sub(self.keep_bytes);
+        self.pins.retain(|pin| match pin.upgrade() {
+            Some(at) => {
+                keep = keep.min(at.load(Ordering::Relaxed));
+                true
+            }
+            None => false,
+        });
+        while self.segments.len() > 1 && self.segments[1].start < keep {
             self.segments.pop_front();
         }
     }
@@ -142,7 +226,10 @@ impl Inner {
 /// A reader's place in the log.
 pub struct Cursor {
     offset: Offset,
+    epoch: u32,
     segment: Option<Kept>,
+    /// Tells the log how far this cursor is; it keeps the rest.
+    pin: Option<Arc<AtomicU64>>,
 }
 
 impl Cursor {
@@ -154,6 +241,9 @@ impl Cursor {
     /// Hands the next piece (up to the end of a segment) to `read`, which says how many bytes it took. Returns that
     /// number; 0 at the end of the log.
     pub fn read(&mut self, log: &Oplog, read: impl FnOnce(&[u8]) -> usize) -> Result<usize, TooOld> {
+        if self.epoch != log.epoch.load(Ordering::Acquire) {
+            return Err(TooOld { wanted: self.offset, oldest: log.oldest() });
+        }
         if self.offset >= log.end() {
             return Ok(0);
         }
@@ -164,12 +254,15 @@ impl Cursor {
         let Some(kept) = &self.segment else { return Ok(0) };
         let from = (self.offset - kept.start) as usize;
         // Only whole records: the end is published after all of a call's bytes.
-        let until = (log.end() - kept.start).min(SEGMENT_BYTES as u64) as usize;
+        let until = log.end().saturating_sub(kept.start).min(SEGMENT_BYTES as u64) as usize;
         let taken = kept.segment.read(from, |bytes| {
             let whole = &bytes[..bytes.len().min(until.saturating_sub(from))];
             read(whole).min(whole.len())
         });
         self.offset += taken as u64;
+        if let Some(pin) = &self.pin {
+            pin.store(self.offset, Ordering::Relaxed);
+        }
         Ok(taken)
     }
 
@@ -236,6 +329,59 @@ mod tests {
         assert_eq!(stale, Err(TooOld { wanted: 5, oldest }));
         // The cursor that was in time keeps its segment alive, and falls behind only after it.
         assert_eq!(cursor.read(&log, |bytes| bytes.len().min(1)), Ok(1));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod following_tests {
+    use super::*;
+
+    #[test]
+    fn a_pinned_cursor_is_never_overtaken_and_lets_go_when_dropped() {
+        let log = Oplog::new(1 << 20);
+        log.append(0, b"first");
+        let mut pinned = log.pinned(0).expect("kept");
+        let record = vec![b'x'; 1 << 20];
+        for _ in 0..8 {
+            log.append(0, &record);
+        }
+        assert_eq!(log.oldest(), 0);
+        assert_eq!(pinned.read(&log, |bytes| bytes.len().min(1)), Ok(1));
+        drop(pinned);
+        log.append(0, &record);
+        assert!(log.oldest() > 0);
+        assert!(log.pinned(0).is_err());
+    }
+
+    #[test]
+    fn after_a_restart_old_cursors_are_too_old_and_offsets_go_on_as_told() {
+        let log = Oplog::new(1 << 20);
+        log.append(0, b"ours");
+        let mut cursor = log.cursor(0);
+        log.follow(true);
+        log.restart(1000);
+        assert_eq!(log.append_stream(b"theirs"), 1006);
+        assert!(cursor.read(&log, |bytes| bytes.len()).is_err());
+        let mut seen = Vec::new();
+        let read = log.cursor(1000).read(&log, |bytes| {
+            seen.extend_from_slice(bytes);
+            bytes.len()
+        });
+        assert_eq!((read, &seen[..]), (Ok(6), &b"theirs"[..]));
+    }
+
+    #[test]
+    fn a_follower_wants_no_effects_of_its_own() {
+        let log = Oplog::new(1 << 20);
+        assert!(!log.is_on());
+        log.want(Consumer::Aof, true);
+        log.want(Consumer::Replicas, true);
+        log.want(Consumer::Aof, false);
+        assert!(log.is_on() && !log.is_wanted_by(Consumer::Aof));
+        log.follow(true);
+        assert!(!log.is_on());
+        log.follow(false);
+        assert!(log.is_on());
     }
 }
 
