@@ -121,9 +121,9 @@ pub const RULES: &[Rule] = &[
         }),
     },
     Rule {
-        why: "BITCOUNT takes BIT and BYTE since 7.0, and reads the range before it finds another word wrong",
+        why: "BITCOUNT and BITPOS take BIT and BYTE since 7.0, and read the range before they find another word wrong",
         effect: Replies(|command, ours, theirs| {
-            name(command).eq_ignore_ascii_case("BITCOUNT")
+            (name(command).eq_ignore_ascii_case("BITCOUNT") || name(command).eq_ignore_ascii_case("BITPOS"))
                 && command.len() > 4
                 && is(ours, "ERR syntax error")
                 && (is(theirs, "ERR value is not an integer or out of range") || *theirs == Reply::Int(0))

@@ -1,6 +1,7 @@
 //! Random commands to ours and to a real Redis: the replies must be equal.
 //!
-//! `DIFF_SEED=n` replays one sequence; `DIFF_ROUNDS=n` runs n sequences instead of a fixed time's worth; `DIFF_PEER=path`
+//! `DIFF_SEED=n` replays one sequence; `DIFF_ROUNDS=n` runs n sequences instead of the usual number, `DIFF_FROM=n` begins
+//! with another one than the first: the usual run is the same everywhere, a long one looks for news. `DIFF_PEER=path`
 //! compares with another server of version 3.2, of which nothing is excused but accidents; `DIFF_KEEP_GOING=1` lists every difference found
 //! instead of stopping at the first.
 
@@ -9,16 +10,16 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tests::differential::{Pair, sequence, show_command};
 use tests::known_differences::{RULES, RULES_3_2};
 use tests::{Options, Server};
 
-/// How long the default run takes.
-const DEFAULT_RUN: Duration = Duration::from_secs(20);
+/// Sequences of the usual run.
+const USUAL_ROUNDS: u64 = 3000;
 /// Commands in a sequence.
 const COMMANDS: usize = 120;
-/// The first seed of the default run.
+/// The first seed of the usual run.
 const FIRST_SEED: u64 = 1;
 
 #[test]
@@ -41,14 +42,14 @@ fn compare(threads: usize) {
     let (ours, peer) = (Server::start(Options::codis(threads)), Server::start(peer));
     let mut pair = Pair { ours: ours.client(), peer: peer.client(), rules };
     let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let (seed, rounds) = (number("DIFF_SEED"), number("DIFF_ROUNDS"));
+    let (seed, first) = (number("DIFF_SEED"), number("DIFF_FROM").unwrap_or(FIRST_SEED));
+    let rounds = if seed.is_some() { 1 } else { number("DIFF_ROUNDS").unwrap_or(USUAL_ROUNDS) };
     let keep_going = env::var_os("DIFF_KEEP_GOING").is_some();
 
     let started = Instant::now();
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
-    let mut round = 0;
-    loop {
-        let seed = seed.unwrap_or(FIRST_SEED + round);
+    for round in 0..rounds {
+        let seed = seed.unwrap_or(first + round);
         let commands = sequence(seed, COMMANDS, peer_path.is_some());
         if let Err(difference) = pair.run(&commands) {
             let (shortest, difference) = pair.shrink(&commands, difference);
@@ -57,14 +58,8 @@ fn compare(threads: usize) {
             assert!(keep_going, "replies differ. {report}");
             seen.entry(signature(&difference.command, &difference.ours)).or_insert(report);
         }
-        round += 1;
-        if env::var_os("DIFF_SEED").is_some()
-            || rounds.map_or(started.elapsed() >= DEFAULT_RUN, |rounds| round >= rounds)
-        {
-            break;
-        }
     }
-    println!("{threads} threads: {round} sequences of {COMMANDS} commands in {:.1?}", started.elapsed());
+    println!("{threads} threads: {rounds} sequences of {COMMANDS} commands in {:.1?}", started.elapsed());
     assert!(
         seen.is_empty(),
         "{} kinds of differences:\n{}",
