@@ -536,6 +536,18 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         slot.db_mut(db).insert(key.hash, entry, parity);
     }
 
+    /// Puts an entry that was loaded under its own key, whose hash and slot these are; gives it back if the key is there.
+    pub fn put_loaded(&mut self, slot: SlotId, hash: u64, entry: Entry) -> Result<(), Entry> {
+        self.reach(slot);
+        let (db, slot) = (self.db, self.held.slot_mut(slot));
+        let (parity, keys) = (slot.parity, slot.db_mut(db));
+        if keys.find(hash, entry.view().key()).is_some() {
+            return Err(entry);
+        }
+        keys.insert(hash, entry, parity);
+        Ok(())
+    }
+
     /// Sets or clears the expiry of `key`; false if it is not there.
     pub fn set_expire(&mut self, key: &Key<'_>, expire_at_ms: Option<i64>) -> bool {
         let Some(mut cell) = self.cell(key) else { return false };

@@ -172,33 +172,51 @@ pub struct Corrupt;
 
 /// The bytes that were compressed, of which there must be `len`.
 pub fn decompress(input: &[u8], len: usize) -> Result<Vec<u8>, Corrupt> {
+    let mut out = Vec::new();
+    decompress_into(input, len, &mut out).map(|()| out)
+}
+
+/// As [`decompress`], in place of what is in `out`.
+pub fn decompress_into(input: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), Corrupt> {
     /// A compressed byte cannot stand for more than this.
     const RATIO_MAX: usize = REFERENCE_MAX;
+    /// What it mostly stands for.
+    const RATIO_LIKELY: usize = 4;
+    out.clear();
     if len > input.len().saturating_mul(RATIO_MAX) {
         return Err(Corrupt);
     }
-    let mut out = Vec::with_capacity(len);
-    let mut input = input.iter();
-    let mut next = || input.next().copied().ok_or(Corrupt);
+    // What is announced may not come; mostly it does.
+    out.reserve(len.min(input.len().saturating_mul(RATIO_LIKELY)));
+    let mut rest = input;
     while out.len() < len {
-        let head = next()?;
+        let (&head, after) = rest.split_first().ok_or(Corrupt)?;
         if usize::from(head) < LITERALS_MAX {
-            for _ in 0..=head {
-                out.push(next()?);
-            }
+            let (literals, after) = after.split_at_checked(usize::from(head) + 1).ok_or(Corrupt)?;
+            out.extend_from_slice(literals);
+            rest = after;
             continue;
         }
-        let mut run = usize::from(head >> 5);
-        if run == 7 {
-            run += usize::from(next()?);
-        }
-        let distance = usize::from(head & 0x1f) << 8 | usize::from(next()?);
+        let (more, after) = if head >> 5 == 7 { after.split_first().ok_or(Corrupt)? } else { (&0, after) };
+        let (&near, after) = after.split_first().ok_or(Corrupt)?;
+        rest = after;
+        let distance = usize::from(head & 0x1f) << 8 | usize::from(near);
+        let run = usize::from(head >> 5) + usize::from(*more) + 2;
         let from = out.len().checked_sub(distance + 1).ok_or(Corrupt)?;
-        for i in from..from + run + 2 {
-            out.push(out[i]);
-        }
+        repeat(out, from, run);
     }
-    if out.len() == len && input.next().is_none() { Ok(out) } else { Err(Corrupt) }
+    if out.len() == len && rest.is_empty() { Ok(()) } else { Err(Corrupt) }
+}
+
+/// Appends `run` bytes from `from` on, of which the last may be among those that are appended.
+fn repeat(out: &mut Vec<u8>, from: usize, run: usize) {
+    let mut left = run;
+    while left > 0 {
+        // What there is doubles with each turn.
+        let part = left.min(out.len() - from);
+        out.extend_from_within(from..from + part);
+        left -= part;
+    }
 }
 
 #[cfg(test)]

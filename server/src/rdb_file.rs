@@ -6,9 +6,11 @@ use crate::config::{Config, REDIS_VERSION};
 use crate::memory;
 use crate::node::Node;
 use commands::settings::Settings;
-use engine::keyspace::{Key, Keyspace, SetExpire};
+use engine::keyspace::Keyspace;
+use persistence::rdb::RdbError;
 use persistence::rdb::decode::Limits;
-use persistence::rdb::file::{Record, Writer, read};
+use persistence::rdb::file::Writer;
+use persistence::rdb::load::{Event, LoadOptions, Loader};
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::PathBuf;
@@ -27,10 +29,7 @@ pub fn save(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>) -> io::Re
 
 fn write(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>, file: File) -> io::Result<()> {
     let mut writer = Writer::new(BufWriter::new(file), config.rdbcompression, config.rdbchecksum);
-    writer.aux("redis-ver", REDIS_VERSION.as_bytes());
-    writer.aux("redis-bits", b"64");
-    writer.aux("ctime", (keys.now().ms / 1000).to_string().as_bytes());
-    writer.aux("used-mem", memory::used(node).to_string().as_bytes());
+    writer.encoder.header(REDIS_VERSION, keys.now().ms / 1000, memory::used(node));
     let selected = keys.db();
     let mut result = Ok(());
     for db in 0..config.databases {
@@ -43,7 +42,7 @@ fn write(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>, file: File) 
         if len == 0 {
             continue;
         }
-        writer.database(db, len, expiring);
+        writer.encoder.database(db, len, expiring);
         keys.visit_slots(|_, slot| {
             for entry in slot.iter() {
                 if result.is_ok() {
@@ -60,33 +59,37 @@ fn write(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>, file: File) 
 
 /// Puts the keys of the file that the settings name among those that are there; keys past their expiry are left out
 /// unless this is a replica. Returns the number of keys.
-pub fn load(config: &Config, settings: &Settings, keys: &mut Keyspace<'_, '_>) -> Result<u64, persistence::rdb::Error> {
-    let limits = Limits {
-        hash: settings.hash,
-        list_node: settings.list_node,
-        set_max_intset_entries: settings.set_max_intset_entries,
-        zset: settings.zset,
+pub fn load(config: &Config, settings: &Settings, keys: &mut Keyspace<'_, '_>) -> Result<u64, RdbError> {
+    let options = LoadOptions {
+        limits: Limits {
+            hash: settings.hash,
+            list_node: settings.list_node,
+            set_max_intset_entries: settings.set_max_intset_entries,
+            zset: settings.zset,
+        },
+        databases: config.databases,
+        checksum: config.rdbchecksum,
+        lru: keys.now().lru(),
     };
+    let file = File::open(&config.dbfilename).map_err(RdbError::from)?;
     let (selected, now_ms) = (keys.db(), keys.now().ms);
     let mut count = 0;
-    let loaded = read(File::open(&config.dbfilename)?, limits, |record| {
-        match record {
-            Record::Entry { db, .. } if db >= config.databases => {
-                let databases = config.databases;
-                return Err(format!("the data have a database {db}, but there are to be no more than {databases}"));
-            }
-            Record::Entry { db, key, body, expire_at_ms } => {
-                if keys.is_replica() || expire_at_ms.is_none_or(|at| at >= now_ms) {
-                    keys.select(db);
-                    keys.put(&Key::new(key), body, expire_at_ms.map_or(SetExpire::Clear, SetExpire::At));
+    let loaded = Loader::new(file, options)?.each(|event| {
+        match event {
+            Event::Entry(loaded) => {
+                let entry = loaded.entry;
+                if keys.is_replica() || entry.view().expire_at_ms().is_none_or(|at| at >= now_ms) {
+                    keys.select(loaded.db);
+                    keys.put_loaded(loaded.slot, loaded.hash, entry)
+                        .map_err(|entry| format!("the key \"{}\" is there twice", entry.view().key().escape_ascii()))?;
                     count += 1;
                 }
             }
-            Record::Ignored(what) => crate::log::warning!("The RDB file has {what}, which is left out"),
-            Record::Aux { .. } | Record::Sizes { .. } => {}
+            Event::Skipped(what) => crate::log::warning!("The RDB file has {what}, which is left out"),
+            Event::Aux { .. } | Event::Database(_) | Event::Sizes { .. } | Event::End { .. } => {}
         }
         Ok(())
     });
     keys.select(selected);
-    loaded.map(|_| count)
+    loaded.map(|()| count)
 }

@@ -1,4 +1,7 @@
-//! Values of every form that versions 1 to 10 hold, as far as the type is one of ours.
+//! Values of every form that versions 1 to 11 hold, as far as the type is one of ours.
+//!
+//! What is packed in a file stays small only within the limits of this server, by the rules of 3.2: of a ziplist or
+//! listpack only the number of elements counts, not their length.
 
 use super::source::Source;
 use super::{Error, kind, packed, ziplist};
@@ -6,13 +9,13 @@ use engine::encoding::intset::IntSet;
 use engine::encoding::item::{Item, Scratch};
 use engine::raw::entry::{Body, Collection};
 use engine::value::hash::HashLimits;
-use engine::value::list::NodeLimit;
+use engine::value::list::{End, NodeLimit};
 use engine::value::zset::ZSetLimits;
 use engine::value::{Hash, List, Set, ZSet};
 use std::io::Read;
 
 /// How long collections stay small.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// `hash-max-ziplist-entries` and `-value`.
     pub hash: HashLimits,
@@ -44,154 +47,188 @@ pub struct Decoder<R> {
     other: Vec<u8>,
 }
 
+/// A form in which several elements are one string.
+#[derive(Clone, Copy)]
+enum Packed {
+    Ziplist,
+    Listpack,
+    Zipmap,
+}
+
+impl Packed {
+    fn each<'b>(self, blob: &'b [u8], take: impl FnMut(Item<'b>)) -> Option<()> {
+        match self {
+            Packed::Ziplist => ziplist::each(blob, take),
+            Packed::Listpack => packed::listpack(blob, take),
+            Packed::Zipmap => packed::zipmap(blob, take),
+        }
+    }
+
+    /// As [`each`](Self::each), two at a time.
+    fn pairs<'b>(self, blob: &'b [u8], mut take: impl FnMut(Item<'b>, Item<'b>)) -> Option<()> {
+        let mut first = None;
+        self.each(blob, |item| match first.take() {
+            None => first = Some(item),
+            Some(first) => take(first, item),
+        })?;
+        first.is_none().then_some(())
+    }
+}
+
 impl<R: Read> Decoder<R> {
-    /// From the beginning of `from`.
-    pub fn new(from: R, limits: Limits) -> Decoder<R> {
-        Decoder { source: Source::new(from), limits, text: Vec::new(), other: Vec::new() }
+    /// From where `source` is.
+    pub fn new(source: Source<R>, limits: Limits) -> Decoder<R> {
+        Decoder { source, limits, text: Vec::new(), other: Vec::new() }
     }
 
     /// The value of type `kind` that comes next; `None` for a collection without elements, which no key may have.
     pub fn value(&mut self, kind: u8) -> Result<Option<Body<'_>>, Error> {
         match kind {
-            kind::STRING => {
-                self.source.string(&mut self.text)?;
-                let int = if self.text.len() <= 20 { resp::parse_i64(&self.text) } else { None };
-                Ok(Some(int.map_or(Body::Bytes { bytes: &self.text, raw: false }, Body::Int)))
-            }
+            kind::STRING => Ok(Some(match self.source.text(&mut self.text)? {
+                Item::Int(int) => Body::Int(int),
+                Item::Str(bytes) => match Item::parse(bytes) {
+                    Item::Int(int) => Body::Int(int),
+                    Item::Str(bytes) => Body::Bytes { bytes, raw: false },
+                },
+            })),
             kind::LIST | kind::LIST_ZIPLIST | kind::LIST_QUICKLIST | kind::LIST_QUICKLIST_2 => {
                 Ok(full(self.list(kind)?))
             }
-            kind::SET | kind::SET_INTSET | kind::SET_LISTPACK => Ok(full(self.set(kind)?)),
-            kind::ZSET | kind::ZSET_2 | kind::ZSET_ZIPLIST | kind::ZSET_LISTPACK => Ok(full(self.zset(kind)?)),
-            kind::HASH | kind::HASH_ZIPMAP | kind::HASH_ZIPLIST | kind::HASH_LISTPACK => Ok(full(self.hash(kind)?)),
-            6 | 7 => Err(Error::Unsupported { what: "a value of a module" }),
-            15 | 19 | 21 => Err(Error::Unsupported { what: "a stream" }),
-            _ => Err(self.source.corrupt("a value of an unknown type")),
+            kind::SET => Ok(full(self.set()?)),
+            kind::SET_INTSET | kind::SET_LISTPACK => Ok(full(self.packed_set(kind)?)),
+            kind::ZSET | kind::ZSET_2 => Ok(full(self.zset(kind)?)),
+            kind::ZSET_ZIPLIST => Ok(full(self.packed_zset(Packed::Ziplist)?)),
+            kind::ZSET_LISTPACK => Ok(full(self.packed_zset(Packed::Listpack)?)),
+            kind::HASH => Ok(full(self.hash()?)),
+            kind::HASH_ZIPMAP => Ok(full(self.packed_hash(Packed::Zipmap)?)),
+            kind::HASH_ZIPLIST => Ok(full(self.packed_hash(Packed::Ziplist)?)),
+            kind::HASH_LISTPACK => Ok(full(self.packed_hash(Packed::Listpack)?)),
+            6 | 7 => Err(Error::Unsupported("a value of a module")),
+            15 | 19 | 21 => Err(Error::Unsupported("a stream")),
+            _ => Err(Error::Corrupt("a value of an unknown type")),
         }
     }
 
     fn list(&mut self, kind: u8) -> Result<List, Error> {
-        let mut list = List::new();
-        if kind == kind::LIST_ZIPLIST {
-            self.source.string(&mut self.text)?;
-            self.append_packed(&mut list, ziplist::parse)?;
-            return Ok(list);
-        }
-        /// Of a node of a list in version 10: its only element as it is.
+        /// Of a node of a list since version 10: its only element as it is, or a listpack.
         const PLAIN: usize = 1;
-        for _ in 0..self.source.count()? {
-            let plain = match kind {
-                kind::LIST => true,
-                kind::LIST_QUICKLIST_2 => self.source.count()? == PLAIN,
-                _ => false,
+        const PACKED: usize = 2;
+        let mut list = List::new();
+        let nodes = if kind == kind::LIST_ZIPLIST { 1 } else { self.source.count()? };
+        for _ in 0..nodes {
+            let form = match kind {
+                kind::LIST => None,
+                kind::LIST_QUICKLIST_2 => match self.source.count()? {
+                    PLAIN => None,
+                    PACKED => Some(Packed::Listpack),
+                    _ => return Err(Error::Corrupt("a node of a list of an unknown form")),
+                },
+                _ => Some(Packed::Ziplist),
             };
-            self.source.string(&mut self.text)?;
-            match kind {
-                _ if plain => list.push_back(&self.text, self.limits.list_node),
-                kind::LIST_QUICKLIST => self.append_packed(&mut list, ziplist::parse)?,
-                _ => self.append_packed(&mut list, packed::listpack)?,
+            let (blob, limit) = (self.source.blob(&mut self.text)?, self.limits.list_node);
+            match form {
+                None => list.push_back(blob, limit),
+                Some(form) => form
+                    .each(blob, |item| list.push_item(End::Back, item, limit))
+                    .ok_or(Error::Corrupt("a packed list"))?,
             }
         }
         Ok(list)
     }
 
-    fn append_packed(&self, list: &mut List, parse: fn(&[u8]) -> Option<Vec<Item<'_>>>) -> Result<(), Error> {
-        let items = parse(&self.text).ok_or_else(|| self.source.corrupt("a packed list"))?;
-        let mut scratch = Scratch::new();
-        items.iter().for_each(|item| list.push_back(item.bytes_in(&mut scratch), self.limits.list_node));
-        Ok(())
-    }
-
-    fn set(&mut self, kind: u8) -> Result<Set, Error> {
-        let entries = self.limits.set_max_intset_entries;
+    fn set(&mut self) -> Result<Set, Error> {
         let mut set = Set::new();
-        let mut fresh = true;
-        if kind == kind::SET {
-            for _ in 0..self.source.count()? {
-                self.source.string(&mut self.text)?;
-                fresh &= set.add(&self.text, entries);
-            }
-        } else {
-            self.source.string(&mut self.text)?;
-            if kind == kind::SET_INTSET {
-                let ints =
-                    IntSet::from_redis_intset(&self.text).ok_or_else(|| self.source.corrupt("a set of integers"))?;
-                if ints.len() <= entries {
-                    return Ok(Set::from(ints));
-                }
-                ints.iter().for_each(|int| fresh &= Item::Int(int).with_bytes(|member| set.add(member, entries)));
-            } else {
-                let items = packed::listpack(&self.text).ok_or_else(|| self.source.corrupt("a packed set"))?;
-                items.into_iter().for_each(|item| fresh &= item.with_bytes(|member| set.add(member, entries)));
+        for _ in 0..self.source.count()? {
+            let member = self.source.blob(&mut self.text)?;
+            if !set.add(member, self.limits.set_max_intset_entries) {
+                return Err(Error::Corrupt("a set with a member twice"));
             }
         }
-        if fresh { Ok(set) } else { Err(self.source.corrupt("a set with a member twice")) }
+        Ok(set)
+    }
+
+    fn packed_set(&mut self, kind: u8) -> Result<Set, Error> {
+        let entries = self.limits.set_max_intset_entries;
+        let blob = self.source.blob(&mut self.text)?;
+        let (mut set, mut fresh) = (Set::new(), true);
+        let mut add = |item: Item<'_>| fresh &= item.with_bytes(|member| set.add(member, entries));
+        if kind == kind::SET_INTSET {
+            let ints = IntSet::from_redis_intset(blob).ok_or(Error::Corrupt("a set of integers"))?;
+            if ints.len() <= entries {
+                return Ok(Set::from(ints));
+            }
+            ints.iter().for_each(|int| add(Item::Int(int)));
+        } else {
+            packed::listpack(blob, add).ok_or(Error::Corrupt("a packed set"))?;
+        }
+        if fresh { Ok(set) } else { Err(Error::Corrupt("a set with a member twice")) }
     }
 
     fn zset(&mut self, kind: u8) -> Result<ZSet, Error> {
         let mut zset = ZSet::new();
-        let limits = self.limits.zset;
-        let mut fresh = true;
-        let mut add = |member: &[u8], score: f64| fresh &= zset.put(member, limits, |_| Some(score)).0.is_none();
-        if matches!(kind, kind::ZSET | kind::ZSET_2) {
-            for _ in 0..self.source.count()? {
-                self.source.string(&mut self.text)?;
-                let score = match kind {
-                    kind::ZSET => self.source.score()?,
-                    _ => f64::from_le_bytes(self.source.array()?),
-                };
-                if score.is_nan() {
-                    return Err(self.source.corrupt("a score that is no number"));
-                }
-                add(&self.text, score);
-            }
-        } else {
-            let items = packed_pairs(&mut self.source, &mut self.text, kind == kind::ZSET_LISTPACK)?;
-            let (mut member, mut text) = (Scratch::new(), Scratch::new());
-            for pair in items.chunks_exact(2) {
-                let score = resp::parse_f64(pair[1].bytes_in(&mut text));
-                add(pair[0].bytes_in(&mut member), score.ok_or_else(|| self.source.corrupt("a score"))?);
-            }
-        }
-        if fresh { Ok(zset) } else { Err(self.source.corrupt("a sorted set with a member twice")) }
-    }
-
-    fn hash(&mut self, kind: u8) -> Result<Hash, Error> {
-        let mut hash = Hash::new();
-        let limits = self.limits.hash;
-        let mut fresh = true;
-        if kind == kind::HASH {
-            for _ in 0..self.source.count()? {
-                self.source.string(&mut self.text)?;
-                self.source.string(&mut self.other)?;
-                fresh &= hash.set(&self.text, &self.other, limits);
-            }
-        } else {
-            let items = if kind == kind::HASH_ZIPMAP {
-                self.source.string(&mut self.text)?;
-                packed::zipmap(&self.text).ok_or_else(|| self.source.corrupt("a zipmap"))?
-            } else {
-                packed_pairs(&mut self.source, &mut self.text, kind == kind::HASH_LISTPACK)?
+        for _ in 0..self.source.count()? {
+            self.source.string(&mut self.text)?;
+            let score = match kind {
+                kind::ZSET => self.source.score()?,
+                _ => f64::from_le_bytes(self.source.array()?),
             };
-            let (mut field, mut value) = (Scratch::new(), Scratch::new());
-            for pair in items.chunks_exact(2) {
-                fresh &= hash.set(pair[0].bytes_in(&mut field), pair[1].bytes_in(&mut value), limits);
+            if score.is_nan() {
+                return Err(Error::Corrupt("a score that is no number"));
+            }
+            if zset.put(&self.text, self.limits.zset, |_| Some(score)).0.is_some() {
+                return Err(Error::Corrupt("a sorted set with a member twice"));
             }
         }
-        if fresh { Ok(hash) } else { Err(self.source.corrupt("a hash with a field twice")) }
+        Ok(zset)
     }
-}
 
-/// The next string, left in `text`, as the packed form of an even number of elements.
-fn packed_pairs<'t, R: Read>(
-    source: &mut Source<R>,
-    text: &'t mut Vec<u8>,
-    listpack: bool,
-) -> Result<Vec<Item<'t>>, Error> {
-    source.string(text)?;
-    let items = if listpack { packed::listpack(text) } else { ziplist::parse(text) };
-    let items = items.filter(|items| items.len() % 2 == 0);
-    items.ok_or_else(|| source.corrupt("packed pairs"))
+    fn packed_zset(&mut self, form: Packed) -> Result<ZSet, Error> {
+        let limits = ZSetLimits { value: usize::MAX, ..self.limits.zset };
+        let blob = self.source.blob(&mut self.text)?;
+        let (mut zset, mut wrong) = (ZSet::new(), None);
+        let mut scratch = Scratch::new();
+        let whole = form.pairs(blob, |member, score| {
+            let score = match score {
+                Item::Int(int) => Some(int as f64),
+                Item::Str(text) => resp::parse_f64(text).filter(|score| !score.is_nan()),
+            };
+            let Some(score) = score else { return wrong = Some("a score") };
+            if zset.put(member.bytes_in(&mut scratch), limits, |_| Some(score)).0.is_some() {
+                wrong = Some("a sorted set with a member twice");
+            }
+        });
+        match wrong.or(whole.is_none().then_some("a packed sorted set")) {
+            None => Ok(zset),
+            Some(what) => Err(Error::Corrupt(what)),
+        }
+    }
+
+    fn hash(&mut self) -> Result<Hash, Error> {
+        let mut hash = Hash::new();
+        for _ in 0..self.source.count()? {
+            self.source.string(&mut self.text)?;
+            let value = self.source.blob(&mut self.other)?;
+            if !hash.set(&self.text, value, self.limits.hash) {
+                return Err(Error::Corrupt("a hash with a field twice"));
+            }
+        }
+        Ok(hash)
+    }
+
+    fn packed_hash(&mut self, form: Packed) -> Result<Hash, Error> {
+        let limits = match form {
+            Packed::Zipmap => self.limits.hash,
+            _ => self.limits.hash.entries_only(),
+        };
+        let blob = self.source.blob(&mut self.text)?;
+        let (mut hash, mut fresh) = (Hash::new(), true);
+        let (mut field, mut value) = (Scratch::new(), Scratch::new());
+        form.pairs(blob, |first, second| {
+            fresh &= hash.set(first.bytes_in(&mut field), second.bytes_in(&mut value), limits);
+        })
+        .ok_or(Error::Corrupt("a packed hash"))?;
+        if fresh { Ok(hash) } else { Err(Error::Corrupt("a hash with a field twice")) }
+    }
 }
 
 fn full<C: Collection>(collection: C) -> Option<Body<'static>> {

@@ -6,6 +6,7 @@
 
 use super::decode::{Decoder, Limits};
 use super::encode::{Encoder, kind_of};
+use super::source::Source;
 use super::{Error, VERSION, VERSION_READ_MAX};
 use crate::crc64;
 use engine::raw::entry::{Entry, Value};
@@ -39,11 +40,11 @@ pub fn restore(
     expire_at_ms: Option<i64>,
     lru: u32,
 ) -> Result<Entry, Error> {
-    let mut decoder = Decoder::new(verified, limits);
+    let mut decoder = Decoder::new(Source::with_buffer(verified, false, 2 * verified.len()), limits);
     let kind = decoder.source.byte()?;
     let entry = match decoder.value(kind)? {
         Some(body) => Entry::new(key, body, expire_at_ms, lru),
-        None => return Err(decoder.source.corrupt("a collection without elements")),
+        None => return Err(Error::Corrupt("a collection without elements")),
     };
-    if decoder.source.is_at_end()? { Ok(entry) } else { Err(decoder.source.corrupt("bytes behind the value")) }
+    if decoder.source.is_at_end()? { Ok(entry) } else { Err(Error::Corrupt("bytes behind the value")) }
 }

@@ -8,10 +8,13 @@
 //! ```
 //! Source: `rdb.c`, `ziplist.c`, `quicklist.c` of 3.2 for what is written; the later versions for what is read besides.
 
+use std::fmt;
+
 pub mod decode;
 pub mod dump;
 pub mod encode;
 pub mod file;
+pub mod load;
 pub mod packed;
 pub mod source;
 #[cfg(test)]
@@ -23,6 +26,24 @@ pub const VERSION: u32 = 7;
 /// The latest version that is read: that of Redis 7.2.
 pub const VERSION_READ_MAX: u32 = 11;
 
+/// What is not a key: the bytes that stand where a type would.
+mod opcode {
+    pub const MODULE_AUX: u8 = 0xf7;
+    pub const FUNCTION_BEFORE_RELEASE: u8 = 0xf6;
+    pub const FUNCTION: u8 = 0xf5;
+    pub const IDLE: u8 = 0xf8;
+    pub const FREQ: u8 = 0xf9;
+    pub const AUX: u8 = 0xfa;
+    pub const RESIZE_DB: u8 = 0xfb;
+    pub const EXPIRE_MS: u8 = 0xfc;
+    pub const EXPIRE_SECONDS: u8 = 0xfd;
+    pub const SELECT_DB: u8 = 0xfe;
+    pub const END: u8 = 0xff;
+}
+
+/// What a file begins with.
+const MAGIC: &[u8; 5] = b"REDIS";
+
 /// Why bytes could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -30,29 +51,58 @@ pub enum Error {
     #[error("{0}")]
     Io(#[from] std::io::Error),
     /// The bytes end too early.
-    #[error("short read: the data ends in the middle")]
+    #[error("unexpected end: the data ends in the middle")]
     Truncated,
-    /// The bytes contradict the format or themselves.
-    #[error("corrupt before offset {at}: {what}")]
-    Corrupt {
-        /// Bytes read until then.
-        at: u64,
-        /// What it should have been.
-        what: &'static str,
-    },
+    /// The bytes contradict the format or themselves; what they are not.
+    #[error("corrupt: {0}")]
+    Corrupt(&'static str),
     /// A newer version's, of which no type is known.
     #[error("can't handle RDB format version {0}")]
     Version(u32),
     /// Something that this server has no place for.
-    #[error("the data contain {what}, which this server does not have")]
-    Unsupported {
-        /// What it is.
-        what: &'static str,
-    },
+    #[error("the data contain {0}, which this server does not have")]
+    Unsupported(&'static str),
+    /// A database beyond the number that is configured, which is given here.
+    #[error("the data are of a server configured to handle more than {0} databases")]
+    Databases(u32),
     /// Whoever reads wanted no more.
     #[error("{0}")]
     Refused(String),
 }
+
+/// Why a data set could not be read, and where.
+#[derive(Debug)]
+pub struct RdbError {
+    /// Bytes of the data set that were read by then.
+    pub offset: u64,
+    /// The key whose value was being read, if one was.
+    pub key: Option<Box<[u8]>>,
+    /// What is wrong.
+    pub what: Error,
+}
+
+impl std::error::Error for RdbError {}
+
+impl From<std::io::Error> for RdbError {
+    /// Of a file that could not even be opened.
+    fn from(error: std::io::Error) -> RdbError {
+        RdbError { offset: 0, key: None, what: error.into() }
+    }
+}
+
+impl fmt::Display for RdbError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at offset {}", self.what, self.offset)?;
+        match &self.key {
+            // A key may be long; its beginning tells which it is.
+            Some(key) => write!(f, ", in key \"{}\"", key.get(..KEY_SHOWN).unwrap_or(key).escape_ascii()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Bytes of a key that an error's text shows at most.
+const KEY_SHOWN: usize = 256;
 
 /// The byte before a value that says what it is.
 pub mod kind {

@@ -12,23 +12,23 @@ use engine::encoding::item::Item;
 
 const END: u8 = 0xff;
 
-/// The entries of a listpack, or `None` if it is none.
-pub fn listpack(blob: &[u8]) -> Option<Vec<Item<'_>>> {
+/// Gives the entries of a listpack to `take`; `None`, perhaps after some entries, if it is none.
+pub fn listpack<'b>(blob: &'b [u8], mut take: impl FnMut(Item<'b>)) -> Option<()> {
     const HEADER: usize = 6;
     let bytes = u32::from_le_bytes(*blob.first_chunk()?) as usize;
     let count = usize::from(u16::from_le_bytes([*blob.get(4)?, *blob.get(5)?]));
     if bytes != blob.len() || blob.len() <= HEADER || blob.last() != Some(&END) {
         return None;
     }
-    let (mut at, end) = (HEADER, blob.len() - 1);
-    let mut items = Vec::with_capacity(count.min(blob.len()));
+    let (mut at, end, mut seen) = (HEADER, blob.len() - 1, 0);
     while at < end {
         let (item, len) = listpack_entry(blob.get(at..end)?)?;
-        items.push(item);
+        take(item);
+        seen += 1;
         at += len + backwards_len(len);
     }
-    let counted = count == usize::from(u16::MAX) || count == items.len();
-    (at == end && counted).then_some(items)
+    let counted = count == usize::from(u16::MAX) || count == seen;
+    (at == end && counted).then_some(())
 }
 
 /// Bytes that the length of an entry of `len` bytes takes behind it.
@@ -70,10 +70,9 @@ fn listpack_entry(bytes: &[u8]) -> Option<(Item<'_>, usize)> {
     }
 }
 
-/// The fields and values of a zipmap in turns, or `None` if it is none.
-pub fn zipmap(blob: &[u8]) -> Option<Vec<Item<'_>>> {
+/// Gives the fields and values of a zipmap in turns to `take`; `None`, perhaps after some of them, if it is none.
+pub fn zipmap<'b>(blob: &'b [u8], mut take: impl FnMut(Item<'b>)) -> Option<()> {
     let mut rest = blob.get(1..)?;
-    let mut items = Vec::new();
     while *rest.first()? != END {
         let (len, after) = zipmap_len(rest)?;
         let (field, after) = after.split_at_checked(len)?;
@@ -81,9 +80,10 @@ pub fn zipmap(blob: &[u8]) -> Option<Vec<Item<'_>>> {
         let (&free, after) = after.split_first()?;
         let (value, after) = after.split_at_checked(len)?;
         rest = after.get(usize::from(free)..)?;
-        items.extend([Item::parse(field), Item::parse(value)]);
+        take(Item::parse(field));
+        take(Item::parse(value));
     }
-    (rest.len() == 1).then_some(items)
+    (rest.len() == 1).then_some(())
 }
 
 fn zipmap_len(bytes: &[u8]) -> Option<(usize, &[u8])> {
@@ -109,7 +109,8 @@ mod tests {
         blob.extend([b'x'; 70]);
         blob.extend([72, END]);
         blob[0] = blob.len() as u8;
-        let texts: Vec<_> = listpack(&blob).expect("whole").iter().map(Item::to_vec).collect();
+        let mut texts = Vec::new();
+        listpack(&blob, |item| texts.push(item.to_vec())).expect("whole");
         let long = [b'x'; 70];
         let expected: [&[u8]; 8] = [b"1", b"-1", b"ab", b"300", b"-4097", b"70000", b"1099511627776", &long];
         assert_eq!(texts, expected);
@@ -117,7 +118,10 @@ mod tests {
 
     #[test]
     fn a_zipmap_of_redis_2_is_read() {
-        let texts = |blob| zipmap(blob).map(|items| items.iter().map(Item::to_vec).collect::<Vec<_>>());
+        let texts = |blob| {
+            let mut texts = Vec::new();
+            zipmap(blob, |item| texts.push(item.to_vec())).map(|()| texts)
+        };
         let whole = b"\x02\x03foo\x03\x00bar\x05hello\x05\x02world##\xff";
         assert_eq!(
             texts(whole).expect("whole"),
@@ -130,13 +134,13 @@ mod tests {
     proptest! {
         #[test]
         fn garbage_is_refused_or_read_but_never_overrun(mut bytes in prop::collection::vec(any::<u8>(), 7..60)) {
-            let _ = zipmap(&bytes);
+            let _ = zipmap(&bytes, |_| ());
             // With a valid frame, so that the entries are looked at.
             let len = bytes.len();
             bytes[..4].copy_from_slice(&(len as u32).to_le_bytes());
             bytes[4..6].copy_from_slice(&[0xff, 0xff]);
             bytes[len - 1] = END;
-            let _ = listpack(&bytes);
+            let _ = listpack(&bytes, |_| ());
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use super::decode::{Decoder, Limits};
 use super::encode::Encoder;
-use super::file::{Record, Writer, read};
-use super::{Error, dump};
+use super::file::Writer;
+use super::load::{Event, LoadOptions, Loader};
+use super::source::Source;
+use super::{RdbError, dump};
 use engine::raw::entry::{Body, Collection, Entry, EntryRef, Value};
 use engine::value::zset::Outcome;
 use engine::value::{Hash, List, Set, ZSet};
@@ -96,24 +98,29 @@ fn value() -> impl Strategy<Value = Plain> {
 
 fn file(entries: &[Entry], compress: bool) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), compress, true);
-    writer.aux("redis-ver", b"3.2.11");
-    writer.database(9, entries.len(), 0);
+    writer.encoder.header("3.2.11", 1_500_000_000, 1 << 20);
+    writer.encoder.database(9, entries.len(), 0);
     entries.iter().for_each(|entry| writer.entry(entry.view()).expect("memory takes all"));
     writer.finish().expect("memory takes all")
 }
 
 type Loaded = Vec<(u32, Vec<u8>, Plain, Option<i64>)>;
 
-fn load(bytes: &[u8]) -> Result<Loaded, Error> {
+fn load(bytes: &[u8]) -> Result<Loaded, RdbError> {
     let mut loaded = Vec::new();
-    read(bytes, Limits::default(), |record| {
-        if let Record::Entry { db, key, body, expire_at_ms } = record {
-            let entry = Entry::new(key, body, expire_at_ms, 0);
-            loaded.push((db, key.to_vec(), Plain::of(entry.view()), expire_at_ms));
+    Loader::new(bytes, LoadOptions::default())?.each(|event| {
+        if let Event::Entry(loading) = event {
+            let entry = loading.entry.view();
+            assert_eq!((loading.hash, loading.slot), (engine::hash::fast(entry.key()), slots::slot_of(entry.key())));
+            loaded.push((loading.db, entry.key().to_vec(), Plain::of(entry), entry.expire_at_ms()));
         }
         Ok(())
     })?;
     Ok(loaded)
+}
+
+fn decoder(bytes: &[u8]) -> Decoder<&[u8]> {
+    Decoder::new(Source::new(bytes, false), Limits::default())
 }
 
 proptest! {
@@ -156,7 +163,7 @@ proptest! {
 
     #[test]
     fn garbage_is_refused_or_decoded_but_nothing_worse(kind in 0u8..22, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Decoder::new(&bytes[..], Limits::default()).value(kind);
+        let _ = decoder(&bytes).value(kind);
     }
 
     #[test]
@@ -166,9 +173,9 @@ proptest! {
         let mut bytes = encoder.out;
         let at = at % bytes.len();
         bytes[at] = to;
-        let _ = Decoder::new(&bytes[..], Limits::default()).value(kind);
+        let _ = decoder(&bytes).value(kind);
         let entry = value.entry(b"k", None);
-        let _ = Decoder::new(&bytes[..], Limits::default()).value(super::encode::kind_of(entry.view().value()));
+        let _ = decoder(&bytes).value(super::encode::kind_of(entry.view().value()));
     }
 }
 
@@ -182,7 +189,7 @@ fn empty_data_and_other_versions() {
         file[from..from + bytes.len()].copy_from_slice(bytes);
         load(&file).expect_err("refused").to_string()
     };
-    assert_eq!(with(5, b"0099"), "can't handle RDB format version 99");
+    assert_eq!(with(5, b"0099"), "can't handle RDB format version 99 at offset 9");
     assert!(with(0, b"X").contains("not those of an RDB file"));
     assert!(with(empty.len() - 8, b"\x01").contains("checksum"));
     // Without a checksum everything is believed.
@@ -195,9 +202,9 @@ fn empty_data_and_other_versions() {
 fn a_claim_of_many_elements_makes_no_room_before_they_are_there() {
     for kind in 0..22 {
         let claim = [0x81, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
-        assert!(Decoder::new(&claim[..], Limits::default()).value(kind).is_err());
+        assert!(decoder(&claim).value(kind).is_err());
         let claim = [0x80, 0x3f, 0xff, 0xff, 0xff, b'x'];
-        assert!(Decoder::new(&claim[..], Limits::default()).value(kind).is_err());
+        assert!(decoder(&claim).value(kind).is_err());
     }
 }
 

@@ -86,24 +86,25 @@ impl<'o> Writer<'o> {
     }
 }
 
-/// The entries of `blob`, or `None` if it is no ziplist. Every length is checked, and that they all fit together; what
-/// an entry says of the one before is not: nobody reads it, and 3.2 writes it in five bytes now and then where one would do.
-pub fn parse(blob: &[u8]) -> Option<Vec<Item<'_>>> {
+/// Gives the entries of `blob` to `take`; `None`, perhaps after some entries, if it is no ziplist. Every length is checked,
+/// and that they all fit together; what an entry says of the one before is not: nobody reads it, and 3.2 writes it in five
+/// bytes now and then where one would do.
+pub fn each<'b>(blob: &'b [u8], mut take: impl FnMut(Item<'b>)) -> Option<()> {
     let word = |at: usize| Some(u32::from_le_bytes(*blob.get(at..at + 4)?.first_chunk()?) as usize);
     if word(0)? != blob.len() || blob.len() <= HEADER || blob.last() != Some(&END) {
         return None;
     }
     let count = usize::from(u16::from_le_bytes([*blob.get(8)?, *blob.get(9)?]));
-    let (mut at, end) = (HEADER, blob.len() - 1);
-    let mut items = Vec::with_capacity(count.min(blob.len()));
+    let (mut at, end, mut seen) = (HEADER, blob.len() - 1, 0);
     while at < end {
         at += if *blob.get(at)? < BIG as u8 { 1 } else { 5 };
         let (item, len) = entry(blob.get(at..end)?)?;
-        items.push(item);
+        take(item);
+        seen += 1;
         at += len;
     }
-    let counted = count == usize::from(u16::MAX) || count == items.len();
-    (at == end && counted).then_some(items)
+    let counted = count == usize::from(u16::MAX) || count == seen;
+    (at == end && counted).then_some(())
 }
 
 /// The entry that begins with its encoding, and its length from there.
@@ -167,8 +168,9 @@ mod tests {
         #[test]
         fn what_is_written_is_read(elements in prop::collection::vec(element(), 0..30)) {
             let blob = write(&elements);
-            let read: Option<Vec<Vec<u8>>> = parse(&blob).map(|items| items.iter().map(Item::to_vec).collect());
-            prop_assert_eq!(read, Some(elements));
+            let mut read = Vec::new();
+            prop_assert_eq!(each(&blob, |item| read.push(item.to_vec())), Some(()));
+            prop_assert_eq!(read, elements);
         }
 
         #[test]
@@ -176,8 +178,8 @@ mod tests {
             let mut blob = write(&elements);
             let at = at % blob.len();
             blob[at] = to;
-            let _ = parse(&blob);
-            prop_assert!(parse(&blob[..cut % blob.len()]).is_none());
+            let _ = each(&blob, |_| ());
+            prop_assert!(each(&blob[..cut % blob.len()], |_| ()).is_none());
         }
     }
 }
