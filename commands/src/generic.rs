@@ -2,6 +2,7 @@
 
 use crate::ctx::Ctx;
 use crate::error::{Error, Outcome};
+use crate::settings::Settings;
 use crate::table::{Command, command};
 use engine::clock::lru_idle_seconds;
 use engine::effects::class::GENERIC;
@@ -216,7 +217,7 @@ fn object(ctx: &mut Ctx<'_, '_>) -> Outcome {
     if idletime {
         ctx.out.int(lru_idle_seconds(entry.lru(), now).into());
     } else if ctx.args.is(1, "refcount") {
-        ctx.out.int(reference_count(entry));
+        ctx.out.int(reference_count(entry, ctx.settings));
     } else {
         ctx.out.bulk(entry.encoding().as_bytes());
     }
@@ -224,9 +225,9 @@ fn object(ctx: &mut Ctx<'_, '_>) -> Outcome {
 }
 
 /// What the original would say of how often the value is referred to.
-pub fn reference_count(entry: EntryRef<'_>) -> i64 {
+pub fn reference_count(entry: EntryRef<'_>, settings: &Settings) -> i64 {
     match entry.value() {
-        Value::Int(n) if (0..SHARED_INTEGERS).contains(&n) => SHARED_REFERENCES,
+        Value::Int(n) if settings.shared_integers && (0..SHARED_INTEGERS).contains(&n) => SHARED_REFERENCES,
         _ => 1,
     }
 }

@@ -19,6 +19,8 @@ pub struct Settings {
     pub zset: ZSetLimits,
     /// `hll-sparse-max-bytes`.
     pub hll_sparse_max_bytes: usize,
+    /// Whether OBJECT REFCOUNT says that small integers are shared: not while each key needs a time of last use of its own.
+    pub shared_integers: bool,
 }
 
 impl Default for Settings {
@@ -30,6 +32,7 @@ impl Default for Settings {
             set_max_intset_entries: 512,
             zset: ZSetLimits::default(),
             hll_sparse_max_bytes: 3000,
+            shared_integers: true,
         }
     }
 }

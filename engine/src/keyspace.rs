@@ -114,6 +114,28 @@ pub enum Waste {
     Slots(Vec<DbSlot>),
 }
 
+impl Waste {
+    /// Bytes that freeing it gives back at the least, as far as that can be told at once.
+    pub fn bytes_min(&self) -> u64 {
+        /// A member with its place in a table; a key with its value.
+        const ELEMENT: usize = 24;
+        const KEY: usize = 40;
+        let bytes = match self {
+            Waste::Entry(entry) => match entry.view().value() {
+                Value::Int(_) => 0,
+                Value::Bytes(bytes) => bytes.len(),
+                Value::List(list) => list.heap_bytes(),
+                Value::Set(set) => set.free_cost() * ELEMENT,
+                Value::ZSet(zset) => zset.free_cost() * ELEMENT,
+                Value::Hash(hash) => hash.free_cost() * ELEMENT,
+            },
+            Waste::List(debris) => debris.bytes(),
+            Waste::Slots(slots) => slots.iter().map(|keys| keys.len() * KEY + keys.table_bytes()).sum(),
+        };
+        bytes as u64
+    }
+}
+
 impl Garbage {
     /// Entries whose freeing touches more elements than this are worth another thread.
     const ELEMENTS: usize = 64;
@@ -507,6 +529,18 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     /// Removes `key`; true if it was there.
     pub fn remove(&mut self, key: &Key<'_>) -> bool {
         !self.expire_if_due(key) && self.unlink(key)
+    }
+
+    /// Removes `key` to make room; true if it was there.
+    pub fn evict(&mut self, key: &Key<'_>) -> bool {
+        self.reach(key.slot);
+        let evicted = self.unlink(key);
+        if evicted {
+            self.local.stats.evicted += 1;
+            self.log_del_before(key);
+            self.local.effects.notify(class::EVICTED, "evicted", self.db, key.bytes);
+        }
+        evicted
     }
 
     /// Removes `key` if the collection there is empty; true if it was.

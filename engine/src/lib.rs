@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod effects;
 pub mod encoding;
+pub mod evict;
 pub mod hash;
 pub mod keyspace;
 pub mod oplog;

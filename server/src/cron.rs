@@ -1,4 +1,5 @@
-//! What a reactor does `hz` times a second besides serving: deleting keys that are due, noting the memory's peak.
+//! What a reactor does `hz` times a second besides serving: deleting keys that are due and those there is no room for,
+//! noting the memory's peak.
 //!
 //! Reactor r of N looks after the slots s with s % N = r, so no two reactors sample the same ones.
 
@@ -55,6 +56,7 @@ impl Cron {
             let totals = [sum(stats, |s| &s.commands), sum(stats, |s| &s.bytes_in), sum(stats, |s| &s.bytes_out)];
             exec.node.rates.sample(now.ms, totals);
         }
+        memory::make_room(exec, now);
         if exec.node.active_expire.load(Ordering::Relaxed) && !exec.local.is_replica {
             self.expire(exec, now);
         }

@@ -4,6 +4,7 @@
 //! slots has done nothing at all when it is put off.
 
 use crate::conn::{Client, Queued, Replies};
+use crate::memory::{self, Room};
 use crate::net::Net;
 use crate::node::{Node, Run, Settled};
 use crate::node_commands::NodeCtx;
@@ -12,6 +13,7 @@ use commands::ctx::Ctx;
 use commands::error::{Error, Outcome};
 use commands::table::{Access, Command};
 use engine::clock::Now;
+use engine::evict::Evictor;
 use engine::keyspace::{Key, Keyspace, Local};
 use engine::raw::lock::{Held, Owner};
 use engine::raw::ticks::Ticks;
@@ -35,6 +37,8 @@ pub struct Executor {
     /// When the command before this one ended: also when this one began, within a batch.
     last: Ticks,
     vm: Option<lua::Vm>,
+    /// Whom to drop when memory is full.
+    pub evictor: Evictor,
 }
 
 /// A command whose row and first key are known: what the look-ahead prepares.
@@ -79,8 +83,9 @@ const DEFERRALS_MAX: u32 = 8;
 
 impl Executor {
     /// For reactor number `reactor`.
-    pub fn new(node: &'static Node, reactor: usize, owner: Owner<'static, Slot>, local: Local) -> Executor {
+    pub fn new(node: &'static Node, reactor: usize, owner: Owner<'static, Slot>, mut local: Local) -> Executor {
         Executor {
+            evictor: Evictor::new(local.random()),
             node,
             reactor,
             owner,
@@ -138,7 +143,12 @@ impl Executor {
     /// Runs one request and appends its reply, unless it parks the client.
     pub fn run(&mut self, turn: &mut Turn<'_>, args: Args<'_>, prepared: &Prepared) -> Ran {
         let start = turn.out.len();
-        let mut ran = match self.check(turn.client, &args, prepared) {
+        let room = memory::make_room(self, turn.now);
+        let grows = prepared.row.is_some_and(|row| row.spec.flags.contains(Flags::DENYOOM));
+        if room == Room::NotYet && grows {
+            return Ran::PutOff;
+        }
+        let mut ran = match self.check(turn.client, &args, prepared, room) {
             Ok(row) if turn.client.queue.is_some() && !runs_at_once(&row) => {
                 queue(turn.client, turn.out, row, &args);
                 Ran::Done
@@ -171,7 +181,13 @@ impl Executor {
     }
 
     /// Whether the client may run this command now.
-    fn check(&mut self, client: &Client, args: &Args<'_>, prepared: &Prepared) -> Result<Command<Run>, Error> {
+    fn check(
+        &mut self,
+        client: &Client,
+        args: &Args<'_>,
+        prepared: &Prepared,
+        room: Room,
+    ) -> Result<Command<Run>, Error> {
         let Some(row) = prepared.row else { return Err(Error::Owned(errors::unknown_command(args.at(0)))) };
         if !row.spec.arity_ok(args.len()) {
             return Err(Error::Owned(errors::wrong_arity(row.spec.name)));
@@ -179,7 +195,7 @@ impl Executor {
         if !client.authenticated && self.settled.config.requirepass.is_some() && row.spec.name != "auth" {
             return Err(Error::Text(errors::NO_AUTH));
         }
-        if row.spec.flags.contains(Flags::DENYOOM) && crate::memory::is_over(self.node, &self.settled.config) {
+        if room == Room::None && row.spec.flags.contains(Flags::DENYOOM) {
             return Err(Error::Text(errors::OOM));
         }
         Ok(row)

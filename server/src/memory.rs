@@ -1,19 +1,100 @@
-//! How much memory is in use, and whether that is too much.
+//! How much memory is in use, how much of that counts against `maxmemory`, and making room when it is too much.
+//!
+//! Every command tries to make room while the limit is exceeded, as in 3.2; only those that may grow memory are refused
+//! when there is none. Room is made in small portions: a command that needs more is put off to the next turn, so that
+//! other clients are served in between. A value that another thread is still freeing counts as freed, or a few big ones
+//! would drag many small ones along.
 
-use crate::config::Config;
+use crate::config::{Config, MaxmemoryPolicy};
+use crate::dispatch::Executor;
 use crate::node::Node;
+use engine::clock::Now;
+use engine::evict::{First, Pick, Rule};
+use engine::keyspace::Key;
 use engine::raw::alloc;
+use engine::raw::ticks::{self, Ticks};
 use std::sync::atomic::Ordering;
 
 /// Bytes handed out by the allocator; remembers the highest figure.
 pub fn used(node: &Node) -> u64 {
     let used = alloc::used_memory();
-    node.peak_memory.fetch_max(used, Ordering::Relaxed);
+    if used > node.peak_memory.load(Ordering::Relaxed) {
+        node.peak_memory.fetch_max(used, Ordering::Relaxed);
+    }
     used
+}
+
+/// Bytes that count against `maxmemory`.
+pub fn counted(node: &Node) -> u64 {
+    used(node).saturating_sub(uncounted(node))
+}
+
+/// Bytes in use that do not count: evicting keys does not make them fewer, or they are about to be freed. Output buffers
+/// of replicas and buffers of the AOF belong here.
+fn uncounted(node: &Node) -> u64 {
+    node.freeing.load(Ordering::Relaxed)
 }
 
 /// Whether `maxmemory` is set and exceeded.
 #[inline]
 pub fn is_over(node: &Node, config: &Config) -> bool {
-    config.maxmemory != 0 && used(node) > config.maxmemory
+    config.maxmemory != 0 && counted(node) > config.maxmemory
+}
+
+/// Whether there is room for more data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// There is.
+    Enough,
+    /// Not yet: there is more to drop, at the next turn.
+    NotYet,
+    /// No, and nothing may be dropped.
+    None,
+}
+
+/// Drops keys while `maxmemory` is exceeded, for about a millisecond. The caller holds no slot.
+#[inline]
+pub fn make_room(exec: &mut Executor, now: Now) -> Room {
+    if exec.settled.config.maxmemory == 0 { Room::Enough } else { evict(exec, now) }
+}
+
+fn evict(exec: &mut Executor, now: Now) -> Room {
+    /// What one call may take.
+    const MICROSECONDS: u64 = 1000;
+    let (node, config) = (exec.node, exec.settled.config.clone());
+    // A replica drops what its primary says.
+    if !is_over(node, &config) || exec.local.is_replica {
+        return Room::Enough;
+    }
+    let Some(rule) = rule(config.maxmemory_policy) else { return Room::None };
+    let (start, budget) = (Ticks::now(), ticks::per_microsecond() * MICROSECONDS);
+    let samples = usize::try_from(config.maxmemory_samples).unwrap_or(usize::MAX);
+    loop {
+        match exec.evictor.pick(&mut exec.owner, rule, samples, now) {
+            Pick::Key(found) => exec.in_slot(found.slot, found.db, now, |keys| {
+                keys.evict(&Key::new(&found.key));
+            }),
+            Pick::Nothing => return Room::None,
+            Pick::Busy => return Room::NotYet,
+        }
+        if !is_over(node, &config) {
+            return Room::Enough;
+        }
+        if Ticks::now().since(start) > budget {
+            return Room::NotYet;
+        }
+    }
+}
+
+/// What `maxmemory-policy` says.
+fn rule(policy: MaxmemoryPolicy) -> Option<Rule> {
+    let (volatile, first) = match policy {
+        MaxmemoryPolicy::VolatileLru => (true, First::Idle),
+        MaxmemoryPolicy::VolatileRandom => (true, First::Any),
+        MaxmemoryPolicy::VolatileTtl => (true, First::Due),
+        MaxmemoryPolicy::AllkeysLru => (false, First::Idle),
+        MaxmemoryPolicy::AllkeysRandom => (false, First::Any),
+        MaxmemoryPolicy::Noeviction => return None,
+    };
+    Some(Rule { volatile, first })
 }

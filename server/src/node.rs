@@ -3,7 +3,7 @@
 //! Made once, at start, and never dropped: threads hold plain references to it.
 
 use crate::clients::Clients;
-use crate::config::Config;
+use crate::config::{Config, MaxmemoryPolicy};
 use crate::guests::Guests;
 use crate::mailbox::Mailbox;
 use crate::stats::{Rates, ReactorStats};
@@ -17,7 +17,7 @@ use engine::slot::Slot;
 use lua::Sha;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// A handler of either kind.
@@ -65,6 +65,8 @@ pub struct Node {
     pub guests: Guests,
     /// Values that another thread frees.
     free: SyncSender<Vec<Waste>>,
+    /// Bytes of those, at the least.
+    pub freeing: AtomicU64,
     /// The settings in force.
     config: RwLock<Arc<Config>>,
     config_version: AtomicU64,
@@ -101,6 +103,7 @@ impl Node {
             peak_memory: AtomicU64::new(0),
             guests: Guests::default(),
             free,
+            freeing: AtomicU64::new(0),
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(1),
         }
@@ -121,9 +124,19 @@ impl Node {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets another thread free `entries`; frees them here when that thread is far behind.
-    pub fn free_later(&self, entries: Vec<Waste>) {
-        drop(self.free.try_send(entries));
+    /// Lets another thread free `waste`; frees it here when that thread is far behind.
+    pub fn free_later(&self, waste: Vec<Waste>) {
+        self.freeing.fetch_add(bytes_min(&waste), Ordering::Relaxed);
+        if let Err(TrySendError::Full(waste) | TrySendError::Disconnected(waste)) = self.free.try_send(waste) {
+            self.free_now(waste);
+        }
+    }
+
+    /// Frees what [`Node::free_later`] was given.
+    pub fn free_now(&self, waste: Vec<Waste>) {
+        let bytes = bytes_min(&waste);
+        drop(waste);
+        self.freeing.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Asks every thread to end.
@@ -131,6 +144,10 @@ impl Node {
         self.stopping.store(true, Ordering::SeqCst);
         self.mailboxes.iter().for_each(Mailbox::wake);
     }
+}
+
+fn bytes_min(waste: &[Waste]) -> u64 {
+    waste.iter().map(Waste::bytes_min).sum()
 }
 
 impl Settled {
@@ -166,6 +183,8 @@ fn settings_of(config: &Config) -> Settings {
             value: config.zset_max_ziplist_value,
         },
         hll_sparse_max_bytes: config.hll_sparse_max_bytes,
+        shared_integers: !(config.maxmemory != 0
+            && matches!(config.maxmemory_policy, MaxmemoryPolicy::VolatileLru | MaxmemoryPolicy::AllkeysLru)),
     }
 }
 

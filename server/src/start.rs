@@ -41,11 +41,12 @@ pub fn serve(config: Config, supervisor: Option<Supervisor>) -> Result<(), Strin
         mailboxes.push(Mailbox::new(waker));
     }
     let (free, garbage) = mpsc::sync_channel(FREE_QUEUE);
-    spawn("free", move || garbage.into_iter().for_each(drop)).map_err(fail("Starting a thread"))?;
     let port = config.port;
     let unix = config.unixsocket.clone();
     // Lives as long as the process: threads refer to it freely.
     let node: &'static Node = Box::leak(Box::new(Node::new(config, mailboxes, free, run_id())));
+    spawn("free", move || garbage.into_iter().for_each(|waste| node.free_now(waste)))
+        .map_err(fail("Starting a thread"))?;
     watch_signals(node).map_err(fail("Watching signals"))?;
 
     log::warning!("Server started, Redis version {}", crate::config::REDIS_VERSION);

@@ -215,6 +215,11 @@ impl Debris {
         self.0.iter().map(|child| child.len).sum()
     }
 
+    /// Bytes allocated for its blocks.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|child| child.bytes).sum()
+    }
+
     /// Whether there is nothing to free.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -102,14 +102,14 @@ fn reload(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 }
 
 fn object(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
-    let config = ctx.node.config();
+    let (config, settings) = (ctx.node.config(), ctx.settings);
     let now = ctx.keys.now().lru();
     let key = Key::new(ctx.args.at(2));
     let Some(entry) = ctx.keys.peek(&key) else { return Err(Error::Text(errors::NO_SUCH_KEY)) };
     let mut line = format!(
         "Value at:{:#x} refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         entry.address(),
-        reference_count(entry),
+        reference_count(entry, settings),
         entry.encoding(),
         persistence::rdb::encode::value_len(entry.value(), config.rdbcompression),
         entry.lru(),

@@ -1,0 +1,69 @@
+//! What a client sees of a server at its memory limit, beside what Redis's own suite asks.
+
+#![forbid(unsafe_code)]
+
+use resp::Reply;
+use tests::{Client, Options, Server, encode};
+
+/// One field of INFO, as a number.
+fn figure(client: &mut Client, name: &str) -> u64 {
+    let Reply::Bulk(Some(text)) = client.run("INFO") else { panic!("INFO gives no text") };
+    let text = String::from_utf8(text).expect("text");
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.unwrap_or_else(|| panic!("no {name}")).parse().expect("a number")
+}
+
+fn set(client: &mut Client, name: &str, value: &str) {
+    assert_eq!(client.call(&["CONFIG", "SET", name, value]), Reply::Simple(b"OK".to_vec()));
+}
+
+#[test]
+fn a_big_value_that_is_still_being_freed_drags_no_small_ones_along() {
+    const FIELDS: usize = 200_000;
+    for threads in [1, 4] {
+        let server = Server::start(Options::codis(threads));
+        let mut client = server.client();
+        let mut requests = Vec::new();
+        for n in 0..FIELDS {
+            encode(&["HSET", "big", &format!("field:{n}"), "some value"], &mut requests);
+        }
+        client.send(&requests).expect("sent");
+        (0..FIELDS).for_each(|_| drop(client.read()));
+        client.run("EXPIRE big 1000");
+        for n in 0..20 {
+            client.call(&["SET", &format!("small:{n}"), "x", "EX", "2000"]);
+        }
+        set(&mut client, "maxmemory-policy", "volatile-ttl");
+        // So many samples of 21 keys find the one that is due first.
+        set(&mut client, "maxmemory-samples", "1000");
+        let limit = figure(&mut client, "used_memory") - (1 << 20);
+        set(&mut client, "maxmemory", &limit.to_string());
+        assert_eq!(client.run("SET small:20 x EX 2000"), Reply::Simple(b"OK".to_vec()));
+        assert_eq!(client.run("DBSIZE"), Reply::Int(21));
+        assert_eq!(client.run("EXISTS big"), Reply::Int(0));
+        assert_eq!(figure(&mut client, "evicted_keys"), 1);
+    }
+}
+
+#[test]
+fn a_write_waits_until_there_is_room_and_is_refused_only_when_there_is_none() {
+    for threads in [1, 4] {
+        let server = Server::start(Options::codis(threads));
+        let (mut client, mut other) = (server.client(), server.client());
+        let empty = figure(&mut client, "used_memory");
+        client.run("DEBUG POPULATE 200000");
+        let full = figure(&mut client, "used_memory");
+        set(&mut client, "maxmemory-policy", "allkeys-random");
+        set(&mut client, "maxmemory", &(empty + (full - empty) / 4).to_string());
+        // A read is served at once, whatever is left to evict.
+        assert_eq!(other.run("PING"), Reply::Simple(b"PONG".to_vec()));
+        assert_eq!(client.run("SET new 1"), Reply::Simple(b"OK".to_vec()));
+        let Reply::Int(left) = client.run("DBSIZE") else { panic!("DBSIZE gives a number") };
+        assert!((10_000..100_000).contains(&left), "{left} keys are left");
+        set(&mut client, "maxmemory-policy", "volatile-lru");
+        set(&mut client, "maxmemory", "1000");
+        let oom = Reply::Error(b"OOM command not allowed when used memory > 'maxmemory'.".to_vec());
+        assert_eq!(client.run("SET new 2"), oom);
+        assert_eq!(client.run("GET new"), Reply::Bulk(Some(b"1".to_vec())));
+    }
+}
