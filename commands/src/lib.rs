@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod bits;
+pub mod blocking;
 pub mod ctx;
 pub mod digest;
 pub mod error;

@@ -1,15 +1,15 @@
 //! Lists: pushing and popping at both ends, and changes in the middle.
 //!
-//! Every push goes through [`push_to`], which is where a client that waits for an element will be found.
+//! Commands that wait for an element are in [`crate::blocking`].
 
 use crate::ctx::Ctx;
 use crate::error::{Error, Outcome};
 use crate::reply::reply_item;
 use crate::table::{Command, command};
 use engine::effects::class::{GENERIC, LIST};
-use engine::keyspace::Key;
+use engine::keyspace::{Key, Keyspace};
 use engine::value::List;
-use engine::value::list::End;
+use engine::value::list::{End, NodeLimit};
 use resp::errors;
 use resp::{Flags, KeySpec};
 use std::ops::Range;
@@ -21,13 +21,30 @@ pub(crate) fn push_to<'v>(
     end: End,
     values: impl IntoIterator<Item = &'v [u8]>,
 ) -> Result<usize, Error> {
-    let limit = ctx.settings.list_node;
-    let list = ctx.keys.collection_or_insert::<List>(key)?;
+    push_at(&mut ctx.keys, ctx.settings.list_node, key, end, values)
+}
+
+/// As [`push_to`], outside of a command.
+pub(crate) fn push_at<'v>(
+    keys: &mut Keyspace<'_, '_>,
+    limit: NodeLimit,
+    key: &Key<'_>,
+    end: End,
+    values: impl IntoIterator<Item = &'v [u8]>,
+) -> Result<usize, Error> {
+    let list = keys.collection_or_insert::<List>(key)?;
     values.into_iter().for_each(|value| list.push(end, value, limit));
     let len = list.len();
     let event = if end == End::Front { "lpush" } else { "rpush" };
-    ctx.keys.touched(key, LIST, event);
+    keys.touched(key, LIST, event);
     Ok(len)
+}
+
+/// Takes an element from an end of the list at `key`, which stays there even when it is left empty.
+pub(crate) fn pop_element(keys: &mut Keyspace<'_, '_>, key: &Key<'_>, end: End) -> Result<Option<Vec<u8>>, Error> {
+    let Some(list) = keys.collection_mut::<List>(key)? else { return Ok(None) };
+    let mut element = Vec::new();
+    Ok(list.pop_with(end, |item| item.write_to(&mut element)).map(|()| element))
 }
 
 fn push(ctx: &mut Ctx<'_, '_>, end: End) -> Outcome {
@@ -65,7 +82,7 @@ fn rpushx(ctx: &mut Ctx<'_, '_>) -> Outcome {
 }
 
 /// Removes the key of a list that was left empty.
-fn settle(ctx: &mut Ctx<'_, '_>, key: &Key<'_>) {
+pub(crate) fn settle(ctx: &mut Ctx<'_, '_>, key: &Key<'_>) {
     if ctx.keys.remove_if_empty::<List>(key) {
         ctx.keys.notify(key, GENERIC, "del");
     }
@@ -96,7 +113,7 @@ fn rpop(ctx: &mut Ctx<'_, '_>) -> Outcome {
     pop(ctx, End::Back, "rpop")
 }
 
-fn rpoplpush(ctx: &mut Ctx<'_, '_>) -> Outcome {
+pub(crate) fn rpoplpush(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let (source, destination) = (ctx.key(1), ctx.key(2));
     if ctx.keys.collection_mut::<List>(&source)?.is_none() {
         ctx.out.null_bulk();

@@ -99,6 +99,11 @@ impl World {
         replies(out.as_slice()).pop().expect("one reply")
     }
 
+    /// The next list that somebody waits for.
+    pub(crate) fn take_ready(&mut self) -> Option<engine::keyspace::Ready> {
+        self.local.ready.pop_front()
+    }
+
     /// What `look` makes of all keys, database 0 selected.
     pub(crate) fn look<R>(&mut self, look: impl FnOnce(&mut Keyspace<'_, '_>) -> R) -> R {
         let mut owner = self.locks.register().expect("a free owner");

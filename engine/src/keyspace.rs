@@ -8,12 +8,15 @@
 use crate::clock::Now;
 use crate::effects::{Effects, class};
 use crate::hash;
+use crate::interest::{Stake, Waiter};
 use crate::raw::dbslot::{DbSlot, EntryCell};
 use crate::raw::entry::{Body, Collection, Entry, EntryRef, Kind, Value};
 use crate::raw::lock::Held;
 use crate::slot::Slot;
 use crate::value::list::Debris;
 use slots::SlotId;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// A key with what is computed from it once.
 #[derive(Clone, Copy)]
@@ -194,6 +197,18 @@ pub struct Local {
     pub is_replica: bool,
     /// The running command is the primary's: it sees keys past their expiry, as they were there when the primary ran it.
     pub is_from_primary: bool,
+    /// Lists that came into being while somebody waits for them, in that order; whoever runs commands serves these
+    /// before it gives the slots back.
+    pub ready: VecDeque<Ready>,
+}
+
+/// A list that somebody waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// The database.
+    pub db: u32,
+    /// The key.
+    pub key: Box<[u8]>,
 }
 
 impl Local {
@@ -435,10 +450,26 @@ impl<'k, 'h> Keyspace<'k, 'h> {
             // A key past its expiry that a replica hides makes way for the new one.
             self.unlink(key);
         }
+        let is_list = matches!(body, Body::List(_));
         let entry = Entry::new(key.bytes, body, expire_at_ms, self.now.lru());
         let (db, slot) = (self.db, self.held.slot_mut(key.slot));
         let parity = slot.parity;
         slot.db_mut(db).insert(key.hash, entry, parity);
+        if is_list {
+            self.list_appeared(key);
+        }
+    }
+
+    /// A list has come into being at `key`: whoever waits for it will be served.
+    fn list_appeared(&mut self, key: &Key<'_>) {
+        let db = self.db;
+        let Some(interest) = self.held.slot_mut(key.slot).interest() else { return };
+        if interest.first_waiter(db, key.bytes).is_some() {
+            let ready = Ready { db, key: key.bytes.into() };
+            if !self.local.ready.contains(&ready) {
+                self.local.ready.push_back(ready);
+            }
+        }
     }
 
     /// Puts a value of any type at `key` in place of what was there.
@@ -453,6 +484,7 @@ impl<'k, 'h> Keyspace<'k, 'h> {
             SetExpire::Keep => cell.view().expire_at_ms(),
             SetExpire::At(at) => Some(at),
         };
+        let is_list = matches!(body, Body::List(_));
         if at == cell.view().expire_at_ms() {
             let done = match &body {
                 Body::Bytes { bytes, raw: false } => cell.in_place(|entry| entry.overwrite(bytes)),
@@ -470,6 +502,9 @@ impl<'k, 'h> Keyspace<'k, 'h> {
             new
         });
         old.into_iter().for_each(|entry| self.local.garbage.add(entry));
+        if is_list {
+            self.list_appeared(key);
+        }
     }
 
     /// Puts a string at `key`, stored as an integer if it is a canonical one.
@@ -565,9 +600,13 @@ impl<'k, 'h> Keyspace<'k, 'h> {
             self.unlink(key);
         }
         let entry = if entry.view().key() == key.bytes { entry } else { entry.with_key(key.bytes) };
+        let is_list = entry.view().kind() == Kind::List;
         let (db, slot) = (self.db, self.held.slot_mut(key.slot));
         let parity = slot.parity;
         slot.db_mut(db).insert(key.hash, entry, parity);
+        if is_list {
+            self.list_appeared(key);
+        }
     }
 
     /// Puts an entry that was loaded under its own key, whose hash and slot these are; gives it back if the key is there.
@@ -591,7 +630,7 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         true
     }
 
-    /// Reports that `key` was changed by one operation: counts it, wakes watchers, and notifies.
+    /// Reports that `key` was changed by one operation: counts it, marks those who watch it, and notifies.
     #[inline]
     pub fn changed(&mut self, key: &Key<'_>, class: u32, event: &'static str) {
         self.dirty(1);
@@ -601,6 +640,10 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     /// As [`Keyspace::changed`], but leaves counting to [`Keyspace::dirty`].
     #[inline]
     pub fn touched(&mut self, key: &Key<'_>, class: u32, event: &'static str) {
+        let db = self.db;
+        if let Some(interest) = self.held.slot_mut(key.slot).interest() {
+            interest.changed(db, key.bytes);
+        }
         self.local.effects.notify(class, event, self.db, key.bytes);
     }
 
@@ -612,6 +655,33 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     /// Counts `n` more changes.
     pub fn dirty(&mut self, n: u64) {
         self.local.effects.dirty += n;
+    }
+
+    // --- who waits
+
+    /// Registers a watch or a wait at `key`.
+    pub fn register(&mut self, key: &Key<'_>, stake: Stake) {
+        let db = self.db;
+        self.reach(key.slot);
+        self.held.slot_mut(key.slot).register(db, key.bytes, stake);
+    }
+
+    /// Withdraws a watch or a wait at `key`.
+    pub fn withdraw(&mut self, key: &Key<'_>, stake: &Stake) {
+        let db = self.db;
+        self.reach(key.slot);
+        self.held.slot_mut(key.slot).withdraw(db, key.bytes, stake);
+    }
+
+    /// Who has waited longest for `key` and still does.
+    pub fn first_waiter(&mut self, key: &Key<'_>) -> Option<Arc<Waiter>> {
+        let db = self.db;
+        self.held.slot_mut(key.slot).interest()?.first_waiter(db, key.bytes).cloned()
+    }
+
+    /// Makes sure that `slot` is held if that is possible without waiting for somebody who may wait for us.
+    pub fn try_reach(&mut self, slot: SlotId) -> bool {
+        self.held.try_add(slot)
     }
 
     // --- whole slots
@@ -653,6 +723,7 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         for id in SlotId::all() {
             self.reach(id);
             let slot = self.held.slot_mut(id);
+            slot.watch_flush(db);
             let dbs = db.map_or(0..slot.dbs_len(), |db| db..db + 1);
             taken.extend(dbs.map(|db| slot.take_db(id, db)).filter(|keys| !keys.is_empty()));
         }

@@ -10,6 +10,7 @@ pub mod effects;
 pub mod encoding;
 pub mod evict;
 pub mod hash;
+pub mod interest;
 pub mod keyspace;
 pub mod oplog;
 pub mod random;

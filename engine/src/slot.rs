@@ -1,5 +1,8 @@
-//! What lies behind one slot's lock: the slot's keys in every database, and the snapshot that is under way.
+//! What lies behind one slot's lock: the slot's keys in every database, who waits for or watches them, and the snapshot
+//! that is under way.
 
+use crate::hash;
+use crate::interest::{Interest, Stake};
 use crate::raw::dbslot::DbSlot;
 use crate::raw::entry::EntryRef;
 use crate::raw::table::Parity;
@@ -34,9 +37,40 @@ pub struct Slot {
     pub parity: Parity,
     /// Set from the cut of a snapshot until its end.
     pub cut: Option<Cut>,
+    /// Who watches or waits for keys here, if anybody does.
+    interest: Option<Box<Interest>>,
 }
 
 impl Slot {
+    /// Who watches or waits for keys here, if anybody does.
+    #[inline]
+    pub fn interest(&mut self) -> Option<&mut Interest> {
+        self.interest.as_deref_mut()
+    }
+
+    /// Registers a watch or a wait.
+    pub fn register(&mut self, db: u32, key: &[u8], stake: Stake) {
+        self.interest.get_or_insert_default().add(db, key, stake);
+    }
+
+    /// Withdraws a watch or a wait.
+    pub fn withdraw(&mut self, db: u32, key: &[u8], stake: &Stake) {
+        if let Some(interest) = &mut self.interest {
+            interest.withdraw(db, key, stake);
+            if interest.is_empty() {
+                self.interest = None;
+            }
+        }
+    }
+
+    /// Marks the watches of keys that are about to be removed with their whole database (all if `None`).
+    pub fn watch_flush(&self, db: Option<u32>) {
+        if let Some(interest) = &self.interest {
+            let exists = |db, key: &[u8]| self.db(db).is_some_and(|keys| keys.find(hash::fast(key), key).is_some());
+            interest.flushed(db, exists);
+        }
+    }
+
     /// The slot's keys in `db`, if it was ever used.
     #[inline]
     pub fn db(&self, db: u32) -> Option<&DbSlot> {

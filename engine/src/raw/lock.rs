@@ -5,7 +5,8 @@
 //! and comes again, but for the one holder of the transaction mutex, which may keep what it has and wait for more.
 //!
 //! 1. `T` of slot s is touched only by whoever holds s.
-//! 2. Without the mutex, locks are taken in ascending order, all or none: no deadlock, since everyone can give up.
+//! 2. Without the mutex, locks are taken in ascending order, all or none: no deadlock, since everyone can give up. One
+//!    more may be tried for at any time ([`Held::try_add`]), which gives up as well.
 //! 3. The mutex is only tried for while holding no slot: its holder's waits all end, since everyone else gives up or
 //!    finishes.
 //! 4. While an owner is *alone* (it is the only one registered) its locking touches no lock word at all. It stops
@@ -224,6 +225,26 @@ impl<T> Held<'_, T> {
         set.insert(slot);
     }
 
+    /// Tries to hold `slot` as well, in any order: it gives up soon when somebody else holds it, so it makes no circle of
+    /// waits.
+    pub fn try_add(&mut self, slot: SlotId) -> bool {
+        if self.has(slot) || self.can_add() {
+            self.add(slot);
+            return true;
+        }
+        if !self.locks.spin_lock(slot, self.id) {
+            return false;
+        }
+        match &mut self.which {
+            Which::One(first) => self.which = Which::Many([*first, slot].into_iter().collect()),
+            Which::Many(set) | Which::Privileged(set) => {
+                set.insert(slot);
+            }
+            Which::Alone => {}
+        }
+        true
+    }
+
     /// Makes sure that every slot is held.
     pub fn add_all(&mut self) {
         if !matches!(self.which, Which::Alone) {
@@ -332,6 +353,22 @@ mod tests {
         assert!(b.try_one(SlotId::new(3).expect("valid")).is_none());
         drop(held);
         assert!(b.try_privileged().is_some());
+    }
+
+    #[test]
+    fn one_more_slot_is_had_in_any_order_or_not_at_all() {
+        let locks = SlotLocks::new(SLOTS, || 0u64);
+        let mut a = locks.register().expect("nobody is alone");
+        let mut b = locks.register().expect("nobody is alone");
+        let slot = |n| SlotId::new(n).expect("valid");
+        let other = b.try_one(slot(3)).expect("free");
+        let mut held = a.try_one(slot(7)).expect("free");
+        assert!(!held.try_add(slot(3)) && held.has(slot(7)) && !held.has(slot(3)));
+        drop(other);
+        assert!(held.try_add(slot(3)) && held.try_add(slot(7)) && held.try_add(slot(1)));
+        assert!(b.try_one(slot(1)).is_none());
+        drop(held);
+        assert!(b.try_all(&set(&[1, 3, 7])).is_some());
     }
 
     #[test]
