@@ -242,6 +242,11 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         Keyspace { held: self.held, local: self.local, db: self.db, home: self.home, now: self.now }
     }
 
+    /// Holds `slot`, waiting for it; only what may take slots as it goes can ask for one that it has not.
+    pub fn hold(&mut self, slot: SlotId) {
+        self.reach(slot);
+    }
+
     /// Holds every slot, waiting for them; only what may take slots as it goes can ask for it.
     pub fn hold_all(&mut self) {
         self.held.add_all();

@@ -3,6 +3,7 @@
 use crate::clients::ClientInfo;
 use crate::node::Run;
 use crate::park::Parking;
+use crate::stakes::Stakes;
 use commands::args::Args;
 use commands::ctx::Session;
 use commands::table::Command;
@@ -75,6 +76,8 @@ pub struct Client {
     pub replies: Replies,
     /// Between MULTI and EXEC: what waits.
     pub queue: Option<Queue>,
+    /// What WATCH has registered.
+    pub watched: Option<Stakes>,
     /// Whether it waits for a reply that comes later.
     pub parking: Parking,
 }

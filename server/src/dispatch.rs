@@ -3,6 +3,8 @@
 //! The order matters: the effects are appended to the oplog while the slots are held, and a command that cannot have its
 //! slots has done nothing at all when it is put off.
 
+mod waiting;
+
 use crate::conn::{Client, Queued, Replies};
 use crate::memory::{self, Room};
 use crate::net::Net;
@@ -14,12 +16,13 @@ use commands::error::{Error, Outcome};
 use commands::table::{Access, Command};
 use engine::clock::Now;
 use engine::evict::Evictor;
-use engine::keyspace::{Key, Keyspace, Local};
+use engine::keyspace::{Key, Keyspace, Local, Ready};
 use engine::raw::lock::{Held, Owner};
 use engine::raw::ticks::Ticks;
 use engine::slot::Slot;
 use resp::{Flags, GetKeys, Out, errors};
 use slots::{SlotId, SlotSet};
+use waiting::Serving;
 
 /// What one thread needs to run commands.
 pub struct Executor {
@@ -34,6 +37,8 @@ pub struct Executor {
     /// The settings as this thread knows them.
     pub settled: Settled,
     records: Vec<u8>,
+    /// Lists to serve again: see [`waiting`].
+    unserved: Vec<Ready>,
     /// When the command before this one ended: also when this one began, within a batch.
     last: Ticks,
     vm: Option<lua::Vm>,
@@ -92,6 +97,7 @@ impl Executor {
             local,
             settled: Settled::new(node),
             records: Vec::new(),
+            unserved: Vec::new(),
             last: Ticks::now(),
             vm: None,
         }
@@ -229,6 +235,7 @@ impl Executor {
                         close_after_reply: &mut client.close_after_reply,
                         replies: &mut client.replies,
                         queue: &mut client.queue,
+                        watched: &mut client.watched,
                         parking: Some(&mut client.parking),
                     };
                     let (node, reactor, vm) = (self.node, self.reactor, &mut self.vm);
@@ -241,6 +248,10 @@ impl Executor {
             self.node.stats[self.reactor].dirty.add(self.local.effects.dirty);
         }
         log_effects(self.node, &self.local, &mut self.records, db, args);
+        if !self.local.ready.is_empty() {
+            let Executor { node, local, settled, records, unserved, .. } = self;
+            Serving { node, local, settled, records, unserved }.all(&mut held, now);
+        }
         drop(held);
         let stats = &self.node.stats[self.reactor];
         stats.commands.add(1);
@@ -286,7 +297,7 @@ impl Executor {
 
 /// Commands that a transaction does not queue.
 fn runs_at_once(row: &Command<Run>) -> bool {
-    matches!(row.spec.name, "exec" | "discard" | "multi" | "quit")
+    matches!(row.spec.name, "exec" | "discard" | "multi" | "watch" | "quit")
 }
 
 /// Queues a request of a transaction.

@@ -30,5 +30,6 @@ pub mod os_error;
 pub mod park;
 pub mod rdb_file;
 pub mod reactor;
+pub mod stakes;
 pub mod start;
 pub mod stats;

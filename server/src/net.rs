@@ -17,7 +17,7 @@ use crate::park::{Parked, Parking};
 use commands::ctx::Session;
 use engine::clock::Now;
 use mio::{Poll, Token};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 
@@ -38,6 +38,8 @@ pub struct Net {
     reactor: usize,
     listeners: Option<Listeners>,
     free: Vec<usize>,
+    /// Places of clients, by their ids.
+    places: HashMap<u64, usize>,
     next_reactor: usize,
     /// When parked clients give up: (Unix milliseconds, client) to place.
     deadlines: BTreeMap<(i64, u64), usize>,
@@ -54,6 +56,7 @@ impl Net {
             reactor,
             listeners,
             free: Vec::new(),
+            places: HashMap::new(),
             next_reactor: 0,
             deadlines: BTreeMap::new(),
         }
@@ -117,8 +120,10 @@ impl Net {
             close_after_reply: false,
             replies: Replies::On,
             queue: None,
+            watched: None,
             parking: Parking::default(),
         };
+        self.places.insert(client.info.id, index);
         self.conns[index] = Some(Conn::new(socket, client));
         self.again.push(index);
     }
@@ -130,13 +135,14 @@ impl Net {
                 parked.wait.abandon();
             }
             self.node.clients.remove(conn.client.info.id);
+            self.places.remove(&conn.client.info.id);
             self.free.push(index);
         }
     }
 
     /// The place of a client, unless its request runs.
     pub fn place_of(&self, client: u64) -> Option<usize> {
-        self.conns.iter().position(|conn| conn.as_ref().is_some_and(|conn| conn.client.info.id == client))
+        self.places.get(&client).copied().filter(|&index| self.conns.get(index).is_some_and(Option::is_some))
     }
 
     /// Notes when the client that was just parked at `index` gives up.

@@ -6,6 +6,7 @@ use crate::clients::Clients;
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::guests::Guests;
 use crate::mailbox::Mailbox;
+use crate::stakes::Leaving;
 use crate::stats::{Rates, ReactorStats};
 use commands::settings::Settings;
 use commands::table::{Command, Registry};
@@ -61,6 +62,8 @@ pub struct Node {
     pub scripts: Mutex<HashMap<Sha, Arc<[u8]>>>,
     /// Bytes that scripting engines hold, by reactor.
     pub script_memory: Vec<AtomicU64>,
+    /// Registrations that clients' ends left in slots, by reactor.
+    pub leaving: Vec<Leaving>,
     /// Threads besides the reactors that take slot locks.
     pub guests: Guests,
     /// Values that another thread frees.
@@ -93,6 +96,7 @@ impl Node {
             registry,
             rates: Rates::default(),
             scripts: Mutex::default(),
+            leaving: mailboxes.iter().map(|_| Leaving::default()).collect(),
             script_memory: mailboxes.iter().map(|_| AtomicU64::new(0)).collect(),
             mailboxes,
             started: Now::read(),

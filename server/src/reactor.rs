@@ -59,6 +59,8 @@ pub struct Reactor {
     batch: Batch,
     mail: Vec<Mail>,
     cron: Cron,
+    /// The executor has something left to do.
+    unsettled: bool,
 }
 
 /// Buffers that all connections of the thread share.
@@ -87,7 +89,7 @@ impl Reactor {
         };
         let cron = Cron::new(exec.reactor);
         let net = Net::new(poll, exec.node, exec.reactor, listeners);
-        Reactor { exec, net, batch, mail: Vec::new(), cron }
+        Reactor { exec, net, batch, mail: Vec::new(), cron, unsettled: false }
     }
 
     fn node(&self) -> &'static Node {
@@ -128,6 +130,7 @@ impl Reactor {
             while let Some(index) = self.net.overdue(now) {
                 self.time_out(index, now);
             }
+            self.unsettled = self.exec.settle(now);
             self.exec.publish_stats();
             self.run_cron(now);
         }
@@ -136,7 +139,7 @@ impl Reactor {
 
     fn timeout(&self) -> Duration {
         let mailbox = &self.node().mailboxes[self.exec.reactor];
-        if !self.net.again.is_empty() || !mailbox.may_sleep() {
+        if !self.net.again.is_empty() || self.unsettled || !mailbox.may_sleep() {
             // Somebody else holds the slots that a request needs, or there is more to read.
             return Duration::ZERO;
         }

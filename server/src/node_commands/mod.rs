@@ -2,6 +2,7 @@
 //!
 //! Their rows have the same shape as those of `commands`; their handlers see the node and the client besides.
 
+mod blocking;
 mod client;
 mod cluster;
 mod command;
@@ -20,6 +21,7 @@ use crate::dispatch::reply_error;
 use crate::net::Net;
 use crate::node::{Node, Run};
 use crate::park::Parking;
+use crate::stakes::Stakes;
 use commands::args::Args;
 use commands::ctx::{Ctx, Session};
 use commands::error::Outcome;
@@ -43,6 +45,8 @@ pub struct Seat<'c> {
     pub replies: &'c mut Replies,
     /// What MULTI has queued.
     pub queue: &'c mut Option<Queue>,
+    /// What WATCH has registered.
+    pub watched: &'c mut Option<Stakes>,
     /// How to wait for a reply that comes later; `None` in a script or a transaction, which never wait.
     pub parking: Option<&'c mut Parking>,
 }
@@ -101,6 +105,7 @@ impl NodeCtx<'_, '_> {
                     close_after_reply: &mut *self.client.close_after_reply,
                     replies: &mut *self.client.replies,
                     queue: &mut None,
+                    watched: &mut *self.client.watched,
                     parking: None,
                 },
                 reactor: self.reactor,
@@ -115,6 +120,7 @@ impl NodeCtx<'_, '_> {
 /// The tables of all files.
 pub fn tables() -> impl Iterator<Item = Command<Handler>> {
     [
+        blocking::TABLE,
         client::TABLE,
         cluster::TABLE,
         command::TABLE,

@@ -1,14 +1,18 @@
-//! MULTI, EXEC and DISCARD.
+//! MULTI, EXEC, DISCARD, WATCH and UNWATCH.
 //!
 //! EXEC is privileged: it takes the slots of its commands' keys as it comes to them and keeps them to the end, so that
-//! nobody sees a part of it. Its effects go to the oplog as one block, `MULTI` ... `EXEC`, in one append.
+//! nobody sees a part of it. The slots of watched keys are taken before it looks whether any has changed, so no change can
+//! come in between. Its effects go to the oplog as one block, `MULTI` ... `EXEC`, in one append.
 
 use super::{Handler, NodeCtx};
 use crate::conn::Queue;
+use crate::stakes::Stakes;
 use commands::error::{Error, Outcome};
 use commands::table::{Access, Command, command};
 use engine::effects::encode;
+use engine::interest::{Stake, Watch};
 use resp::{Flags, KeySpec, Out, errors};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 fn multi(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
@@ -28,14 +32,22 @@ fn take_queue(ctx: &mut NodeCtx<'_, '_>) -> Option<Queue> {
 
 fn discard(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     take_queue(ctx).ok_or(Error::Text(errors::DISCARD_WITHOUT_MULTI))?;
+    *ctx.client.watched = None;
     ctx.out.ok();
     Ok(())
 }
 
 fn exec(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let queue = take_queue(ctx).ok_or(Error::Text(errors::EXEC_WITHOUT_MULTI))?;
+    let watched = ctx.client.watched.take();
     if queue.failed {
         return Err(Error::Text(errors::EXEC_ABORT));
+    }
+    if let Some(watched) = watched
+        && has_changed(ctx, &watched)
+    {
+        ctx.out.null_array();
+        return Ok(());
     }
     let home = ctx.session.db;
     let (mut db, mut dirty, mut block, mut reply) = (home, 0, Vec::new(), Out::new());
@@ -54,7 +66,8 @@ fn exec(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
             db = ctx.session.db;
         }
     }
-    if !block.is_empty() {
+    // 3.2 logs the frame of a transaction that might have written, even when it has not.
+    if queue.requests.iter().any(|request| !request.row.spec.flags.contains(Flags::READONLY)) {
         if db != home {
             select(home, &mut block);
         }
@@ -69,6 +82,33 @@ fn exec(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     Ok(())
 }
 
+/// Whether a watched key has changed; from now on none can.
+fn has_changed(ctx: &mut NodeCtx<'_, '_>, watched: &Stakes) -> bool {
+    watched.keys().for_each(|key| ctx.keys.hold(slots::slot_of(key)));
+    matches!(watched.stake(), Stake::Watch(watch) if watch.is_dirty())
+}
+
+fn watch(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    if ctx.client.queue.is_some() {
+        return Err(Error::Text(errors::WATCH_IN_MULTI));
+    }
+    let (node, reactor) = (ctx.node, ctx.reactor);
+    let fresh = || Stakes::new(node, reactor, Stake::Watch(Arc::new(Watch::default())));
+    let watched = ctx.client.watched.get_or_insert_with(fresh);
+    for i in 1..ctx.ctx.args.len() {
+        let key = ctx.ctx.key(i);
+        watched.register(&mut ctx.ctx.keys, &key);
+    }
+    ctx.out.ok();
+    Ok(())
+}
+
+fn unwatch(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    *ctx.client.watched = None;
+    ctx.out.ok();
+    Ok(())
+}
+
 /// Records that the next ones are for another database.
 fn select(db: u32, block: &mut Vec<u8>) {
     encode([&b"SELECT"[..], db.to_string().as_bytes()].into_iter(), block);
@@ -80,4 +120,6 @@ pub(super) static TABLE: &[Command<Handler>] = &[
     command("multi", 1, KeySpec::NONE, FAST, multi),
     command::<Handler>("exec", 1, KeySpec::NONE, Flags::NOSCRIPT.or(Flags::SKIP_MONITOR), exec).holding(Access::Touch),
     command("discard", 1, KeySpec::NONE, FAST, discard),
+    command("watch", -2, KeySpec::range(1, -1, 1), FAST, watch),
+    command("unwatch", 1, KeySpec::NONE, FAST, unwatch),
 ];

@@ -1,0 +1,75 @@
+//! After a command: elements of lists that came into being go to the clients that wait for them.
+//!
+//! Still under the command's slots, so nobody takes an element away from who waits for it. The records of what was given
+//! are in the log before anybody is told.
+
+use super::{Executor, log_effects};
+use crate::node::{Node, Settled};
+use crate::park::Ticket;
+use commands::args::Args;
+use commands::blocking::{Served, serve};
+use engine::clock::Now;
+use engine::keyspace::{Key, Keyspace, Local, Ready};
+use engine::raw::lock::Held;
+use engine::slot::Slot;
+
+/// What serving needs of an executor whose owner is lent out.
+pub(super) struct Serving<'e> {
+    pub node: &'static Node,
+    pub local: &'e mut Local,
+    pub settled: &'e Settled,
+    pub records: &'e mut Vec<u8>,
+    /// Lists whose next waiter wants its element in a slot that could not be had.
+    pub unserved: &'e mut Vec<Ready>,
+}
+
+impl Serving<'_> {
+    /// Serves every list that is ready; a BRPOPLPUSH that is served may make the next one so.
+    pub fn all(&mut self, held: &mut Held<'_, Slot>, now: Now) {
+        while let Some(ready) = self.local.ready.pop_front() {
+            self.local.effects.reset();
+            let mut answers = Vec::new();
+            let mut keys = Keyspace::new(held, self.local, ready.db, now);
+            let served = serve(&mut keys, self.settled.settings.list_node, &Key::new(&ready.key), |waiter, out| {
+                let ticket = Ticket { reactor: waiter.reactor, client: waiter.client, wait: waiter.wait };
+                answers.push((ticket, out.into_vec()));
+            });
+            log_effects(self.node, self.local, self.records, ready.db, Args::new(&[], &[]));
+            for (ticket, reply) in answers {
+                self.node.resume(ticket, reply);
+            }
+            if let Served::Wants(_) = served {
+                self.unserved.push(ready);
+            }
+        }
+    }
+}
+
+impl Executor {
+    /// What was left to do after commands: serves lists whose waiters wanted slots that could not be had, and withdraws
+    /// registrations of clients that are done. True if something is left still.
+    pub fn settle(&mut self, now: Now) -> bool {
+        if !self.unserved.is_empty() {
+            self.serve_again(now);
+        }
+        let leaving = &self.node.leaving[self.reactor];
+        if leaving.is_due() {
+            leaving.withdraw(&mut self.owner);
+        }
+        !self.unserved.is_empty() || leaving.is_due()
+    }
+
+    /// The privileged owner can have any slot that a waiter wants.
+    fn serve_again(&mut self, now: Now) {
+        let Executor { node, owner, local, settled, records, unserved, .. } = self;
+        let Some(mut held) = owner.try_privileged() else { return };
+        local.effects.logging = node.oplog.is_on();
+        for ready in std::mem::take(unserved) {
+            held.add(slots::slot_of(&ready.key));
+            local.ready.push_back(ready);
+        }
+        Serving { node, local, settled, records, unserved }.all(&mut held, now);
+        drop(held);
+        self.finish();
+    }
+}
