@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod banner;
+pub mod check;
 pub mod cli;
 pub mod clients;
 pub mod config;

@@ -5,7 +5,7 @@
 use server::cli::{self, Invocation, Program};
 use server::config::{Config, ConfigSource, ProcessHost};
 use server::daemon::{self, PidFile, Process, Supervisor};
-use server::{banner, log, node, os_error, start};
+use server::{banner, check, log, node, os_error, start};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -17,9 +17,10 @@ fn main() -> ExitCode {
     let name = args.next().unwrap_or_default();
     let args: Vec<OsString> = args.collect();
     let program = name.to_string_lossy().into_owned();
-    if Program::of(&name) != Program::Server {
-        eprintln!("{program}: checking files is not part of this version");
-        return ExitCode::FAILURE;
+    match Program::of(&name) {
+        Program::Server => {}
+        Program::CheckRdb => return ExitCode::from(check::rdb::main(&program, &args)),
+        Program::CheckAof => return ExitCode::from(check::aof::main(&program, &args)),
     }
     match cli::parse(&args) {
         Invocation::Answer(question) => {

@@ -105,7 +105,7 @@ impl<R: Read> Decoder<R> {
             kind::HASH_LISTPACK => Ok(full(self.packed_hash(Packed::Listpack)?)),
             6 | 7 => Err(Error::Unsupported("a value of a module")),
             15 | 19 | 21 => Err(Error::Unsupported("a stream")),
-            _ => Err(Error::Corrupt("a value of an unknown type")),
+            _ => Err(Error::Type(kind)),
         }
     }
 

@@ -10,7 +10,7 @@
 
 use super::decode::{Decoder, Limits};
 use super::source::Source;
-use super::{Error, MAGIC, RdbError, VERSION_READ_MAX, opcode};
+use super::{Error, MAGIC, RdbError, VERSION_READ_MAX, kind, opcode};
 use engine::hash;
 use engine::raw::entry::Entry;
 use slots::SlotId;
@@ -95,6 +95,43 @@ pub enum Skipped {
     Empty,
 }
 
+/// What a loader was reading when it came upon an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// The header.
+    Start,
+    /// A type, or what stands in its place.
+    Type,
+    /// A key's expiry, or another property of it.
+    Expire,
+    /// A key.
+    Key,
+    /// A value of this type.
+    Value(u8),
+    /// The checksum.
+    Checksum,
+    /// A database's number or size.
+    Len,
+    /// A note.
+    Aux,
+}
+
+impl Doing {
+    /// A word for it, as `redis-check-rdb` says.
+    pub fn name(self) -> &'static str {
+        match self {
+            Doing::Start => "start",
+            Doing::Type => "read-type",
+            Doing::Expire => "read-expire",
+            Doing::Key => "read-key",
+            Doing::Value(_) => "read-object-value",
+            Doing::Checksum => "check-sum",
+            Doing::Len => "read-len",
+            Doing::Aux => "read-aux",
+        }
+    }
+}
+
 /// An event whose bytes are in the loader.
 enum Step {
     Aux,
@@ -121,8 +158,7 @@ pub struct Loader<R> {
     version: u32,
     db: u32,
     key: Vec<u8>,
-    /// Whether `key` is that of a value that is being read.
-    in_value: bool,
+    doing: Doing,
     aux: Vec<u8>,
     ended: bool,
 }
@@ -141,7 +177,7 @@ impl<R: Read> Loader<R> {
             version: 0,
             db: 0,
             key: Vec::new(),
-            in_value: false,
+            doing: Doing::Start,
             aux: Vec::new(),
             ended: false,
         };
@@ -159,9 +195,14 @@ impl<R: Read> Loader<R> {
         self.decoder.source.position()
     }
 
+    /// What is being read, or was read last.
+    pub fn doing(&self) -> Doing {
+        self.doing
+    }
+
     /// The error that `what` is wrong here.
     pub fn error(&self, what: Error) -> RdbError {
-        let key = self.in_value.then(|| self.key.clone().into());
+        let key = matches!(self.doing, Doing::Value(_)).then(|| self.key.clone().into());
         RdbError { offset: self.position(), key, what }
     }
 
@@ -219,7 +260,7 @@ impl<R: Read> Loader<R> {
         let source = &mut self.decoder.source;
         let magic: [u8; MAGIC.len()] = source.array()?;
         if &magic != MAGIC {
-            return Err(Error::Corrupt("the first bytes are not those of an RDB file"));
+            return Err(Error::Signature);
         }
         let digits: [u8; 4] = source.array()?;
         let version =
@@ -235,12 +276,20 @@ impl<R: Read> Loader<R> {
         if self.ended {
             return Ok(Step::End { checked: false });
         }
-        self.in_value = false;
         let mut expire_at_ms = None;
         let offset = self.decoder.source.position();
         loop {
             let source = &mut self.decoder.source;
-            match source.byte()? {
+            self.doing = Doing::Type;
+            let kind = source.byte()?;
+            self.doing = match kind {
+                opcode::EXPIRE_MS | opcode::EXPIRE_SECONDS | opcode::FREQ | opcode::IDLE => Doing::Expire,
+                opcode::SELECT_DB | opcode::RESIZE_DB => Doing::Len,
+                opcode::AUX | opcode::FUNCTION | opcode::MODULE_AUX => Doing::Aux,
+                opcode::END => Doing::Checksum,
+                _ => Doing::Key,
+            };
+            match kind {
                 opcode::EXPIRE_MS => expire_at_ms = Some(i64::from_le_bytes(source.array()?)),
                 opcode::EXPIRE_SECONDS => {
                     expire_at_ms = Some(i64::from(i32::from_le_bytes(source.array()?)) * 1000);
@@ -280,7 +329,9 @@ impl<R: Read> Loader<R> {
                     self.ended = true;
                     return Ok(Step::End { checked });
                 }
-                kind => return self.entry(kind, expire_at_ms, offset),
+                // Nothing after an unknown type can be made sense of, not even the key.
+                _ if !kind::is_known(kind) => return Err(Error::Type(kind)),
+                _ => return self.entry(kind, expire_at_ms, offset),
             }
         }
     }
@@ -288,7 +339,7 @@ impl<R: Read> Loader<R> {
     #[inline]
     fn entry(&mut self, kind: u8, expire_at_ms: Option<i64>, offset: u64) -> Result<Step, Error> {
         self.decoder.source.string(&mut self.key)?;
-        self.in_value = true;
+        self.doing = Doing::Value(kind);
         let Some(body) = self.decoder.value(kind)? else { return Ok(Step::Skipped(Skipped::Empty)) };
         let entry = Entry::new(&self.key, body, expire_at_ms, self.options.lru);
         let (hash, slot) = (hash::fast(&self.key), slots::slot_of(&self.key));
@@ -329,7 +380,7 @@ impl<R: Read> Loader<R> {
         source.end_checksum();
         let written = u64::from_le_bytes(source.array()?);
         match computed {
-            Some(computed) if written != 0 && written != computed => Err(Error::Corrupt("the checksum does not fit")),
+            Some(computed) if written != 0 && written != computed => Err(Error::Checksum),
             Some(_) => Ok(written != 0),
             None => Ok(false),
         }

@@ -56,6 +56,15 @@ pub enum Error {
     /// The bytes contradict the format or themselves; what they are not.
     #[error("corrupt: {0}")]
     Corrupt(&'static str),
+    /// The first bytes are not those of an RDB file.
+    #[error("wrong signature: the first bytes are not those of an RDB file")]
+    Signature,
+    /// The checksum at the end is that of other bytes.
+    #[error("the checksum does not fit")]
+    Checksum,
+    /// No type, and nothing else that may stand there.
+    #[error("a value of unknown type {0}")]
+    Type(u8),
     /// A newer version's, of which no type is known.
     #[error("can't handle RDB format version {0}")]
     Version(u32),
@@ -106,6 +115,36 @@ const KEY_SHOWN: usize = 256;
 
 /// The byte before a value that says what it is.
 pub mod kind {
+    /// Whether it is a type at all, perhaps one that this server does not have.
+    pub fn is_known(kind: u8) -> bool {
+        name(kind) != "unknown"
+    }
+
+    /// A word for it.
+    pub fn name(kind: u8) -> &'static str {
+        match kind {
+            STRING => "string",
+            LIST => "list-linked",
+            SET => "set-hashtable",
+            ZSET => "zset-v1",
+            HASH => "hash-hashtable",
+            ZSET_2 => "zset-v2",
+            6 | 7 => "module-value",
+            HASH_ZIPMAP => "hash-zipmap",
+            LIST_ZIPLIST => "list-ziplist",
+            SET_INTSET => "set-intset",
+            ZSET_ZIPLIST => "zset-ziplist",
+            HASH_ZIPLIST => "hash-ziplist",
+            LIST_QUICKLIST => "quicklist",
+            15 | 19 | 21 => "stream",
+            HASH_LISTPACK => "hash-listpack",
+            ZSET_LISTPACK => "zset-listpack",
+            LIST_QUICKLIST_2 => "quicklist-v2",
+            SET_LISTPACK => "set-listpack",
+            _ => "unknown",
+        }
+    }
+
     /// A string.
     pub const STRING: u8 = 0;
     /// A list, element by element.
