@@ -9,14 +9,17 @@ use crate::clock::Now;
 use crate::effects::{Effects, class};
 use crate::hash;
 use crate::interest::{Stake, Waiter};
+use crate::oplog::Oplog;
 use crate::raw::dbslot::{DbSlot, EntryCell};
 use crate::raw::entry::{Body, Collection, Entry, EntryRef, Kind, Value};
 use crate::raw::lock::Held;
 use crate::slot::Slot;
+use crate::snapshot::{Format, Image};
 use crate::value::list::Debris;
 use slots::SlotId;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// A key with what is computed from it once.
 #[derive(Clone, Copy)]
@@ -417,14 +420,11 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         }
         let (db, now) = (self.db, self.now);
         let slot = self.held.slot_mut(key.slot);
-        let (parity, cut) = (slot.parity, slot.cut.clone());
-        let mut cell = slot.db_mut(db).find_mut(key.hash, key.bytes)?;
-        if let Some(cut) = cut
-            && !cell.parity().agrees(cut.bit, parity)
-        {
-            cut.sink.save(db, key.slot, cell.view());
-            let saved = cell.parity().with(cut.bit, parity);
-            cell.set_parity(saved);
+        let parity = slot.parity;
+        let (keys, cut) = slot.db_and_cut(db);
+        let mut cell = keys.find_mut(key.hash, key.bytes)?;
+        if let Some(cut) = cut {
+            cut.before_change(db, key.slot, parity, &mut cell);
         }
         cell.view().touch(now.lru());
         Some(cell)
@@ -480,6 +480,18 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     /// Puts a value of any type at `key` in place of what was there.
     pub fn put(&mut self, key: &Key<'_>, body: Body<'_>, expire: SetExpire) {
         let lru = self.now.lru();
+        self.reach(key.slot);
+        if self.held.slot(key.slot).cut.is_some()
+            && !self.expire_if_due(key)
+            && let Some(kept) = self.hand_over_to_cut(key)
+        {
+            let at = match expire {
+                SetExpire::Clear => None,
+                SetExpire::Keep => kept,
+                SetExpire::At(at) => Some(at),
+            };
+            return self.insert(key, body, at);
+        }
         let Some(mut cell) = self.cell(key) else {
             let at = if let SetExpire::At(at) = expire { Some(at) } else { None };
             return self.insert(key, body, at);
@@ -544,6 +556,9 @@ impl<'k, 'h> Keyspace<'k, 'h> {
 
     /// Takes the entry of `key` out of the table, whatever its expiry.
     fn unlink(&mut self, key: &Key<'_>) -> bool {
+        if self.hand_over(key).is_some() {
+            return true;
+        }
         match self.take_raw(key) {
             Some(entry) => {
                 self.local.garbage.add(entry);
@@ -553,15 +568,30 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         }
     }
 
+    /// Gives the entry of `key` to a running snapshot if that needs it whole; its expiry if so, and the key is gone.
+    #[inline]
+    fn hand_over(&mut self, key: &Key<'_>) -> Option<Option<i64>> {
+        self.reach(key.slot);
+        if self.held.slot(key.slot).cut.is_none() { None } else { self.hand_over_to_cut(key) }
+    }
+
+    #[cold]
+    fn hand_over_to_cut(&mut self, key: &Key<'_>) -> Option<Option<i64>> {
+        let (db, slot) = (self.db, self.held.slot_mut(key.slot));
+        let parity = slot.parity;
+        let (keys, cut) = slot.db_and_cut(db);
+        let cell = keys.find_mut(key.hash, key.bytes)?;
+        let expire_at_ms = cell.view().expire_at_ms();
+        cut?.take_over(db, parity, cell).then_some(expire_at_ms)
+    }
+
     fn take_raw(&mut self, key: &Key<'_>) -> Option<Entry> {
-        let db = self.db;
-        let slot = self.held.slot_mut(key.slot);
-        let (parity, cut) = (slot.parity, slot.cut.clone());
-        let cell = slot.db_mut(db).find_mut(key.hash, key.bytes)?;
-        if let Some(cut) = cut
-            && !cell.parity().agrees(cut.bit, parity)
-        {
-            cut.sink.save(db, key.slot, cell.view());
+        let (db, slot) = (self.db, self.held.slot_mut(key.slot));
+        let parity = slot.parity;
+        let (keys, cut) = slot.db_and_cut(db);
+        let mut cell = keys.find_mut(key.hash, key.bytes)?;
+        if let Some(cut) = cut {
+            cut.before_change(db, key.slot, parity, &mut cell);
         }
         Some(cell.take())
     }
@@ -608,10 +638,24 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         let is_list = entry.view().kind() == Kind::List;
         let (db, slot) = (self.db, self.held.slot_mut(key.slot));
         let parity = slot.parity;
-        slot.db_mut(db).insert(key.hash, entry, parity);
+        let (keys, cut) = slot.db_and_cut(db);
+        if let Some(cut) = cut {
+            cut.placed(db, key.slot, &entry);
+        }
+        keys.insert(key.hash, entry, parity);
         if is_list {
             self.list_appeared(key);
         }
+    }
+
+    /// Begins a snapshot, see [`Image::cut`]; every slot must be held or be had.
+    pub fn cut(
+        &mut self,
+        oplog: &Oplog,
+        full: Arc<AtomicBool>,
+        make: impl Fn() -> Box<dyn Format> + Send + Sync + 'static,
+    ) -> Arc<Image> {
+        Image::cut(self.held, oplog, self.now, full, make)
     }
 
     /// Puts an entry that was loaded under its own key, whose hash and slot these are; gives it back if the key is there.
@@ -724,15 +768,17 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     /// Empties database `db` (all if `None`), which takes no longer the more keys there are: another thread frees them.
     /// Returns the number of keys.
     pub fn flush(&mut self, db: Option<u32>) -> u64 {
-        let mut taken = Vec::new();
+        let (mut taken, mut keys) = (Vec::new(), 0);
         for id in SlotId::all() {
             self.reach(id);
             let slot = self.held.slot_mut(id);
             slot.watch_flush(db);
             let dbs = db.map_or(0..slot.dbs_len(), |db| db..db + 1);
-            taken.extend(dbs.map(|db| slot.take_db(id, db)).filter(|keys| !keys.is_empty()));
+            for (len, rest) in dbs.map(|db| slot.take_db(id, db)) {
+                keys += len as u64;
+                taken.extend((!rest.is_empty()).then_some(rest));
+            }
         }
-        let keys = taken.iter().map(|keys| keys.len() as u64).sum();
         self.local.garbage.add_slots(taken);
         keys
     }

@@ -17,6 +17,7 @@ pub mod random;
 #[allow(unsafe_code)]
 pub mod raw;
 pub mod slot;
+pub mod snapshot;
 pub mod value;
 
 /// Tests allocate as the server does: jemalloc is linked in either way, and its plain `malloc` aligns small blocks to 8

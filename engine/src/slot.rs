@@ -4,27 +4,9 @@
 use crate::hash;
 use crate::interest::{Interest, Stake};
 use crate::raw::dbslot::DbSlot;
-use crate::raw::entry::EntryRef;
 use crate::raw::table::Parity;
+use crate::snapshot::Cut;
 use slots::SlotId;
-use std::sync::Arc;
-
-/// Who takes the pre-images of entries that a running snapshot has not reached yet.
-///
-/// Called with the slot's lock held, just before the entry changes in any way; must not block.
-pub trait PreImages: Send + Sync {
-    /// Saves `entry` of database `db` as it is.
-    fn save(&self, db: u32, slot: SlotId, entry: EntryRef<'_>);
-}
-
-/// A snapshot that is under way in this slot.
-#[derive(Clone)]
-pub struct Cut {
-    /// The bit that tells saved from unsaved.
-    pub bit: Parity,
-    /// Takes the pre-images.
-    pub sink: Arc<dyn PreImages>,
-}
 
 /// The keys of one slot.
 #[derive(Default)]
@@ -36,7 +18,7 @@ pub struct Slot {
     /// What new and saved entries carry. Changes only at a cut, in all slots at once.
     pub parity: Parity,
     /// Set from the cut of a snapshot until its end.
-    pub cut: Option<Cut>,
+    pub(crate) cut: Option<Cut>,
     /// Who watches or waits for keys here, if anybody does.
     interest: Option<Box<Interest>>,
 }
@@ -99,16 +81,37 @@ impl Slot {
         std::iter::once((0, &self.zero)).chain(self.others.iter().map(|(number, keys)| (*number, keys)))
     }
 
-    /// Takes all keys of `db` out, to be freed elsewhere; a running snapshot gets those that it has not reached.
-    pub fn take_db(&mut self, id: SlotId, db: u32) -> DbSlot {
+    /// The slot's keys in `db`, if it was ever used.
+    pub fn db_if_used_mut(&mut self, db: u32) -> Option<&mut DbSlot> {
+        if db == 0 {
+            return Some(&mut self.zero);
+        }
+        self.others.iter_mut().find(|(number, _)| *number == db).map(|(_, keys)| keys)
+    }
+
+    /// The slot's keys in `db` and the snapshot that is under way.
+    #[inline]
+    pub fn db_and_cut(&mut self, db: u32) -> (&mut DbSlot, Option<&Cut>) {
+        if db == 0 {
+            return (&mut self.zero, self.cut.as_ref());
+        }
+        self.db_mut(db);
+        let keys = self.others.iter_mut().find(|(number, _)| *number == db).map(|(_, keys)| keys);
+        (keys.unwrap_or(&mut self.zero), self.cut.as_ref())
+    }
+
+    /// Takes all keys of `db` out: how many there were, and what is to be freed elsewhere. A running snapshot keeps
+    /// them if it has not reached all of them.
+    pub fn take_db(&mut self, id: SlotId, db: u32) -> (usize, DbSlot) {
         if self.db(db).is_none_or(DbSlot::is_empty) {
-            return DbSlot::default();
+            return (0, DbSlot::default());
         }
         let taken = std::mem::take(self.db_mut(db));
-        if let Some(cut) = &self.cut {
-            taken.for_each_unlike(cut.bit, self.parity, |entry| cut.sink.save(db, id, entry));
+        let len = taken.len();
+        match &self.cut {
+            Some(cut) => (len, cut.take_over_all(db, id, self.parity, taken)),
+            None => (len, taken),
         }
-        taken
     }
 
     /// One more than the highest database that was ever used here.
@@ -117,8 +120,13 @@ impl Slot {
     }
 
     /// Starts a snapshot in this slot: every entry is unsaved from here on. The caller holds all slots.
-    pub fn begin_cut(&mut self, cut: Cut) {
-        self.parity = self.parity.flipped(cut.bit);
+    pub(crate) fn begin_cut(&mut self, cut: Cut) {
+        self.parity = self.parity.flipped(cut.bit());
         self.cut = Some(cut);
+    }
+
+    /// Ends the snapshot: every entry is saved. The caller holds all slots.
+    pub(crate) fn end_cut(&mut self) {
+        self.cut = None;
     }
 }

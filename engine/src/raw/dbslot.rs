@@ -84,9 +84,20 @@ impl DbSlot {
         self.entries.scan(cursor, visit)
     }
 
-    /// Visits the entries whose parity differs from `parity` in the bits of `which`.
-    pub fn for_each_unlike<'a>(&'a self, which: Parity, parity: Parity, visit: impl FnMut(EntryRef<'a>)) {
-        self.entries.for_each_unlike(which, parity, visit);
+    /// Visits the entries whose parity differs from `parity` in the bits of `which`, from order position `cursor` on, and
+    /// makes it agree, until `visit` says that it is enough. Returns where to go on, 0 at the end.
+    pub fn sweep(
+        &mut self,
+        cursor: u64,
+        which: Parity,
+        parity: Parity,
+        mut visit: impl FnMut(&mut Entry) -> bool,
+    ) -> u64 {
+        self.entries.sweep(cursor, which, parity, |raw| {
+            // SAFETY: the table owns the entry; `ManuallyDrop` keeps it from being freed here, as in `EntryCell::in_place`.
+            let mut entry = ManuallyDrop::new(unsafe { Entry::from_raw(raw) });
+            visit(&mut entry)
+        })
     }
 
     /// All entries.

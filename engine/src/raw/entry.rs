@@ -12,7 +12,7 @@
 //! 3. `lru` and `klen` share an aligned 32-bit word that is written atomically, so that readers may mark accesses.
 
 use super::alloc::size_class;
-use super::table::Item;
+use super::table::{FrostTable, Item};
 use super::thin::ThinBytes;
 use crate::value::{Hash, List, Set, ZSet};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -408,6 +408,36 @@ impl Entry {
         unsafe { self.0.as_ptr().add(1).write(self.view().flags() | RAW) };
     }
 
+    /// The table of a big collection, to freeze it for a snapshot.
+    pub fn table_mut(&mut self) -> Option<&mut dyn FrostTable> {
+        match self.view().store() {
+            Store::Set => self.collection_mut::<Set>()?.table_mut(),
+            Store::ZSet => self.collection_mut::<ZSet>()?.table_mut(),
+            Store::Hash => self.collection_mut::<Hash>()?.table_mut(),
+            _ => None,
+        }
+    }
+
+    /// An entry with the same key, expiry and value for a reader elsewhere: a copy, or of a list another reference to
+    /// the same blocks. Not for big tables: of these it has nothing.
+    pub fn detach(&mut self) -> Entry {
+        let lru = self.view().lru();
+        let key = self.view().key().to_vec();
+        let expire = self.view().expire_at_ms();
+        if let Some(list) = self.collection_mut::<List>() {
+            return Entry::new(&key, Body::List(list.freeze()), expire, lru);
+        }
+        let body = match self.view().value() {
+            Value::Int(n) => Body::Int(n),
+            Value::Bytes(bytes) => Body::Bytes { bytes, raw: false },
+            Value::List(_) => Body::List(List::new()),
+            Value::Set(set) => Body::Set(set.as_ints().cloned().unwrap_or_default().into()),
+            Value::ZSet(zset) => Body::ZSet(zset.as_compact().cloned().unwrap_or_default().into()),
+            Value::Hash(hash) => Body::Hash(hash.as_compact().cloned().unwrap_or_default().into()),
+        };
+        Entry::new(&key, body, expire, lru)
+    }
+
     /// The bytes of a string, to change in place; `None` for integers and collections. Marks it as modified in place.
     pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
         match self.view().store() {
@@ -607,6 +637,28 @@ impl<'a> EntryRef<'a> {
         let old = self.tail_word().load(Ordering::Relaxed);
         if old & 0xff_ffff != now & 0xff_ffff {
             self.tail_word().store(old & 0xff00_0000 | now & 0xff_ffff, Ordering::Relaxed);
+        }
+    }
+
+    /// The table of a big collection.
+    pub fn table(self) -> Option<&'a dyn FrostTable> {
+        match self.value() {
+            Value::Set(set) => set.table(),
+            Value::ZSet(zset) => zset.table(),
+            Value::Hash(hash) => hash.table(),
+            _ => None,
+        }
+    }
+
+    /// Bytes of a value that is one piece, or a list.
+    pub fn value_bytes(self) -> usize {
+        match self.value() {
+            Value::Int(_) => 8,
+            Value::Bytes(bytes) => bytes.len(),
+            Value::List(list) => list.heap_bytes(),
+            Value::Set(set) => set.as_ints().map_or(0, |ints| ints.redis_intset_bytes()),
+            Value::ZSet(zset) => zset.as_compact().map_or(0, |compact| compact.bytes()),
+            Value::Hash(hash) => hash.as_compact().map_or(0, |compact| compact.bytes()),
         }
     }
 

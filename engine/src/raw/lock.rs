@@ -155,6 +155,35 @@ impl<'l, T> Owner<'l, T> {
         Some(Held { locks: self.locks, id: self.id, which })
     }
 
+    /// The lock of one slot, waiting for it: for threads other than reactors, which hold nothing meanwhile.
+    pub fn wait_one(&mut self, slot: SlotId) -> Held<'_, T> {
+        if self.alone {
+            return Held { locks: self.locks, id: self.id, which: Which::Alone };
+        }
+        while !self.locks.try_lock(slot, self.id) {
+            wait();
+        }
+        Held { locks: self.locks, id: self.id, which: Which::One(slot) }
+    }
+
+    /// The transaction mutex and no slot yet, waiting for it: as [`Owner::wait_one`].
+    pub fn wait_privileged(&mut self) -> Held<'_, T> {
+        let which = if self.alone {
+            Which::Alone
+        } else {
+            while self.locks.mutex.compare_exchange(0, self.id, Ordering::Acquire, Ordering::Relaxed).is_err() {
+                wait();
+            }
+            Which::Privileged(SlotSet::default())
+        };
+        Held { locks: self.locks, id: self.id, which }
+    }
+
+    /// Number of slots.
+    pub fn slots(&self) -> usize {
+        self.locks.slots.len()
+    }
+
     /// All locks of `set`, or none.
     pub fn try_all(&mut self, set: &SlotSet) -> Option<Held<'_, T>> {
         if self.alone {
@@ -198,6 +227,11 @@ impl<T> Drop for Owner<'_, T> {
 }
 
 impl<T> Held<'_, T> {
+    /// Number of slots, held or not.
+    pub fn slots(&self) -> usize {
+        self.locks.slots.len()
+    }
+
     /// Whether `slot` is held.
     #[inline]
     pub fn has(&self, slot: SlotId) -> bool {

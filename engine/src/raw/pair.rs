@@ -14,8 +14,9 @@
 //!    value that stays within the class is replaced in place.
 //! 2. The first text, the key, never changes. A value changes only through `&mut Pair`.
 
-use super::table::Item;
+use super::table::{Elements, Item};
 use super::thin::size_class;
+use crate::snapshot::Element;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
 
@@ -250,6 +251,18 @@ unsafe impl Item for Member {
     unsafe fn view<'a>(raw: NonNull<u8>) -> &'a [u8] {
         // SAFETY: as in `key`.
         unsafe { read_text(raw).0 }
+    }
+}
+
+impl Elements for Pair {
+    fn element<'a>(view: PairRef<'a>, to: &mut Vec<Element<'a>>) {
+        to.push(Element::Pair(view.field, view.value));
+    }
+}
+
+impl Elements for Member {
+    fn element<'a>(member: &'a [u8], to: &mut Vec<Element<'a>>) {
+        to.push(Element::Member(member));
     }
 }
 

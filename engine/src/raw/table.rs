@@ -23,8 +23,10 @@
 //!    no order, and does not fill one bucket after the other.
 
 mod cell;
+mod frost;
 
 pub use cell::Cell;
+pub use frost::{Elements, FrostTable};
 
 use super::prefetch;
 use crate::hash;
@@ -50,6 +52,7 @@ const POINTER: usize = (1 << 48) - 1;
 const FRAGMENT_SHIFT: u32 = 48;
 const FRAGMENT: usize = 0x1fff << FRAGMENT_SHIFT;
 const LINK: usize = 1 << 63;
+const PARITY: usize = 3 << 61;
 
 /// The two parity bits of a word, which snapshots use to tell saved items from unsaved ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -142,6 +145,8 @@ pub struct Table<T: Item> {
     keyed: bool,
     /// Drawn with the first segment.
     seed: u32,
+    /// While a snapshot reads it.
+    frost: Option<Box<frost::Frost<T>>>,
     _items: PhantomData<T>,
 }
 
@@ -216,6 +221,14 @@ impl Bucket {
     }
 }
 
+impl Segment {
+    /// The order position behind the bucket that covers `order`.
+    fn bucket_end(&self, order: u64) -> u64 {
+        let span = 1u64 << (ORDER_BITS - u32::from(self.depth) - u32::from(self.bits));
+        (order & !(span - 1)) + span
+    }
+}
+
 impl<T: Item> Default for Table<T> {
     fn default() -> Self {
         Self::new()
@@ -232,6 +245,7 @@ impl<T: Item> Table<T> {
             depth: 0,
             keyed: false,
             seed: 0,
+            frost: None,
             _items: PhantomData,
         }
     }
@@ -413,6 +427,7 @@ impl<T: Item> Table<T> {
         // SAFETY: we own the item now.
         let hash = self.effective(hash, unsafe { T::key(raw) });
         let mut s = self.segment_at(order_of(hash));
+        self.before_change(s);
         while self.is_full(s) && self.grow(s) {
             s = self.segment_at(order_of(hash));
         }
@@ -433,6 +448,7 @@ impl<T: Item> Table<T> {
     }
 
     fn take(&mut self, place: Place) -> T {
+        self.before_change(place.segment);
         let raw = self.raw_at(place);
         self.set_word(place, ptr::null_mut());
         close_gap(place.head, place.bucket, place.index);
@@ -513,6 +529,7 @@ impl<T: Item> Table<T> {
         let Segment { len, depth, bits, start, .. } = self.segments[s];
         if depth == 0 {
             if self.len == 0 {
+                self.before_reorder();
                 // SAFETY: the only segment, with no words left in it, so no children either.
                 unsafe { free_buckets(self.segments[0].buckets, bits) };
                 self.segments = Vec::new();
@@ -559,6 +576,7 @@ impl<T: Item> Table<T> {
     /// Re-hashes everything under the keyed hash. Cursors of running scans lose their meaning, as an attacker's price.
     #[cold]
     fn reseed(&mut self) {
+        self.before_reorder();
         let segments = std::mem::take(&mut self.segments);
         self.directory = Vec::new();
         (self.len, self.depth, self.keyed) = (0, 0, true);
@@ -600,25 +618,45 @@ impl<T: Item> Table<T> {
         }
         let (s, bucket) = self.bucket_at(cursor);
         for_each_word(bucket, &mut visit);
-        let segment = &self.segments[s];
-        let span = 1u64 << (ORDER_BITS - u32::from(segment.depth) - u32::from(segment.bits));
-        let end = (cursor & !(span - 1)) + span;
+        let end = self.segments[s].bucket_end(cursor);
         if end >= ORDER_END { 0 } else { end }
     }
 
-    /// Visits the items whose parity differs from `parity` in the bits of `which`.
-    pub fn for_each_unlike<'a>(&'a self, which: Parity, parity: Parity, mut visit: impl FnMut(T::Ref<'a>)) {
-        let mut cursor = 0;
+    /// Visits the items whose parity differs from `parity` in the bits of `which`, bucket by bucket from order position
+    /// `cursor` on, and makes their parity agree, until `visit` says that it is enough. Returns the position after the
+    /// last bucket, 0 at the end.
+    pub(super) fn sweep(
+        &mut self,
+        mut cursor: u64,
+        which: Parity,
+        parity: Parity,
+        mut visit: impl FnMut(NonNull<u8>) -> bool,
+    ) -> u64 {
+        if self.segments.is_empty() {
+            return 0;
+        }
         loop {
-            cursor = self.scan_words(cursor, |word| {
-                if !Parity::of(word).agrees(which, parity) {
-                    // SAFETY: as in `scan`.
-                    visit(unsafe { T::view(NonNull::new_unchecked(pointer(word))) });
+            let (s, bucket) = self.bucket_at(cursor);
+            let end = self.segments[s].bucket_end(cursor);
+            if end < ORDER_END {
+                for_each_word(self.bucket_at(end).1, &mut |word| prefetch::read(pointer(word)));
+            }
+            let mut go_on = true;
+            for_each_word_mut(bucket, &mut |word| {
+                if !Parity::of(*word).agrees(which, parity) {
+                    let saved = Parity::of(*word).with(which, parity);
+                    *word = word.map_addr(|a| a & !PARITY | saved.bits());
+                    // SAFETY: words of items are not null.
+                    go_on &= visit(unsafe { NonNull::new_unchecked(pointer(*word)) });
                 }
             });
-            if cursor == 0 {
-                return;
+            if end >= ORDER_END {
+                return 0;
             }
+            if !go_on {
+                return end;
+            }
+            cursor = end;
         }
     }
 
@@ -795,6 +833,20 @@ fn for_each_word(head: NonNull<Bucket>, visit: &mut impl FnMut(Word)) {
                 visit(word);
             }
         }
+        if !is_link(last) {
+            return;
+        }
+        at = child_of(last);
+    }
+}
+
+fn for_each_word_mut(head: NonNull<Bucket>, visit: &mut impl FnMut(&mut Word)) {
+    let mut at = head;
+    loop {
+        // SAFETY: callers hold an exclusive borrow of the table that owns the chain.
+        let words = unsafe { &mut at.as_mut().0 };
+        let last = words[WORDS - 1];
+        words.iter_mut().filter(|word| !word.is_null() && !is_link(**word)).for_each(&mut *visit);
         if !is_link(last) {
             return;
         }

@@ -17,7 +17,8 @@ use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
 use super::prefetch;
-use super::table::Item;
+use super::table::{Elements, Item};
+use crate::snapshot::Element;
 
 const LEN_AT: usize = 8;
 const SHORT_AT: usize = 9;
@@ -98,6 +99,12 @@ unsafe impl Item for ZItem {
     unsafe fn view<'a>(raw: NonNull<u8>) -> Self::Ref<'a> {
         // SAFETY: alive by contract.
         unsafe { (ItemRef::of(raw).member(), ItemRef::of(raw).score()) }
+    }
+}
+
+impl Elements for ZItem {
+    fn element<'a>((member, score): Self::Ref<'a>, to: &mut Vec<Element<'a>>) {
+        to.push(Element::Scored(member, score));
     }
 }
 

@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use super::table::{Parity, Table};
+use super::table::{FrostTable, Parity, Table};
 use super::zitem::{ItemRef, ZItem};
 use super::ztree::ZTree;
 use crate::hash;
@@ -61,11 +61,12 @@ impl ZTable {
         decide: impl FnOnce(Option<f64>) -> Option<f64>,
     ) -> (Option<f64>, Option<f64>) {
         let hash = hash::fast(member);
-        if let Some(cell) = self.items.find_cell(hash, member) {
+        if let Some(mut cell) = self.items.find_cell(hash, member) {
             let item = ItemRef::of(cell.raw());
             let old = cell.view().1;
             let new = decide(Some(old));
             if let Some(score) = new.filter(|&score| score != old) {
+                cell.before_change();
                 // SAFETY: an item of the table, hence in the tree (1), which knows its score (2); nobody else reads it.
                 unsafe {
                     if self.tree.moves_nobody(item, score) {
@@ -133,6 +134,16 @@ impl ZTable {
     /// Visits the members of one bucket of the table and returns the cursor after it: see [`Table::scan`].
     pub fn scan<'a>(&'a self, cursor: u64, mut visit: impl FnMut(&'a [u8], f64)) -> u64 {
         self.items.scan(cursor, |(member, score)| visit(member, score))
+    }
+
+    /// The table of the members, to freeze it.
+    pub fn table(&self) -> &dyn FrostTable {
+        &self.items
+    }
+
+    /// The table of the members, to freeze it.
+    pub fn table_mut(&mut self) -> &mut dyn FrostTable {
+        &mut self.items
     }
 
     /// Checks the table's invariants and that the tree has the same members; for tests and DEBUG. Panics with what is wrong.

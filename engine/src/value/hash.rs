@@ -16,7 +16,7 @@ use crate::encoding::item::Item;
 use crate::hash;
 use crate::raw::either::{Either, EitherMut, EitherRef};
 use crate::raw::pair::{Pair, PairRef};
-use crate::raw::table::{Parity, Table};
+use crate::raw::table::{FrostTable, Parity, Table};
 
 /// How long a hash stays small.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +48,12 @@ pub struct Hash(Either<Compact, Box<Table<Pair>>>);
 impl Default for Hash {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl From<Compact> for Hash {
+    fn from(compact: Compact) -> Self {
+        Hash(Either::from_a(compact))
     }
 }
 
@@ -170,6 +176,22 @@ impl Hash {
                 let (field, value) = items(pair);
                 visit(field, value);
             }),
+        }
+    }
+
+    /// The table of the big form, to freeze it for a snapshot.
+    pub fn table(&self) -> Option<&dyn FrostTable> {
+        match self.0.as_ref() {
+            EitherRef::A(_) => None,
+            EitherRef::B(table) => Some(table),
+        }
+    }
+
+    /// The table of the big form, to freeze it for a snapshot.
+    pub fn table_mut(&mut self) -> Option<&mut dyn FrostTable> {
+        match self.0.as_mut() {
+            EitherMut::A(_) => None,
+            EitherMut::B(table) => Some(table),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::encoding::item::{Item, Scratch, parse_int};
 use crate::hash;
 use crate::raw::either::{Either, EitherMut, EitherRef};
 use crate::raw::pair::Member;
-use crate::raw::table::{Parity, Table};
+use crate::raw::table::{FrostTable, Parity, Table};
 
 /// `set-max-intset-entries` unless configured.
 pub const INTSET_ENTRIES: usize = 512;
@@ -241,6 +241,22 @@ impl Set {
                 0
             }
             EitherRef::B(table) => table.scan(cursor, |member| visit(Item::Str(member))),
+        }
+    }
+
+    /// The table of the big form, to freeze it for a snapshot.
+    pub fn table(&self) -> Option<&dyn FrostTable> {
+        match self.0.as_ref() {
+            EitherRef::A(_) => None,
+            EitherRef::B(table) => Some(table),
+        }
+    }
+
+    /// The table of the big form, to freeze it for a snapshot.
+    pub fn table_mut(&mut self) -> Option<&mut dyn FrostTable> {
+        match self.0.as_mut() {
+            EitherMut::A(_) => None,
+            EitherMut::B(table) => Some(table),
         }
     }
 

@@ -19,6 +19,7 @@ use std::ops::Range;
 use crate::encoding::compact::Compact;
 use crate::encoding::item::Item;
 use crate::raw::either::{Either, EitherMut, EitherRef};
+use crate::raw::table::FrostTable;
 use crate::raw::ztable::ZTable;
 
 pub use range::{LexBound, LexRange, Members, ScoreBound, ScoreRange};
@@ -64,6 +65,12 @@ impl Default for ZSet {
     }
 }
 
+impl From<Compact> for ZSet {
+    fn from(compact: Compact) -> Self {
+        ZSet(Either::from_a(compact))
+    }
+}
+
 impl ZSet {
     /// An empty sorted set; allocates nothing.
     pub fn new() -> Self {
@@ -93,6 +100,22 @@ impl ZSet {
         match self.0.as_ref() {
             EitherRef::A(_) => "ziplist",
             EitherRef::B(_) => "skiplist",
+        }
+    }
+
+    /// The table of the big form, to freeze it for a snapshot.
+    pub fn table(&self) -> Option<&dyn FrostTable> {
+        match self.0.as_ref() {
+            EitherRef::A(_) => None,
+            EitherRef::B(table) => Some(table.table()),
+        }
+    }
+
+    /// The table of the big form, to freeze it for a snapshot.
+    pub fn table_mut(&mut self) -> Option<&mut dyn FrostTable> {
+        match self.0.as_mut() {
+            EitherMut::A(_) => None,
+            EitherMut::B(table) => Some(table.table_mut()),
         }
     }
 
@@ -266,6 +289,10 @@ impl ZSet {
     /// Makes a big set small if it has no more members than a small one may, and no longer ones.
     pub fn compact_if_small(&mut self, limits: ZSetLimits) {
         let EitherRef::B(table) = self.0.as_ref() else { return };
+        if table.table().capture().is_some() {
+            // A snapshot reads the table: it stays.
+            return;
+        }
         if table.len() > limits.entries
             || table.ascending(0, table.len()).any(|(member, _)| member.len() > limits.value)
         {

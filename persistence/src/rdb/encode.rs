@@ -4,7 +4,7 @@ use super::kind;
 use super::ziplist;
 use crate::lzf::Compressor;
 use engine::encoding::item::Item;
-use engine::raw::entry::{EntryRef, Value};
+use engine::raw::entry::{EntryRef, Kind, Value};
 
 /// Strings up to this length may be held as an integer.
 const INT_TEXT_MAX: usize = 11;
@@ -121,7 +121,7 @@ impl Encoder {
     }
 
     /// Elements as one string that is a ziplist.
-    fn packed<'i>(&mut self, items: impl Iterator<Item = Item<'i>>) {
+    pub(super) fn packed<'i>(&mut self, items: impl Iterator<Item = Item<'i>>) {
         let mut blob = Vec::new();
         let mut writer = ziplist::Writer::new(&mut blob);
         items.for_each(|item| writer.push(item));
@@ -205,6 +205,17 @@ pub fn kind_of(value: Value<'_>) -> u8 {
         Value::ZSet(_) => kind::ZSET,
         Value::Hash(hash) if hash.as_compact().is_some() => kind::HASH_ZIPLIST,
         Value::Hash(_) => kind::HASH,
+    }
+}
+
+/// The type byte of a value that is written element by element.
+pub(super) fn kind_of_elements(kind: Kind) -> u8 {
+    match kind {
+        Kind::String => kind::STRING,
+        Kind::List => kind::LIST_QUICKLIST,
+        Kind::Set => kind::SET,
+        Kind::ZSet => kind::ZSET,
+        Kind::Hash => kind::HASH,
     }
 }
 

@@ -95,10 +95,10 @@ impl<W: Write> Writer<W> {
     /// A key of the database that was begun last.
     pub fn entry(&mut self, entry: EntryRef<'_>) -> io::Result<()> {
         self.encoder.entry(entry);
-        if self.encoder.out.len() >= WRITE_AT_BYTES { self.write() } else { Ok(()) }
+        if self.encoder.out.len() >= WRITE_AT_BYTES { self.pass_on() } else { Ok(()) }
     }
 
-    fn write(&mut self) -> io::Result<()> {
+    fn pass_on(&mut self) -> io::Result<()> {
         self.sum.update(&self.encoder.out);
         self.to.write_all(&self.encoder.out)?;
         self.written += self.encoder.out.len() as u64;
@@ -114,8 +114,24 @@ impl<W: Write> Writer<W> {
     /// Ends the data set and gives back what it was written to, not flushed.
     pub fn finish(mut self) -> io::Result<W> {
         self.encoder.end();
-        self.write()?;
+        self.pass_on()?;
         self.to.write_all(&self.sum.trailer())?;
         Ok(self.to)
+    }
+}
+
+/// Takes what a snapshot of the engine writes as [`RdbFormat`](super::image::RdbFormat).
+impl<W: Write> Write for Writer<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.pass_on()?;
+        self.sum.update(bytes);
+        self.to.write_all(bytes)?;
+        self.written += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.pass_on()?;
+        self.to.flush()
     }
 }

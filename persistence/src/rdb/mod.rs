@@ -14,6 +14,7 @@ pub mod decode;
 pub mod dump;
 pub mod encode;
 pub mod file;
+pub mod image;
 pub mod load;
 pub mod packed;
 pub mod source;

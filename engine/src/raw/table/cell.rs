@@ -2,7 +2,7 @@
 //!
 //! A cell borrows the whole table, so the place stays valid until the cell is gone.
 
-use super::{Item, POINTER, Parity, Place, Table, pointer};
+use super::{Item, PARITY, POINTER, Parity, Place, Table, pointer};
 use std::ptr::NonNull;
 
 /// The place of one item in a table.
@@ -35,12 +35,19 @@ impl<'t, T: Item> Cell<'t, T> {
 
     /// Sets the item's parity bits.
     pub fn set_parity(&mut self, parity: Parity) {
-        let word = self.table.word_at(self.place).map_addr(|a| a & !(3 << 61) | parity.bits());
+        let word = self.table.word_at(self.place).map_addr(|a| a & !PARITY | parity.bits());
         self.table.set_word(self.place, word);
+    }
+
+    /// Must be called before the item changes in a way that the table does not see.
+    #[inline]
+    pub fn before_change(&mut self) {
+        self.table.before_change(self.place.segment);
     }
 
     /// Puts another item with the same key in the place; parity stays. Returns the old one.
     pub fn replace(&mut self, item: T) -> T {
+        self.before_change();
         let old = self.table.word_at(self.place);
         let raw = item.into_raw();
         // SAFETY: both items are alive.
@@ -59,6 +66,7 @@ impl<'t, T: Item> Cell<'t, T> {
                 std::process::abort();
             }
         }
+        self.before_change();
         let old = self.table.word_at(self.place);
         let guard = Abort;
         // SAFETY: we overwrite the word below before anybody can read it.
