@@ -60,6 +60,8 @@ pub struct Effects {
     /// Whether the oplog wants records.
     pub logging: bool,
     form: Form,
+    /// What stands in `before` is one transaction.
+    framed: bool,
     before: Vec<u8>,
     instead: Vec<u8>,
     also: Vec<u8>,
@@ -86,6 +88,7 @@ impl Effects {
     pub fn reset(&mut self) {
         self.dirty = 0;
         self.form = Form::Verbatim;
+        self.framed = false;
         for buffer in [&mut self.before, &mut self.instead, &mut self.also] {
             buffer.clear();
         }
@@ -93,8 +96,9 @@ impl Effects {
     }
 
     /// Moves the records of one command of a transaction to `block`, and gets ready for the next one; counts and events
-    /// stay with the transaction. Returns the number of changes.
+    /// stay with the transaction. A transaction within it has no MULTI and EXEC of its own. Returns the number of changes.
     pub fn drain<'a>(&mut self, args: impl ExactSizeIterator<Item = &'a [u8]>, block: &mut Vec<u8>) -> u64 {
+        self.framed = false;
         if self.has_records() {
             self.records(args, block);
         }
@@ -105,13 +109,15 @@ impl Effects {
         std::mem::take(&mut self.dirty)
     }
 
-    /// Logs records that are encoded already, instead of the command as sent, whether or not that changed anything.
-    pub fn log_block(&mut self, block: &[u8]) {
+    /// Logs records that are encoded already as one transaction, instead of the command as sent, whether or not that
+    /// changed anything.
+    pub fn log_transaction(&mut self, block: &[u8]) {
         self.form = Form::Instead;
+        self.framed = true;
         self.before.extend_from_slice(block);
     }
 
-    /// Forgets how the commands of a script wanted to be logged: the script is logged as a whole.
+    /// Forgets how a command of a script wanted to be logged: the script is logged as a whole. Keys found expired stay.
     pub fn log_verbatim(&mut self) {
         self.form = Form::Verbatim;
         self.instead.clear();
@@ -156,12 +162,18 @@ impl Effects {
     /// Whether [`Effects::records`] would have something to say.
     #[inline]
     pub fn has_records(&self) -> bool {
-        self.logging && (self.dirty > 0 || !self.before.is_empty() || !self.also.is_empty())
+        self.logging && (self.dirty > 0 || self.framed || !self.before.is_empty() || !self.also.is_empty())
     }
 
     /// All records in order, for one append; `args` is the command as the client sent it.
     pub fn records<'a>(&self, args: impl ExactSizeIterator<Item = &'a [u8]>, to: &mut Vec<u8>) {
+        if self.framed {
+            encode([&b"MULTI"[..]].into_iter(), to);
+        }
         to.extend_from_slice(&self.before);
+        if self.framed {
+            encode([&b"EXEC"[..]].into_iter(), to);
+        }
         if self.dirty > 0 {
             match self.form {
                 Form::Verbatim => encode(args, to),
@@ -199,6 +211,18 @@ mod tests {
         assert!(records(&effects).starts_with("*2\r\n$3\r\nDEL\r\n$1\r\nx\r\n*3"));
         effects.reset();
         assert!(!effects.has_records());
+    }
+
+    #[test]
+    fn a_transaction_is_framed_once() {
+        let mut effects = Effects { logging: true, ..Effects::default() };
+        effects.log_transaction(b"+x\r\n");
+        assert_eq!(records(&effects), "*1\r\n$5\r\nMULTI\r\n+x\r\n*1\r\n$4\r\nEXEC\r\n");
+        let mut block = Vec::new();
+        effects.drain(std::iter::empty(), &mut block);
+        assert_eq!(block, b"+x\r\n");
+        effects.log_transaction(b"");
+        assert!(effects.has_records());
     }
 
     #[test]

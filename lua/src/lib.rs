@@ -34,4 +34,4 @@ mod vm;
 pub use error::ScriptError;
 pub use host::{Host, Outcome, Replication, Tick};
 pub use sha::Sha;
-pub use vm::{Options, Vm};
+pub use vm::{Options, Script, Vm};

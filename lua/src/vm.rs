@@ -1,7 +1,7 @@
 //! The engine: a sandboxed Lua state with the scripts compiled so far.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use resp::Out;
 
@@ -43,8 +43,43 @@ pub struct Vm {
     options: Options,
     state: State,
     known: Known,
-    scripts: HashMap<Sha, Reference, BuildHasherDefault<DefaultHasher>>,
+    scripts: HashMap<Sha, Script, BuildHasherDefault<Digits>>,
     runs_since_step: u32,
+    flushes: u32,
+}
+
+/// A compiled script of one engine. After [`Vm::flush`] it names nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Script {
+    sha: Sha,
+    function: Reference,
+    /// Flushes of the engine before it was compiled.
+    flushes: u32,
+}
+
+impl Script {
+    /// Its name.
+    pub fn sha(&self) -> &Sha {
+        &self.sha
+    }
+}
+
+/// Hashes a [`Sha`]: the number that its digits are, which is as good as random. (A name that a client made up is only
+/// looked up, never stored.)
+#[derive(Default)]
+struct Digits(u64);
+
+impl Hasher for Digits {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            let digit = (byte & 15) + 9 * (byte >> 6);
+            self.0 = self.0 << 4 ^ u64::from(digit);
+        }
+    }
 }
 
 /// Values that every run needs.
@@ -66,17 +101,18 @@ impl Vm {
             // Only for want of memory: `memory_bytes_max` does not even cover the libraries.
             Err(error) => panic!("no scripting engine in {memory} bytes: {error:?}"),
         };
-        Vm { options, state, known, scripts: HashMap::default(), runs_since_step: 0 }
+        Vm { options, state, known, scripts: HashMap::default(), runs_since_step: 0, flushes: 0 }
     }
 
     /// Forgets all scripts, and whatever scripts left behind.
     pub fn flush(&mut self) {
-        *self = Vm::new(self.options);
+        let flushes = self.flushes.wrapping_add(1);
+        *self = Vm { flushes, ..Vm::new(self.options) };
     }
 
-    /// True when the script can be run.
-    pub fn has(&self, sha: &Sha) -> bool {
-        self.scripts.contains_key(sha)
+    /// The script of this name, if it has been compiled.
+    pub fn find(&self, sha: &Sha) -> Option<Script> {
+        self.scripts.get(sha).copied()
     }
 
     /// Number of scripts compiled.
@@ -91,9 +127,9 @@ impl Vm {
 
     /// Compiles the script `source`, which `sha` must name, so that [`Vm::run`] can run it. As in Redis the script
     /// becomes the body of the global function `f_<sha>`.
-    pub fn compile(&mut self, sha: &Sha, source: &[u8]) -> Result<(), ScriptError> {
-        if self.has(sha) {
-            return Ok(());
+    pub fn compile(&mut self, sha: &Sha, source: &[u8]) -> Result<Script, ScriptError> {
+        if let Some(script) = self.find(sha) {
+            return Ok(script);
         }
         let mut text = Vec::with_capacity(source.len() + 64);
         text.extend_from_slice(b"function f_");
@@ -120,21 +156,25 @@ impl Vm {
         if let Some(message) = stopped {
             return Err(ScriptError::Define(message));
         }
-        self.scripts.insert(*sha, function?);
-        Ok(())
+        let script = Script { sha: *sha, function: function?, flushes: self.flushes };
+        self.scripts.insert(*sha, script);
+        Ok(script)
     }
 
     /// Runs a compiled script, and appends its reply to `out`. After an error `out` is as before; the error
     /// knows how to write itself.
     pub fn run(
         &mut self,
-        sha: &Sha,
+        script: &Script,
         keys: &[&[u8]],
         argv: &[&[u8]],
         host: &mut dyn Host,
         out: &mut Out,
     ) -> Result<(), ScriptError> {
-        let function = *self.scripts.get(sha).ok_or(ScriptError::NoScript)?;
+        if script.flushes != self.flushes {
+            return Err(ScriptError::NoScript);
+        }
+        let function = script.function;
         let known = self.known;
         // The same numbers at every run, so that a script does the same wherever it is replayed.
         self.state.shared().prng.set(Prng::seeded(0));
@@ -151,7 +191,7 @@ impl Vm {
             (Some(message), _) | (None, Err((message, _))) => message,
         };
         out.truncate(start);
-        Err(ScriptError::Run { sha: *sha, message })
+        Err(ScriptError::Run { sha: script.sha, message })
     }
 
     fn clean_up(&mut self, short_of_memory: bool) {

@@ -10,6 +10,8 @@ use crate::memory::{self, Room};
 use crate::net::Net;
 use crate::node::{Node, Run, Settled};
 use crate::node_commands::NodeCtx;
+use crate::scripting::busy;
+use crate::scripting::engine::Engine;
 use commands::args::Args;
 use commands::ctx::Ctx;
 use commands::error::{Error, Outcome};
@@ -41,9 +43,9 @@ pub struct Executor {
     unserved: Vec<Ready>,
     /// When the command before this one ended: also when this one began, within a batch.
     last: Ticks,
-    vm: Option<lua::Vm>,
     /// Whom to drop when memory is full.
     pub evictor: Evictor,
+    engine: Option<Box<Engine>>,
 }
 
 /// A command whose row and first key are known: what the look-ahead prepares.
@@ -99,7 +101,7 @@ impl Executor {
             records: Vec::new(),
             unserved: Vec::new(),
             last: Ticks::now(),
-            vm: None,
+            engine: None,
         }
     }
 
@@ -150,8 +152,7 @@ impl Executor {
     pub fn run(&mut self, turn: &mut Turn<'_>, args: Args<'_>, prepared: &Prepared) -> Ran {
         let start = turn.out.len();
         let room = memory::make_room(self, turn.now);
-        let grows = prepared.row.is_some_and(|row| row.spec.flags.contains(Flags::DENYOOM));
-        if room == Room::NotYet && grows {
+        if room == Room::NotYet && prepared.row.is_some_and(|row| may_grow(&row)) {
             return Ran::PutOff;
         }
         let mut ran = match self.check(turn.client, &args, prepared, room) {
@@ -204,6 +205,9 @@ impl Executor {
         if room == Room::None && row.spec.flags.contains(Flags::DENYOOM) {
             return Err(Error::Text(errors::OOM));
         }
+        if self.node.scripts.is_busy() {
+            busy::admit(&self.node.scripts, client.queue.is_some(), &row, args)?;
+        }
         Ok(row)
     }
 
@@ -238,8 +242,9 @@ impl Executor {
                         watched: &mut client.watched,
                         parking: Some(&mut client.parking),
                     };
-                    let (node, reactor, vm) = (self.node, self.reactor, &mut self.vm);
-                    handler(&mut NodeCtx { ctx, node, client: seat, reactor, net, vm })
+                    let (node, reactor, engine) = (self.node, self.reactor, &mut self.engine);
+                    let config = &*self.settled.config;
+                    handler(&mut NodeCtx { ctx, node, client: seat, reactor, net, config, engine })
                 }
             }
         };
@@ -293,6 +298,11 @@ impl Executor {
         to.expired.add(from.expired);
         to.evicted.add(from.evicted);
     }
+}
+
+/// Whether a command may need memory, by itself or by what it calls.
+fn may_grow(row: &Command<Run>) -> bool {
+    row.spec.flags.contains(Flags::DENYOOM) || matches!(row.spec.keys.getkeys, GetKeys::Eval)
 }
 
 /// Commands that a transaction does not queue.

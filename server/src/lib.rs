@@ -31,6 +31,7 @@ pub mod os_error;
 pub mod park;
 pub mod rdb_file;
 pub mod reactor;
+pub mod scripting;
 pub mod stakes;
 pub mod start;
 pub mod stats;

@@ -62,6 +62,13 @@ impl Mailbox {
         std::mem::swap(&mut *self.queue(), mail);
     }
 
+    /// Takes the new connections, and leaves all else in order.
+    pub fn take_accepted(&self) -> Vec<Socket> {
+        let mut queue = self.queue();
+        let accepted = queue.extract_if(.., |mail| matches!(mail, Mail::Accepted(_)));
+        accepted.filter_map(|mail| if let Mail::Accepted(socket) = mail { Some(socket) } else { None }).collect()
+    }
+
     /// Announces that the reactor is about to sleep; false if it must not, because something is queued.
     pub fn may_sleep(&self) -> bool {
         self.sleeping.store(true, Ordering::SeqCst);

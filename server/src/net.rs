@@ -140,6 +140,13 @@ impl Net {
         }
     }
 
+    /// The server ends. Listeners close now, connections with the process: whoever sees its connection end finds no
+    /// server any more.
+    pub fn end(mut self) {
+        self.listeners = None;
+        std::mem::forget(self);
+    }
+
     /// The place of a client, unless its request runs.
     pub fn place_of(&self, client: u64) -> Option<usize> {
         self.places.get(&client).copied().filter(|&index| self.conns.get(index).is_some_and(Option::is_some))

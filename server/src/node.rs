@@ -6,6 +6,7 @@ use crate::clients::Clients;
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::guests::Guests;
 use crate::mailbox::Mailbox;
+use crate::scripting::Scripts;
 use crate::stakes::Leaving;
 use crate::stats::{Rates, ReactorStats};
 use commands::settings::Settings;
@@ -15,11 +16,9 @@ use engine::keyspace::Waste;
 use engine::oplog::Oplog;
 use engine::raw::lock::SlotLocks;
 use engine::slot::Slot;
-use lua::Sha;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A handler of either kind.
 #[derive(Clone, Copy)]
@@ -58,10 +57,8 @@ pub struct Node {
     pub active_expire: AtomicBool,
     /// The highest `used_memory` seen.
     pub peak_memory: AtomicU64,
-    /// Sources of scripts that were sent, by their names.
-    pub scripts: Mutex<HashMap<Sha, Arc<[u8]>>>,
-    /// Bytes that scripting engines hold, by reactor.
-    pub script_memory: Vec<AtomicU64>,
+    /// What scripts share.
+    pub scripts: Scripts,
     /// Registrations that clients' ends left in slots, by reactor.
     pub leaving: Vec<Leaving>,
     /// Threads besides the reactors that take slot locks.
@@ -95,9 +92,8 @@ impl Node {
             stats: mailboxes.iter().map(|_| ReactorStats::new(registry.ids())).collect(),
             registry,
             rates: Rates::default(),
-            scripts: Mutex::default(),
+            scripts: Scripts::new(mailboxes.len()),
             leaving: mailboxes.iter().map(|_| Leaving::default()).collect(),
-            script_memory: mailboxes.iter().map(|_| AtomicU64::new(0)).collect(),
             mailboxes,
             started: Now::read(),
             run_id,

@@ -134,6 +134,7 @@ impl Reactor {
             self.exec.publish_stats();
             self.run_cron(now);
         }
+        self.net.end();
         Ok(())
     }
 

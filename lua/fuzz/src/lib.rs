@@ -47,9 +47,9 @@ pub fn eval(script: &[u8], argv: &[&[u8]], fresh: bool) -> Result<Vec<u8>, Scrip
         let options = Options { memory_bytes_max: 64 << 20, reply_bytes_max: 1 << 20 };
         let vm = engine.get_or_insert_with(|| Vm::new(options));
         let sha = Sha::of(script);
-        vm.compile(&sha, script)?;
+        let script = vm.compile(&sha, script)?;
         let mut out = Out::new();
-        vm.run(&sha, &[], argv, &mut Echo::default(), &mut out)?;
+        vm.run(&script, &[], argv, &mut Echo::default(), &mut out)?;
         Ok(out.into_vec())
     })
 }

@@ -17,10 +17,11 @@ fn a_script_that_is_no_lua_is_refused() {
 }
 
 #[test]
-fn an_unknown_script_is_not_run() {
+fn a_script_that_was_flushed_is_not_run() {
     let mut bench = Bench::new();
-    let sha = Sha::of(b"return 1");
-    let error = bench.vm.run(&sha, &[], &[], &mut bench.map, &mut Out::new()).unwrap_err();
+    let script = bench.vm.compile(&Sha::of(b"return 1"), b"return 1").unwrap();
+    bench.vm.flush();
+    let error = bench.vm.run(&script, &[], &[], &mut bench.map, &mut Out::new()).unwrap_err();
     assert_eq!(error, ScriptError::NoScript);
     let mut out = Out::new();
     error.write_reply(&mut out);

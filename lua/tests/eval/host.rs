@@ -149,10 +149,10 @@ impl Bench {
 
     pub fn try_eval(&mut self, script: &[u8], keys: &[&str], argv: &[&str], out: &mut Out) -> Result<(), ScriptError> {
         let sha = Sha::of(script);
-        self.vm.compile(&sha, script)?;
+        let script = self.vm.compile(&sha, script)?;
         let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
         let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_bytes()).collect();
-        self.vm.run(&sha, &keys, &argv, &mut self.map, out)
+        self.vm.run(&script, &keys, &argv, &mut self.map, out)
     }
 
     /// EVAL without keys and arguments, as text.

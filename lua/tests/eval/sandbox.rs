@@ -118,11 +118,11 @@ fn scripts_are_functions_by_name() {
     let mut bench = Bench::new();
     bench.show("return 'one'");
     let sha = lua::Sha::of(b"return 'one'");
-    assert!(bench.vm.has(&sha));
+    assert!(bench.vm.find(&sha).is_some());
     assert_eq!(bench.vm.script_count(), 1);
     assert_eq!(bench.show(&format!("return f_{sha}()")), r"$3\r\none\r\n");
     bench.vm.flush();
-    assert!(!bench.vm.has(&sha));
+    assert!(bench.vm.find(&sha).is_none());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The connection itself: AUTH, PING, ECHO, SELECT, QUIT; and what browsers send.
 
 use super::{Handler, NodeCtx};
+use crate::config::Config;
 use crate::log;
 use commands::error::{Error, Outcome};
 use commands::table::{Command, command};
@@ -8,15 +9,16 @@ use resp::{Flags, KeySpec, errors};
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 fn auth(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
-    let config = ctx.node.config();
-    let Some(password) = &config.requirepass else { return Err(Error::Text(errors::NO_PASSWORD_SET)) };
-    let right = equal_in_constant_time(password, ctx.args.at(1));
-    *ctx.client.authenticated = right;
-    if !right {
-        return Err(Error::Text(errors::INVALID_PASSWORD));
-    }
+    authenticate(&ctx.node.config(), ctx.args.at(1), ctx.client.authenticated)?;
     ctx.out.ok();
     Ok(())
+}
+
+/// Whether `guess` is the password; `authenticated` says so from then on.
+pub fn authenticate(config: &Config, guess: &[u8], authenticated: &mut bool) -> Outcome {
+    let Some(password) = &config.requirepass else { return Err(Error::Text(errors::NO_PASSWORD_SET)) };
+    *authenticated = equal_in_constant_time(password, guess);
+    if *authenticated { Ok(()) } else { Err(Error::Text(errors::INVALID_PASSWORD)) }
 }
 
 /// Compares without telling by its time how much of the guess was right.

@@ -36,6 +36,10 @@ fn debug(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
             ctx.node.active_expire.store(resp::atoi(args.at(2)) != 0, Ordering::Relaxed);
             ctx.out.ok();
         }
+        (b"lua-always-replicate-commands", 3) => {
+            ctx.node.scripts.always_effects.store(resp::atoi(args.at(2)) != 0, Ordering::Relaxed);
+            ctx.out.ok();
+        }
         (b"error", 3) => ctx.out.error_line(args.at(2)),
         (b"structsize", 2) => ctx.out.bulk(STRUCT_SIZES),
         (b"htstats", 3) => return table_stats(ctx),
@@ -50,13 +54,14 @@ fn debug(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 }
 
 fn help(ctx: &mut NodeCtx<'_, '_>) {
-    const LINES: [&str; 15] = [
+    const LINES: [&str; 16] = [
         "DEBUG <subcommand> [argument ...], where <subcommand> is one of:",
         "assert -- end the server as after a failed assertion.",
         "crash-and-recover [milliseconds] -- not supported.",
         "digest -- a fingerprint of all keys and values.",
         "error <text> -- reply with an error of this text.",
         "htstats <db> -- figures of the tables of a database.",
+        "lua-always-replicate-commands <0|1> -- whether scripts are logged as what their commands do.",
         "object <key> -- how a value is stored.",
         "populate <count> [prefix] -- make <count> strings named <prefix>:<number>, or key:<number>.",
         "reload -- write all keys to the RDB file, forget them, and read the file.",

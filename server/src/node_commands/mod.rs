@@ -7,7 +7,7 @@ mod client;
 mod cluster;
 mod command;
 mod config;
-mod connection;
+pub mod connection;
 mod debug;
 mod dump;
 mod info;
@@ -16,11 +16,13 @@ mod script;
 mod transaction;
 
 use crate::clients::ClientInfo;
+use crate::config::Config;
 use crate::conn::{Queue, Replies};
 use crate::dispatch::reply_error;
 use crate::net::Net;
 use crate::node::{Node, Run};
 use crate::park::Parking;
+use crate::scripting::engine::Engine;
 use crate::stakes::Stakes;
 use commands::args::Args;
 use commands::ctx::{Ctx, Session};
@@ -63,8 +65,10 @@ pub struct NodeCtx<'c, 'h> {
     pub reactor: usize,
     /// That reactor's other connections.
     pub net: &'c mut Net,
+    /// The settings in force.
+    pub config: &'c Config,
     /// The thread's scripting engine, made when it is first needed; a script has taken it out while it runs.
-    pub vm: &'c mut Option<lua::Vm>,
+    pub engine: &'c mut Option<Box<Engine>>,
 }
 
 impl<'c, 'h> Deref for NodeCtx<'c, 'h> {
@@ -110,7 +114,8 @@ impl NodeCtx<'_, '_> {
                 },
                 reactor: self.reactor,
                 net: &mut *self.net,
-                vm: &mut *self.vm,
+                engine: &mut *self.engine,
+                config: self.config,
             }),
         };
         reply_error(out, begin, outcome);

@@ -20,7 +20,9 @@ fn shutdown(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         return Err(Error::Text(errors::SYNTAX));
     }
     crate::log::warning!("User requested shutdown...");
-    *ctx.client.close_after_reply = true;
+    if args.is(1, "nosave") {
+        ctx.node.scripts.abandon();
+    }
     ctx.node.stop();
     Ok(())
 }

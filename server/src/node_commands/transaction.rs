@@ -71,11 +71,7 @@ fn exec(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         if db != home {
             select(home, &mut block);
         }
-        let mut whole = Vec::with_capacity(block.len() + 32);
-        encode([&b"MULTI"[..]].into_iter(), &mut whole);
-        whole.extend_from_slice(&block);
-        encode([&b"EXEC"[..]].into_iter(), &mut whole);
-        ctx.keys.effects().log_block(&whole);
+        ctx.keys.effects().log_transaction(&block);
     }
     ctx.keys.dirty(dirty);
     ctx.out.extend_raw(reply.as_slice());

@@ -27,7 +27,7 @@ pub(super) fn memory(ctx: &mut NodeCtx<'_, '_>, text: &mut String) {
     field!(text, "used_memory_peak_human", human(peak));
     field!(text, "total_system_memory", total);
     field!(text, "total_system_memory_human", human(total));
-    let lua = ctx.node.script_memory.iter().map(|bytes| bytes.load(Relaxed)).sum();
+    let lua = ctx.node.scripts.memory();
     field!(text, "used_memory_lua", lua);
     field!(text, "used_memory_lua_human", human(lua));
     field!(text, "maxmemory", config.maxmemory);

@@ -1,0 +1,197 @@
+//! Scripts on whole servers of one and of several threads: what other clients see while one runs too long, and how it
+//! ends.
+
+#![forbid(unsafe_code)]
+
+use resp::Reply;
+use std::time::{Duration, Instant};
+use tests::{Client, Options, Server, encode};
+
+/// How long something may take to be seen.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOP: &str = "while true do redis.pcall('ping') end";
+
+fn error(reply: &Reply) -> String {
+    match reply {
+        Reply::Error(text) => String::from_utf8_lossy(text).into_owned(),
+        other => panic!("no error: {other:?}"),
+    }
+}
+
+fn ok() -> Reply {
+    Reply::Simple(b"OK".to_vec())
+}
+
+fn send<A: AsRef<[u8]>>(client: &mut Client, commands: &[&[A]]) {
+    let mut request = Vec::new();
+    commands.iter().for_each(|command| encode(command, &mut request));
+    client.send(&request).expect("the server reads");
+}
+
+/// Starts a server whose scripts may run 5 ms, and `script` on it. Returns when others are told that it is busy.
+fn busy(options: Options, script: &[&str]) -> (Server, Client, Client) {
+    let server = Server::start(options.set("lua-time-limit", "5"));
+    let (mut runner, mut other) = (server.client(), server.client());
+    send(&mut runner, &[script]);
+    wait_until_busy(&mut other);
+    (server, runner, other)
+}
+
+fn wait_until_busy(client: &mut Client) {
+    let deadline = Instant::now() + PATIENCE;
+    while !matches!(client.run("PING"), Reply::Error(text) if text.starts_with(b"BUSY Redis is busy")) {
+        assert!(Instant::now() < deadline, "the script is never late");
+    }
+}
+
+/// Both with one thread, which serves its clients from within the script, and with several.
+fn each(test: impl Fn(Options)) {
+    [1, 4].into_iter().for_each(|threads| test(Options::codis(threads)));
+}
+
+#[test]
+fn others_are_told_and_may_kill_a_script_that_only_reads() {
+    each(|options| {
+        let (server, mut runner, mut other) = busy(options, &["EVAL", LOOP, "0"]);
+        // Connections that come now are served, and so is what comes in pieces or in one.
+        for _ in 0..5 {
+            let mut late = server.client();
+            late.send(b"*1\r\n$4\r\nPI").expect("the server reads");
+            assert!(error(&other.run("SET k v")).starts_with("BUSY"));
+            late.send(b"NG\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\nnonsense\r\nGET\r\nQUIT\r\n").expect("the server reads");
+            assert!(error(&late.read()).starts_with("BUSY"));
+            assert!(error(&late.read()).starts_with("BUSY"));
+            assert!(error(&late.read()).contains("unknown command"));
+            assert!(error(&late.read()).contains("wrong number of arguments"));
+            assert_eq!(late.read(), ok());
+        }
+        assert_eq!(other.run("SCRIPT KILL"), ok());
+        let ended = error(&runner.read());
+        assert!(ended.contains("Script killed by user with SCRIPT KILL..."), "{ended}");
+        assert!(error(&other.run("SCRIPT KILL")).starts_with("NOTBUSY"));
+        assert_eq!(other.run("SET k v"), ok());
+        assert_eq!(runner.run("GET k"), Reply::Bulk(Some(b"v".to_vec())));
+    });
+}
+
+#[test]
+fn a_script_that_has_written_ends_only_with_the_server() {
+    each(|options| {
+        let script = ["EVAL", "redis.call('set', KEYS[1], 'half'); while true do end", "1", "k"];
+        let (mut server, mut runner, mut other) = busy(options, &script);
+        assert!(error(&other.run("SCRIPT KILL")).starts_with("UNKILLABLE"));
+        assert!(error(&other.run("SHUTDOWN SAVE")).starts_with("BUSY"));
+        assert!(error(&other.run("GET k")).starts_with("BUSY"));
+        send(&mut other, &[&["SHUTDOWN", "NOSAVE"][..]]);
+        assert_eq!(other.read_to_end(), b"");
+        runner.read_to_end();
+        assert!(server.wait(PATIENCE).is_some_and(|status| status.success()));
+    });
+}
+
+#[test]
+fn a_late_script_that_ends_leaves_nothing_undone() {
+    each(|options| {
+        // Longer than the limit, but not for ever.
+        let script = "for i = 1, tonumber(ARGV[1]) do redis.call('incr', KEYS[1]) end return 'done'";
+        let server = Server::start(options.set("lua-time-limit", "1"));
+        let mut clients: Vec<Client> = (0..8).map(|_| server.client()).collect();
+        for round in 1..=5 {
+            send(&mut clients[0], &[&["EVAL", script, "1", "count", "200000"][..], &["PING"][..]]);
+            for client in &mut clients[1..] {
+                // Some of these come while it is busy, some before, some after.
+                send(client, &vec![&["ECHO", "x"][..]; 200]);
+            }
+            for client in &mut clients[1..] {
+                for _ in 0..200 {
+                    match client.read() {
+                        Reply::Bulk(Some(text)) => assert_eq!(text, b"x"),
+                        other => assert!(error(&other).starts_with("BUSY")),
+                    }
+                }
+            }
+            assert_eq!(clients[0].read(), Reply::Bulk(Some(b"done".to_vec())));
+            assert_eq!(clients[0].read(), Reply::Simple(b"PONG".to_vec()));
+            assert_eq!(clients[1].run("GET count"), Reply::Bulk(Some((round * 200_000).to_string().into_bytes())));
+        }
+    });
+}
+
+#[test]
+fn a_password_may_be_given_to_a_busy_server() {
+    each(|options| {
+        let server = Server::start(options.set("lua-time-limit", "5"));
+        let mut runner = server.client();
+        assert_eq!(runner.run("CONFIG SET requirepass secret"), ok());
+        assert_eq!(runner.run("AUTH secret"), ok());
+        let mut stranger = server.client();
+        assert!(error(&stranger.run("PING")).starts_with("NOAUTH"));
+        send(&mut runner, &[&["EVAL", LOOP, "0"][..]]);
+        let mut other = server.client();
+        assert_eq!(other.run("AUTH secret"), ok());
+        wait_until_busy(&mut other);
+        assert!(error(&stranger.run("SCRIPT KILL")).starts_with("NOAUTH"));
+        assert!(error(&stranger.run("AUTH guess")).contains("invalid password"));
+        assert_eq!(stranger.run("AUTH secret"), ok());
+        assert_eq!(stranger.run("SCRIPT KILL"), ok());
+        assert!(error(&runner.read()).contains("killed"));
+    });
+}
+
+#[test]
+fn a_transaction_that_meets_a_busy_server_fails() {
+    each(|options| {
+        let server = Server::start(options.set("lua-time-limit", "5"));
+        let (mut runner, mut other, mut killer) = (server.client(), server.client(), server.client());
+        assert_eq!(other.run("MULTI"), ok());
+        send(&mut runner, &[&["EVAL", LOOP, "0"][..]]);
+        wait_until_busy(&mut killer);
+        assert!(error(&other.run("SET k v")).starts_with("BUSY"));
+        assert_eq!(killer.run("SCRIPT KILL"), ok());
+        assert!(error(&runner.read()).contains("killed"));
+        assert!(error(&other.run("EXEC")).starts_with("EXECABORT"));
+    });
+}
+
+#[test]
+fn a_flush_is_seen_by_all_threads() {
+    let server = Server::start(Options::codis(4));
+    let mut clients: Vec<Client> = (0..8).map(|_| server.client()).collect();
+    let sha = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+    for _ in 0..3 {
+        assert_eq!(clients[0].call(&["SCRIPT", "LOAD", "return 1"]), Reply::Bulk(Some(sha.into())));
+        for client in &mut clients {
+            assert_eq!(client.run(&format!("EVALSHA {sha} 0")), Reply::Int(1));
+        }
+        assert_eq!(clients[5].run("SCRIPT FLUSH"), ok());
+        for client in &mut clients {
+            assert!(error(&client.run(&format!("EVALSHA {sha} 0"))).starts_with("NOSCRIPT"));
+        }
+    }
+}
+
+#[test]
+fn the_words_of_refused_calls_are_those_of_redis() {
+    let server = Server::start(Options::codis(1).set("maxmemory", "1"));
+    let mut client = server.client();
+    for (script, expected) in [
+        ("redis.call('nosuch')", "@user_script: 1: Unknown Redis command called from Lua script "),
+        ("redis.call('get')", "@user_script: 1: Wrong number of args calling Redis command From Lua script "),
+        ("redis.call('multi')", "@user_script: 1: This Redis command is not allowed from scripts "),
+        ("redis.call('set', 'k', 'v')", "@user_script: 1: -OOM command not allowed when used memory > 'maxmemory'.   "),
+        (
+            "redis.call('time') redis.call('del', 'k')",
+            "@user_script: 1: Write commands not allowed after non deterministic commands. Call \
+             redis.replicate_commands() at the start of your script in order to switch to single commands replication \
+             mode. ",
+        ),
+    ] {
+        let text = error(&client.call(&["EVAL", script, "0"]));
+        assert!(text.starts_with("ERR Error running script (call to f_"), "{text}");
+        assert!(text.ends_with(&format!("): @user_script:1: {expected}")), "{text:?} {expected:?}");
+    }
+    assert_eq!(error(&client.run("SCRIPT DEBUG yes")), "ERR The Lua debugger is not supported");
+    assert_eq!(client.run("SCRIPT DEBUG no"), ok());
+    assert_eq!(error(&client.run("SCRIPT")), "ERR wrong number of arguments for 'script' command");
+    assert_eq!(error(&client.run("SCRIPT nonsense")), "ERR Unknown SCRIPT subcommand or wrong # of args.");
+}
