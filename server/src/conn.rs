@@ -138,6 +138,8 @@ pub enum Replies {
 pub struct Conn {
     /// The stream.
     pub socket: Socket,
+    /// Its place among the reactor's connections.
+    pub place: usize,
     /// What commands see.
     pub client: Client,
     /// The request that is under way.
@@ -150,6 +152,8 @@ pub struct Conn {
     pub sent: usize,
     /// The last read filled its buffer: there may be more, and no event will say so.
     pub more_to_read: bool,
+    /// Replies to it are among those that leave at the end of the reactor's turn.
+    pub has_kept: bool,
     /// `input` holds requests that nobody has looked at: serve them before reading more.
     pub unserved: bool,
     /// Turns in a row in which it could not have the slots it needs.
@@ -170,16 +174,18 @@ pub enum Sent {
 }
 
 impl Conn {
-    /// A fresh connection.
-    pub fn new(socket: Socket, client: Client) -> Conn {
+    /// A fresh connection, to be put at `place`.
+    pub fn new(socket: Socket, client: Client, place: usize) -> Conn {
         Conn {
             socket,
+            place,
             client,
             parser: Parser::new(),
             input: Vec::new(),
             output: Out::new(),
             sent: 0,
             more_to_read: false,
+            has_kept: false,
             unserved: false,
             deferrals: 0,
             over_soft_limit_since_ms: None,
@@ -191,32 +197,25 @@ impl Conn {
         self.output.len() - self.sent
     }
 
-    /// Sends `out`, after what waits already; what does not fit waits. Leaves `out` empty however it ends: the buffer
-    /// is shared, and the next connection must not get this one's replies. Returns how it ended and how many bytes
-    /// went out.
-    pub fn send(&mut self, out: &mut Out) -> (Sent, usize) {
-        let mut written = 0;
+    /// Sends `bytes`, after what waits already; what does not fit waits. Returns how it ended and how many bytes went
+    /// out.
+    pub fn send(&mut self, bytes: &[u8]) -> (Sent, usize) {
         if self.waiting() > 0 {
-            self.output.extend_raw(out.as_slice());
-            out.clear();
+            self.output.extend_raw(bytes);
             return self.flush();
         }
-        while written < out.len() {
-            match self.socket.write(&out.as_slice()[written..]) {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.socket.write(&bytes[written..]) {
                 Ok(n) => written += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.output.extend_raw(&out.as_slice()[written..]);
-                    out.clear();
+                    self.output.extend_raw(&bytes[written..]);
                     return (Sent::Part, written);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    out.clear();
-                    return (Sent::Broken, written);
-                }
+                Err(_) => return (Sent::Broken, written),
             }
         }
-        out.clear();
         (Sent::All, written)
     }
 

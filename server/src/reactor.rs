@@ -3,7 +3,8 @@
 //! 1. A connection belongs to one reactor. Its requests run in order, and a request that must wait for slots holds up
 //!    the connection's later ones only.
 //! 2. Nothing in the loop blocks but the poll.
-//! 3. Events are edge-triggered: a read that filled its buffer, or a write that came back short, is remembered here.
+//! 3. Replies to a few small requests leave together when the turn ends (`net.rs`), others as soon as they are there.
+//! 4. Events are edge-triggered: a read that filled its buffer, or a write that came back short, is remembered here.
 
 use crate::config::ClientClass;
 use crate::conn::{Conn, Sent};
@@ -69,6 +70,8 @@ struct Batch {
     out: Out,
     args: Vec<Arg>,
     requests: Vec<Request>,
+    /// Requests run since the buffer at hand was begun.
+    served: usize,
 }
 
 /// What becomes of a connection after a turn.
@@ -86,6 +89,7 @@ impl Reactor {
             out: Out::with_capacity(64 * 1024),
             args: Vec::new(),
             requests: Vec::with_capacity(LOOK_AHEAD),
+            served: 0,
         };
         let cron = Cron::new(exec.reactor);
         let net = Net::new(poll, exec.node, exec.reactor, listeners);
@@ -131,6 +135,7 @@ impl Reactor {
                 self.time_out(index, now);
             }
             self.unsettled = self.exec.settle(now);
+            self.net.send_kept();
             self.exec.publish_stats();
             self.run_cron(now);
         }
@@ -173,6 +178,7 @@ impl Reactor {
     /// Brings a parked client its reply, and goes on with what it has sent since.
     fn resume(&mut self, ticket: Ticket, reply: &[u8], now: Now) {
         let Some(index) = self.net.place_of(ticket.client) else { return };
+        self.net.send_kept_of(index);
         let Some(mut conn) = self.net.conns[index].take() else { return };
         if conn.client.parking.parked.as_ref().is_some_and(|parked| parked.ticket == ticket) {
             let mute = self.net.unpark(&mut conn).is_some_and(|parked| parked.mute);
@@ -183,6 +189,7 @@ impl Reactor {
     }
 
     fn time_out(&mut self, index: usize, now: Now) {
+        self.net.send_kept_of(index);
         let Some(mut conn) = self.net.conns.get_mut(index).and_then(Option::take) else { return };
         let mut reply = Out::new();
         if conn.client.parking.parked.as_ref().is_some_and(|parked| parked.wait.time_out(&mut reply)) {
@@ -195,9 +202,7 @@ impl Reactor {
 
     fn go_on(&mut self, conn: &mut Conn, reply: &[u8], now: Now) {
         if !reply.is_empty() {
-            let mut out = Out::new();
-            out.extend_raw(reply);
-            let (_, written) = conn.send(&mut out);
+            let (_, written) = conn.send(reply);
             self.exec.node.stats[self.exec.reactor].bytes_out.add(written as u64);
         }
         conn.unserved = !conn.input.is_empty();
@@ -248,6 +253,7 @@ impl Reactor {
 
     /// Reads and serves one connection once.
     fn turn(&mut self, index: usize, now: Now) {
+        self.net.send_kept_of(index);
         let Some(mut conn) = self.net.conns.get_mut(index).and_then(Option::take) else { return };
         let next = self.serve(&mut conn, now);
         conn.publish(now.ms);
@@ -261,6 +267,9 @@ impl Reactor {
                 log::debug!("Client {id} closed the connection");
                 self.net.close(index);
             }
+        }
+        if self.net.is_full() {
+            self.net.send_kept();
         }
     }
 
@@ -375,14 +384,17 @@ impl Reactor {
     /// Serves the requests in `bytes`, in batches, and sends the replies.
     fn serve_bytes(&mut self, conn: &mut Conn, bytes: &[u8], now: Now) -> Served {
         let mut out = std::mem::take(&mut self.batch.out);
+        self.batch.served = 0;
         let mut served = self.serve_batches(conn, bytes, &mut out, now);
-        if !out.is_empty() {
-            let (sent, written) = conn.send(&mut out);
+        if !out.is_empty() && !self.net.keep(conn, &mut out, self.batch.served) {
+            let (sent, written) = conn.send(out.as_slice());
+            // The buffer is shared: the next connection must not get this one's replies.
+            out.clear();
             self.exec.node.stats[self.exec.reactor].bytes_out.add(written as u64);
             if sent == Sent::Broken || conn.client.close_after_reply && conn.waiting() == 0 {
                 served = Served::Close;
             }
-        } else if conn.client.close_after_reply && conn.waiting() == 0 {
+        } else if conn.client.close_after_reply && conn.waiting() == 0 && !conn.has_kept {
             served = Served::Close;
         }
         if self.is_over_output_limit(conn, now) {
@@ -481,6 +493,7 @@ impl Reactor {
 
     /// Runs the requests of the batch in order. Returns where to go on if one was put off or parked the client.
     fn run_batch(&mut self, conn: &mut Conn, bytes: &[u8], out: &mut Out, now: Now) -> Option<Served> {
+        self.batch.served += self.batch.requests.len();
         let Batch { requests, args: all, .. } = &self.batch;
         if requests.len() > 1 {
             let db = conn.client.session.db;
@@ -510,7 +523,8 @@ impl Reactor {
                 return None;
             }
             if out.len() > SEND_AT_BYTES {
-                let (_, written) = conn.send(out);
+                let (_, written) = conn.send(out.as_slice());
+                out.clear();
                 self.exec.node.stats[self.exec.reactor].bytes_out.add(written as u64);
                 if self.is_over_output_limit(conn, now) {
                     return None;
