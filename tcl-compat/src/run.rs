@@ -64,6 +64,15 @@ pub struct Runner<'a> {
     hung: AtomicUsize,
 }
 
+impl Job {
+    /// How long a client that begins to wait is given before the test goes on, in milliseconds: see `unit.tcl`.
+    fn settle_ms(&self) -> u32 {
+        /// Some turns of a busy machine's scheduler.
+        const ARRIVAL_MS: u32 = 30;
+        if self.threads.is_some_and(|threads| threads > 1) { ARRIVAL_MS } else { 0 }
+    }
+}
+
 impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.unit)?;
@@ -147,6 +156,7 @@ impl<'a> Runner<'a> {
             .current_dir(&dir)
             .env("TCL_COMPAT_UNIT", &job.unit)
             .env("TCL_COMPAT_SKIP", names.join("\n"))
+            .env("TCL_COMPAT_SETTLE_MS", job.settle_ms().to_string())
             .env("TCL_COMPAT_KEEP_GOING", u8::from(self.keep_going).to_string())
             .env("TERM", "dumb")
             .stdin(Stdio::null())
