@@ -28,7 +28,7 @@ if {$::env(TCL_COMPAT_SETTLE_MS) > 0} {
     rename ::redis::__dispatch__raw__ ::redis::suite_dispatch
     proc ::redis::__dispatch__raw__ {id method argv} {
         set result [uplevel 1 [list ::redis::suite_dispatch $id $method $argv]]
-        if {$::redis::deferred($id) && [string tolower $method] in {blpop brpop brpoplpush}} {
+        if {[string tolower $method] in {blpop brpop brpoplpush} && $::redis::deferred($id)} {
             after $::env(TCL_COMPAT_SETTLE_MS)
         }
         return $result

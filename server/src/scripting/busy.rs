@@ -87,6 +87,9 @@ impl Visits {
         for socket in node.mailboxes[reactor].take_accepted() {
             net.adopt(socket, config, now);
         }
+        if !net.keep_all {
+            net.send_kept();
+        }
         let mut ready = std::mem::take(&mut self.unfinished);
         for event in &events {
             match event.token() {
@@ -130,6 +133,7 @@ impl Visits {
         }
         for _ in 0..READS {
             let stuck = conn.client.close_after_reply
+                || conn.has_kept
                 || conn.client.replies != Replies::On
                 || conn.client.parking.parked.is_some()
                 || conn.waiting() > OUTPUT_BYTES_MAX;
@@ -190,7 +194,8 @@ impl Visits {
         conn.input = input;
         conn.input.drain(..at);
         if !self.out.is_empty() {
-            let (sent, bytes) = conn.send(&mut self.out);
+            let (sent, bytes) = conn.send(self.out.as_slice());
+            self.out.clear();
             node.stats[reactor].bytes_out.add(bytes as u64);
             if sent == Sent::Broken || conn.client.close_after_reply {
                 answered = Answered::Left;
