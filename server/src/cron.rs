@@ -54,6 +54,7 @@ impl Cron {
             memory::used(exec.node);
             let stats = &exec.node.stats;
             let totals = [sum(stats, |s| &s.commands), sum(stats, |s| &s.bytes_in), sum(stats, |s| &s.bytes_out)];
+            exec.node.migrations.close_idle_sockets(now);
             exec.node.rates.sample(now.ms, totals);
         }
         memory::make_room(exec, now);

@@ -279,15 +279,25 @@ impl Executor {
         }
     }
 
-    /// Works on one slot outside of any command (expiry, eviction), and logs what that did. Does nothing when somebody
-    /// else holds the slot.
-    pub fn in_slot(&mut self, slot: SlotId, db: u32, now: Now, work: impl FnOnce(&mut Keyspace<'_, '_>)) {
+    /// Works on one slot outside of any command (expiry, eviction), and logs what that did. Does nothing and returns `None`
+    /// when somebody else holds the slot.
+    pub fn in_slot<R>(
+        &mut self,
+        slot: SlotId,
+        db: u32,
+        now: Now,
+        work: impl FnOnce(&mut Keyspace<'_, '_>) -> R,
+    ) -> Option<R> {
         self.local.effects.logging = self.node.oplog.is_on();
-        let Some(mut held) = self.owner.try_one(slot) else { return };
-        work(&mut Keyspace::new(&mut held, &mut self.local, db, now));
+        let mut held = self.owner.try_one(slot)?;
+        let result = work(&mut Keyspace::new(&mut held, &mut self.local, db, now));
+        if self.local.effects.dirty > 0 {
+            self.node.stats[self.reactor].dirty.add(self.local.effects.dirty);
+        }
         log_effects(self.node, &self.local, &mut self.records, db, Args::new(&[], &[]));
         drop(held);
         self.finish();
+        Some(result)
     }
 
     /// Makes this thread's counters visible to others.

@@ -24,6 +24,7 @@ pub mod listener;
 pub mod log;
 pub mod mailbox;
 pub mod memory;
+pub mod migrate;
 pub mod net;
 pub mod node;
 pub mod node_commands;

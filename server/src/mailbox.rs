@@ -5,11 +5,16 @@
 //! that is awake costs the sender no system call.
 
 use crate::conn::Socket;
+use crate::dispatch::Executor;
 use crate::park::Ticket;
+use engine::clock::Now;
 use mio::Waker;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Work for another thread.
+pub type Call = Box<dyn FnOnce(&mut Executor, Now) + Send>;
 
 /// A message.
 pub enum Mail {
@@ -24,6 +29,8 @@ pub enum Mail {
         /// Whole RESP bytes.
         reply: Vec<u8>,
     },
+    /// To be done by the reactor's thread, with no slot held.
+    Call(Call),
 }
 
 /// A reactor's queue.

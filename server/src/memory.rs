@@ -71,9 +71,10 @@ fn evict(exec: &mut Executor, now: Now) -> Room {
     let samples = usize::try_from(config.maxmemory_samples).unwrap_or(usize::MAX);
     loop {
         match exec.evictor.pick(&mut exec.owner, rule, samples, now) {
-            Pick::Key(found) => exec.in_slot(found.slot, found.db, now, |keys| {
-                keys.evict(&Key::new(&found.key));
-            }),
+            Pick::Key(found) => {
+                // If somebody took the slot meanwhile, the next one goes.
+                let _ = exec.in_slot(found.slot, found.db, now, |keys| keys.evict(&Key::new(&found.key)));
+            }
             Pick::Nothing => return Room::None,
             Pick::Busy => return Room::NotYet,
         }

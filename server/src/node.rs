@@ -6,6 +6,7 @@ use crate::clients::Clients;
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::guests::Guests;
 use crate::mailbox::Mailbox;
+use crate::migrate::Migrations;
 use crate::scripting::Scripts;
 use crate::stakes::Leaving;
 use crate::stats::{Rates, ReactorStats};
@@ -67,6 +68,8 @@ pub struct Node {
     free: SyncSender<Vec<Waste>>,
     /// Bytes of those, at the least.
     pub freeing: AtomicU64,
+    /// Keys on their way to other servers.
+    pub migrations: Migrations,
     /// The settings in force.
     config: RwLock<Arc<Config>>,
     config_version: AtomicU64,
@@ -104,6 +107,7 @@ impl Node {
             guests: Guests::default(),
             free,
             freeing: AtomicU64::new(0),
+            migrations: Migrations::default(),
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(1),
         }

@@ -167,6 +167,7 @@ impl Reactor {
                         self.net.close(index);
                     }
                 }
+                Mail::Call(work) => work(&mut self.exec, now),
                 Mail::Resume { ticket, reply } => self.resume(ticket, &reply, now),
             }
         }

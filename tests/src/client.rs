@@ -4,7 +4,7 @@
 
 use resp::{Out, Reply, Scanner};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -34,6 +34,15 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Client::over(Stream::Tcp(stream)))
+    }
+
+    /// Waits for a connection and takes the server's end of it, for a test that plays a server: requests are read as
+    /// arrays.
+    pub fn accept(listener: &TcpListener) -> io::Result<Client> {
+        let (stream, _) = listener.accept()?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Client::over(Stream::Tcp(stream)))
     }
 

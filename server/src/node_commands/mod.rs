@@ -11,6 +11,7 @@ pub mod connection;
 mod debug;
 mod dump;
 mod info;
+mod migrate;
 mod process;
 mod script;
 mod transaction;
@@ -134,6 +135,7 @@ pub fn tables() -> impl Iterator<Item = Command<Handler>> {
         debug::TABLE,
         dump::TABLE,
         info::TABLE,
+        migrate::TABLE,
         process::TABLE,
         script::TABLE,
         transaction::TABLE,

@@ -26,5 +26,5 @@ pub(super) fn stats(ctx: &mut NodeCtx<'_, '_>, text: &mut String) {
     field!(text, "pubsub_channels", 0);
     field!(text, "pubsub_patterns", 0);
     field!(text, "latest_fork_usec", 0);
-    field!(text, "migrate_cached_sockets", 0);
+    field!(text, "migrate_cached_sockets", ctx.node.migrations.cached_sockets());
 }

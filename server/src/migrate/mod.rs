@@ -1,0 +1,230 @@
+//! MIGRATE: keys moved to another server, with no reactor waiting for it.
+//!
+//! ```text
+//!   reactor                       thread "migrate"                     other server
+//!   dump keys, park client --job--> RESTORE key ttl payload ..  -------->
+//!                                   read replies                <--------
+//!   delete what is unchanged <-----
+//!   again with what changed ------> RESTORE .. REPLACE
+//!   resume client
+//! ```
+//! 1. No slot is held while bytes are on the way.
+//! 2. A key is deleted here only if the value and expiry that the other side acknowledged are those that it has at that
+//!    moment, under its slot's lock; otherwise it is sent again. So a write that comes in between is not lost.
+//! 3. A key that was not acknowledged stays, as after any failure.
+
+mod link;
+
+use crate::dispatch::Executor;
+use crate::mailbox::Mail;
+use crate::node::Node;
+use crate::park::{Ticket, Wait};
+use engine::clock::Now;
+use engine::keyspace::{Key, Keyspace};
+use engine::raw::alloc;
+use link::Links;
+use persistence::rdb::dump;
+use resp::Out;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// Moves under way at the same time; others wait their turn.
+const THREADS: usize = 8;
+/// Moves that wait; beyond that they are refused.
+const QUEUE: usize = 1024;
+/// How often a key is sent again because it changed meanwhile.
+const ROUNDS: u32 = 100;
+/// No class: the end of a moved key wakes watchers and is no event, as in 3.2.
+const NO_EVENT: u32 = 0;
+
+/// Where keys go.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Target {
+    /// A name or an address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// What the other server wants to hear first.
+    pub password: Option<Vec<u8>>,
+}
+
+/// A key on its way.
+pub struct Parcel {
+    /// The key.
+    pub key: Vec<u8>,
+    /// Its value as DUMP gives it.
+    pub payload: Vec<u8>,
+    /// Its expiry, Unix milliseconds.
+    pub expire_at_ms: Option<i64>,
+    /// How far it is.
+    pub state: State,
+}
+
+/// How far a key is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// To be sent.
+    ToSend,
+    /// The other side has it.
+    Acknowledged,
+    /// Something failed: it stays here.
+    Stays,
+}
+
+/// One MIGRATE.
+pub struct Job {
+    /// Where to.
+    pub target: Target,
+    /// The other side's database.
+    pub target_db: i64,
+    /// For connecting, each write and each reply.
+    pub timeout: Duration,
+    /// Overwrite what the other side has.
+    pub replace: bool,
+    /// Leave the keys here.
+    pub copy: bool,
+    /// The database that they are in here.
+    pub db: u32,
+    /// The keys.
+    pub parcels: Vec<Parcel>,
+    /// Whose reply it is.
+    pub ticket: Ticket,
+    /// How often they were sent.
+    pub rounds: u32,
+    /// The first error.
+    pub error: Option<Vec<u8>>,
+}
+
+/// The threads that move keys, and their connections.
+#[derive(Default)]
+pub struct Migrations {
+    queue: OnceLock<SyncSender<Job>>,
+    links: Links,
+}
+
+/// A client whose keys are on their way. Its time is that of the other side's replies, and nothing is taken back when it
+/// goes.
+pub struct OnTheWay;
+
+impl Wait for OnTheWay {
+    fn time_out(&self, _: &mut Out) -> bool {
+        false
+    }
+
+    fn abandon(&self) {}
+}
+
+impl Migrations {
+    /// Connections that are kept for the next MIGRATE.
+    pub fn cached_sockets(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Ends connections that were not used for a while.
+    pub fn close_idle_sockets(&self, now: Now) {
+        self.links.close_idle(now);
+    }
+
+    /// Starts a move, or says why not.
+    pub fn start(&self, node: &'static Node, job: Job) -> Result<(), &'static str> {
+        let queue = self.queue.get_or_init(|| {
+            let (sender, jobs) = sync_channel(QUEUE);
+            let jobs: &'static Mutex<Receiver<Job>> = Box::leak(Box::new(Mutex::new(jobs)));
+            for _ in 0..THREADS {
+                let run = move || {
+                    let _account = alloc::open_account();
+                    work(node, jobs);
+                };
+                if let Err(error) = thread::Builder::new().name("migrate".into()).spawn(run) {
+                    crate::log::warning!("Can't start a thread for MIGRATE: {}", crate::os_error::text(&error));
+                }
+            }
+            sender
+        });
+        queue.try_send(job).map_err(|_| "IOERR too many keys wait to be moved to other instances")
+    }
+}
+
+/// What a thread does: one job after the other.
+fn work(node: &'static Node, jobs: &Mutex<Receiver<Job>>) {
+    loop {
+        let Ok(mut job) = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv() else { return };
+        let failed = node.migrations.links.send(&mut job);
+        job.error = job.error.or(failed);
+        if job.copy {
+            finish(node, job);
+        } else {
+            settle_later(node, job);
+        }
+    }
+}
+
+fn settle_later(node: &'static Node, job: Job) {
+    node.mailboxes[job.ticket.reactor].send(Mail::Call(Box::new(move |exec, now| settle(exec, job, now))));
+}
+
+/// Deletes the keys that the other side has, on the client's reactor, and sends those again that changed meanwhile.
+fn settle(exec: &mut Executor, mut job: Job, now: Now) {
+    let (node, compress) = (exec.node, exec.settled.config.rdbcompression);
+    job.parcels.retain_mut(|parcel| {
+        if parcel.state == State::Acknowledged {
+            let key = Key::new(&parcel.key);
+            match exec.in_slot(key.slot, job.db, now, |keys| delete_if_unchanged(keys, &key, parcel, compress)) {
+                // Somebody holds the slot.
+                None => {}
+                Some(None) => return false,
+                Some(Some((payload, expire_at_ms))) => {
+                    (parcel.payload, parcel.expire_at_ms, parcel.state) = (payload, expire_at_ms, State::ToSend);
+                }
+            }
+        }
+        parcel.state != State::Stays
+    });
+    if job.parcels.iter().any(|parcel| parcel.state == State::Acknowledged) {
+        settle_later(node, job);
+    } else if job.parcels.is_empty() {
+        finish(node, job);
+    } else if job.rounds == ROUNDS {
+        job.error.get_or_insert_with(|| b"TRYAGAIN the keys change faster than they can be moved".to_vec());
+        finish(node, job);
+    } else {
+        // What the other side has is what we sent before.
+        (job.replace, job.rounds) = (true, job.rounds + 1);
+        let (ticket, error) = (job.ticket, job.error.clone());
+        if let Err(refused) = node.migrations.start(node, job) {
+            node.resume(ticket, reply(error.as_deref().or(Some(refused.as_bytes()))));
+        }
+    }
+}
+
+/// A value as it goes out, with its expiry.
+type Image = (Vec<u8>, Option<i64>);
+
+/// Deletes a key that the other side has, or says what it has become since.
+fn delete_if_unchanged(keys: &mut Keyspace<'_, '_>, key: &Key<'_>, sent: &Parcel, compress: bool) -> Option<Image> {
+    // A key that ended meanwhile has ended over there too, or will at the same moment.
+    let entry = keys.peek(key)?;
+    let image = (dump::dump(entry.value(), compress), entry.expire_at_ms());
+    if image.0 != sent.payload || image.1 != sent.expire_at_ms {
+        return Some(image);
+    }
+    keys.remove(key);
+    keys.changed(key, NO_EVENT, "del");
+    keys.effects().log_instead(&[b"DEL", key.bytes]);
+    None
+}
+
+fn finish(node: &'static Node, job: Job) {
+    node.resume(job.ticket, reply(job.error.as_deref()));
+}
+
+fn reply(error: Option<&[u8]>) -> Vec<u8> {
+    let mut out = Out::new();
+    match error {
+        Some(error) => out.error_line(error),
+        None => out.ok(),
+    }
+    out.as_slice().to_vec()
+}

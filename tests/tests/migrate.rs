@@ -1,0 +1,136 @@
+//! MIGRATE towards a server that the test plays, so that it can choose when and what to answer.
+
+#![forbid(unsafe_code)]
+
+use resp::Reply;
+use std::net::TcpListener;
+use tests::{Client, Options, Server, encode, free_port};
+
+fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let port = listener.local_addr().expect("it has an address").port().to_string();
+    (listener, port)
+}
+
+/// Sends a command and does not wait for its reply.
+fn send(client: &mut Client, words: &[&str]) {
+    let mut request = Vec::new();
+    encode(words, &mut request);
+    client.send(&request).expect("sent");
+}
+
+/// The words of the next request.
+fn request(peer: &mut Client) -> Vec<Vec<u8>> {
+    let Reply::Array(Some(words)) = peer.read() else { panic!("a request is an array") };
+    let word = |word| match word {
+        Reply::Bulk(Some(word)) => word,
+        other => panic!("{other:?} in a request"),
+    };
+    words.into_iter().map(word).collect()
+}
+
+fn ok() -> Reply {
+    Reply::Simple(b"OK".to_vec())
+}
+
+fn error(text: &str) -> Reply {
+    Reply::Error(text.as_bytes().to_vec())
+}
+
+#[test]
+fn a_write_that_comes_while_the_key_is_on_its_way_moves_too() {
+    for threads in [1, 4] {
+        let server = Server::start(Options::codis(threads));
+        let (mut mover, mut writer) = (server.client(), server.client());
+        let (listener, port) = listener();
+        writer.run("SET key old");
+        send(&mut mover, &["MIGRATE", "127.0.0.1", &port, "key", "3", "10000"]);
+        let mut peer = Client::accept(&listener).expect("it connects");
+        assert_eq!(request(&mut peer), [&b"SELECT"[..], b"3"]);
+        let first = request(&mut peer);
+        assert_eq!(
+            (first.len(), &first[0][..], &first[1][..], &first[2][..]),
+            (4, &b"RESTORE"[..], &b"key"[..], &b"0"[..])
+        );
+        // The server serves everybody else, and this key, while it waits.
+        assert_eq!(writer.run("SET key new EX 1000"), ok());
+        peer.send(b"+OK\r\n+OK\r\n").expect("sent");
+        let second = request(&mut peer);
+        assert_eq!((second.len(), &second[1][..], &second[4][..]), (5, &b"key"[..], &b"REPLACE"[..]));
+        assert_ne!((&second[2], &second[3]), (&first[2], &first[3]));
+        assert_eq!(writer.run("GET key"), Reply::Bulk(Some(b"new".to_vec())));
+        peer.send(b"+OK\r\n").expect("sent");
+        assert_eq!(mover.read(), ok());
+        assert_eq!(writer.run("EXISTS key"), Reply::Int(0));
+        // What went over is what was written last.
+        let restored = [&b"RESTORE"[..], b"copy", b"0", &second[3]];
+        assert_eq!(writer.call(&restored), ok());
+        assert_eq!(writer.run("GET copy"), Reply::Bulk(Some(b"new".to_vec())));
+    }
+}
+
+#[test]
+fn keys_that_were_not_taken_stay() {
+    let server = Server::start(Options::codis(1));
+    let mut client = server.client();
+    let (listener, port) = listener();
+    client.run("MSET a 1 b 2 c 3 d 4");
+    send(&mut client, &["MIGRATE", "127.0.0.1", &port, "", "0", "10000", "KEYS", "a", "b", "c", "d"]);
+    let mut peer = Client::accept(&listener).expect("it connects");
+    // SELECT, then four keys; the connection ends before the last answer.
+    (0..5).for_each(|_| drop(request(&mut peer)));
+    peer.send(b"+OK\r\n+OK\r\n-BUSYKEY there\r\n+OK\r\n").expect("sent");
+    drop(peer);
+    assert_eq!(client.read(), error("ERR Target instance replied with error: BUSYKEY there"));
+    let exists = ["a", "b", "c", "d"].map(|key| client.call(&["EXISTS", key]));
+    assert_eq!(exists, [0, 1, 0, 1].map(Reply::Int));
+}
+
+#[test]
+fn a_connection_that_the_other_side_has_closed_is_replaced() {
+    let server = Server::start(Options::codis(1));
+    let mut client = server.client();
+    let (listener, port) = listener();
+    for key in ["first", "second"] {
+        client.call(&["SET", key, "x"]);
+        send(&mut client, &["MIGRATE", "127.0.0.1", &port, key, "0", "10000"]);
+        let mut peer = Client::accept(&listener).expect("it connects");
+        assert_eq!(request(&mut peer)[0], b"SELECT");
+        assert_eq!(request(&mut peer)[1], key.as_bytes());
+        peer.send(b"+OK\r\n+OK\r\n").expect("sent");
+        assert_eq!(client.read(), ok(), "{key}");
+    }
+}
+
+#[test]
+fn what_cannot_be_moved_is_said() {
+    let server = Server::start(Options::codis(1));
+    let target = Server::start(Options::codis(1).set("requirepass", "secret"));
+    let mut client = server.client();
+    let port = target.addr().port().to_string();
+    let nobody = free_port().to_string();
+    client.run("SET key value");
+    let mut migrate =
+        |port: &str, more: &[&str]| client.call(&[&["MIGRATE", "127.0.0.1", port, "key", "0", "10000"], more].concat());
+    assert_eq!(migrate(&nobody, &[]), error("IOERR error or timeout connecting to the client"));
+    assert_eq!(migrate(&port, &["NONSENSE"]), error("ERR syntax error"));
+    assert_eq!(
+        migrate(&port, &["KEYS", "a"]),
+        error("ERR When using MIGRATE KEYS option, the key argument must be set to the empty string")
+    );
+    let refused = error("ERR Target instance replied with error: NOAUTH Authentication required.");
+    assert_eq!(migrate(&port, &[]), refused);
+    assert_eq!(migrate(&port, &["COPY", "AUTH", "secret"]), ok());
+    assert_eq!(
+        migrate(&port, &["AUTH", "secret"]),
+        error("ERR Target instance replied with error: BUSYKEY Target key name already exists.")
+    );
+    assert_eq!(migrate(&port, &["REPLACE", "AUTH", "secret"]), ok());
+    assert_eq!(migrate(&port, &[]), Reply::Simple(b"NOKEY".to_vec()));
+    client.run("SET key value");
+    client.run("MULTI");
+    client.call(&["MIGRATE", "127.0.0.1", &port, "key", "0", "10000"]);
+    let Reply::Array(Some(replies)) = client.run("EXEC") else { panic!("EXEC gives an array") };
+    assert!(matches!(&replies[..], [Reply::Error(_)]), "{replies:?}");
+    assert_eq!(client.run("EXISTS key"), Reply::Int(1));
+}
