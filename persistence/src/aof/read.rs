@@ -351,15 +351,13 @@ impl<R: Read> Reader<R> {
             Some(&got) if got != prefix => return Err(Stop::Bad(Why::Prefix { expected: prefix, got })),
             Some(_) => {}
         }
+        // Where the line could still go on, the file ends; where it could not, it is no number.
+        let cut_off = || if line.len() < LINE_BYTES_MAX { Stop::Truncated } else { Stop::Bad(Why::Number) };
         let Some(end) = memchr::memchr(b'\r', line) else {
-            return Err(if line.len() < LINE_BYTES_MAX && !line.contains(&b'\n') {
-                Stop::Truncated
-            } else {
-                Stop::Bad(Why::Number)
-            });
+            return Err(if line.contains(&b'\n') { Stop::Bad(Why::Number) } else { cut_off() });
         };
         match line.get(end + 1) {
-            None => return Err(Stop::Truncated),
+            None => return Err(cut_off()),
             Some(b'\n') => {}
             Some(&other) => return Err(Stop::Bad(Why::LineEnd([b'\r', other]))),
         }

@@ -81,6 +81,8 @@ fn what_no_server_writes_is_named_with_its_place() {
         (b"*-1\r\n", 0, 0, Why::Number),
         (b"*99999999999999999999999999999999999999\r\n", 0, 0, Why::Number),
         (b"*1\n$4\nPING\n", 0, 0, Why::Number),
+        // A line end that begins at the last byte that a number may have.
+        (b"*000000000000000000000000000001\r\n$4\r\nPING\r\n", 0, 0, Why::Number),
         (b"*1\r\n$-4\r\n", 0, 4, Why::Number),
         (b"*1\r\n$1073741825\r\n", 0, 4, Why::Number),
         (b"*1\r\n$3\r\nPING\r\n", 0, 11, Why::LineEnd(*b"G\r")),
