@@ -20,6 +20,7 @@ pub mod reply;
 pub mod scan;
 pub mod set;
 pub mod settings;
+pub mod slot;
 pub mod sort;
 pub mod string;
 pub mod table;
@@ -45,6 +46,7 @@ pub fn tables() -> impl Iterator<Item = Command> {
         geo::TABLE,
         hyperloglog::TABLE,
         sort::TABLE,
+        slot::TABLE,
     ];
     all.into_iter().flatten().copied()
 }

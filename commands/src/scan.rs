@@ -3,17 +3,19 @@
 use crate::args::Args;
 use crate::error::Error;
 use engine::encoding::item::Item;
+use engine::raw::entry::Kind;
 use resp::Out;
 use resp::errors;
 
 /// COUNT unless given.
 const COUNT: usize = 10;
 
-/// MATCH and COUNT.
+/// MATCH and COUNT, and TYPE where it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScanOptions<'a> {
     pattern: Option<&'a [u8]>,
     count: usize,
+    kind: Option<&'a [u8]>,
 }
 
 /// The cursor that a client sent.
@@ -36,7 +38,16 @@ pub fn reply_header(out: &mut Out, cursor: u64, len: usize) {
 impl<'a> ScanOptions<'a> {
     /// The options from argument `from` on.
     pub fn parse(args: Args<'a>, from: usize) -> Result<Self, Error> {
-        let mut options = ScanOptions { pattern: None, count: COUNT };
+        Self::parse_all(args, from, false)
+    }
+
+    /// As [`ScanOptions::parse`], with TYPE among the options.
+    pub fn parse_with_type(args: Args<'a>, from: usize) -> Result<Self, Error> {
+        Self::parse_all(args, from, true)
+    }
+
+    fn parse_all(args: Args<'a>, from: usize, with_type: bool) -> Result<Self, Error> {
+        let mut options = ScanOptions { pattern: None, count: COUNT, kind: None };
         for i in (from..args.len()).step_by(2) {
             let Some(value) = args.get(i + 1) else { return Err(Error::Text(errors::SYNTAX)) };
             if args.is(i, "count") {
@@ -45,6 +56,8 @@ impl<'a> ScanOptions<'a> {
                     usize::try_from(count).ok().filter(|&count| count > 0).ok_or(Error::Text(errors::SYNTAX))?;
             } else if args.is(i, "match") {
                 options.pattern = (value != b"*").then_some(value);
+            } else if with_type && args.is(i, "type") {
+                options.kind = Some(value);
             } else {
                 return Err(Error::Text(errors::SYNTAX));
             }
@@ -56,6 +69,12 @@ impl<'a> ScanOptions<'a> {
     #[inline]
     pub fn matches(&self, text: &[u8]) -> bool {
         self.pattern.is_none_or(|pattern| resp::glob_match(pattern, text, false))
+    }
+
+    /// Whether TYPE lets a value of this kind through.
+    #[inline]
+    pub fn matches_type(&self, kind: Kind) -> bool {
+        self.kind.is_none_or(|name| name.eq_ignore_ascii_case(kind.name().as_bytes()))
     }
 
     /// Whether MATCH lets `item` through.

@@ -18,6 +18,17 @@ pub enum Access {
     Nothing,
     /// Those of its keys.
     Keys,
+    /// That of one argument, which COMMAND does not show as a key.
+    Argument(u8),
+    /// Those of arguments, which COMMAND does not show as keys.
+    Every {
+        /// The first.
+        first: u8,
+        /// From one to the next.
+        step: u8,
+    },
+    /// That of argument 1, and whatever the command in argument 2 and on needs.
+    Wrapped,
     /// Any, taken when first touched (scripts, SORT with patterns, whatever walks over all keys).
     Touch,
     /// All.

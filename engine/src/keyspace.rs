@@ -11,7 +11,7 @@ use crate::hash;
 use crate::interest::{Stake, Waiter};
 use crate::oplog::Oplog;
 use crate::raw::dbslot::{DbSlot, EntryCell};
-use crate::raw::entry::{Body, Collection, Entry, EntryRef, Kind, Value};
+use crate::raw::entry::{Body, Collection, Entry, EntryRef, Kind, Transit, Value};
 use crate::raw::lock::Held;
 use crate::slot::Slot;
 use crate::snapshot::{Format, Image};
@@ -20,6 +20,8 @@ use slots::SlotId;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+
+mod transit;
 
 /// A key with what is computed from it once.
 #[derive(Clone, Copy)]
@@ -427,6 +429,9 @@ impl<'k, 'h> Keyspace<'k, 'h> {
             cut.before_change(db, key.slot, parity, &mut cell);
         }
         cell.view().touch(now.lru());
+        if cell.view().transit() == Transit::Leaving {
+            cell.in_place(|entry| entry.set_transit(Transit::Stale));
+        }
         Some(cell)
     }
 
@@ -789,6 +794,18 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         }
         self.local.garbage.add_slots(taken);
         keys
+    }
+
+    /// Empties one slot of the selected database, as [`Keyspace::flush`] does all.
+    pub fn flush_slot(&mut self, slot: SlotId) -> u64 {
+        self.reach(slot);
+        let here = self.held.slot_mut(slot);
+        here.watch_flush(Some(self.db));
+        let (keys, taken) = here.take_db(slot, self.db);
+        if !taken.is_empty() {
+            self.local.garbage.add_slots(vec![taken]);
+        }
+        keys as u64
     }
 
     /// Whether keys past their expiry are hidden rather than removed.

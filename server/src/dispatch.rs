@@ -165,7 +165,7 @@ impl Executor {
                 if let Some(queue) = &mut turn.client.queue {
                     queue.failed = true;
                 }
-                turn.out.error_line(error.text());
+                refuse(turn, prepared, error.text());
                 Ran::Done
             }
         };
@@ -199,10 +199,17 @@ impl Executor {
         if !row.spec.arity_ok(args.len()) {
             return Err(Error::Owned(errors::wrong_arity(row.spec.name)));
         }
-        if !client.authenticated && self.settled.config.requirepass.is_some() && row.spec.name != "auth" {
+        if !client.authenticated
+            && self.settled.config.requirepass.is_some()
+            && row.spec.name != "auth"
+            && row.spec.name != "slotsrestore-async-auth"
+        {
             return Err(Error::Text(errors::NO_AUTH));
         }
-        if room == Room::None && row.spec.flags.contains(Flags::DENYOOM) {
+        if room == Room::None
+            && row.spec.flags.contains(Flags::DENYOOM)
+            && crate::slots_commands::may_grow(self.node, &row, args)
+        {
             return Err(Error::Text(errors::OOM));
         }
         if self.node.scripts.is_busy() {
@@ -215,7 +222,14 @@ impl Executor {
         let Turn { net, client, out, now, deferrals } = turn;
         let (now, deferrals) = (*now, *deferrals);
         client.info.command.store(u32::from(row.id) + 1, std::sync::atomic::Ordering::Relaxed);
-        let Some(mut held) = hold(&mut self.owner, &args, row, prepared, deferrals) else { return Ran::PutOff };
+        let Some(mut held) = hold(self.node, &mut self.owner, &args, row, prepared, deferrals) else {
+            return Ran::PutOff;
+        };
+        if self.node.moves.claims.are_there()
+            && crate::slots_commands::must_wait(&mut held, row, &args, client.session.db)
+        {
+            return Ran::PutOff;
+        }
         self.local.effects.logging = self.node.oplog.is_on();
         let start = out.len();
         let first = prepared.first.map(|(hash, slot)| Key { bytes: args.at(1), hash, slot });
@@ -315,6 +329,18 @@ fn may_grow(row: &Command<Run>) -> bool {
     row.spec.flags.contains(Flags::DENYOOM) || matches!(row.spec.keys.getkeys, GetKeys::Eval)
 }
 
+/// Answers a request that may not run now. A message of a migration is answered by an acknowledgement, and the link ends:
+/// an original source takes an error line for a command, answers it, and so on for ever.
+fn refuse(turn: &mut Turn<'_>, prepared: &Prepared, text: &[u8]) {
+    let message = prepared.row.is_some_and(|row| crate::slots_commands::is_message(row.spec.name));
+    if message && !text.starts_with(b"ERR wrong number of arguments") {
+        crate::slots_commands::refuse(text, turn.out.as_mut_vec());
+        turn.client.close_after_reply = true;
+    } else {
+        turn.out.error_line(text);
+    }
+}
+
 /// Commands that a transaction does not queue.
 fn runs_at_once(row: &Command<Run>) -> bool {
     matches!(row.spec.name, "exec" | "discard" | "multi" | "watch" | "quit")
@@ -337,7 +363,7 @@ fn queue(client: &mut Client, out: &mut Out, row: Command<Run>, args: &Args<'_>)
 
 /// Appends the effects to the oplog; the slots are still held.
 #[inline]
-fn log_effects(node: &Node, local: &Local, scratch: &mut Vec<u8>, db: u32, args: Args<'_>) {
+pub fn log_effects(node: &Node, local: &Local, scratch: &mut Vec<u8>, db: u32, args: Args<'_>) {
     if local.effects.has_records() {
         scratch.clear();
         local.effects.records(args.iter(), scratch);
@@ -356,6 +382,7 @@ pub fn reply_error(out: &mut Out, start: usize, outcome: Outcome) {
 /// The slots that a command needs, or `None` if it must come again.
 #[inline]
 fn hold<'o>(
+    node: &Node,
     owner: &'o mut Owner<'static, Slot>,
     args: &Args<'_>,
     row: &Command<Run>,
@@ -379,6 +406,13 @@ fn hold<'o>(
             }
             let set: SlotSet = resp::key_positions(&row.spec, args).map(|i| slots::slot_of(args.at(i))).collect();
             owner.try_all(&set)
+        }
+        Access::Argument(i) => owner.try_one(slots::slot_of(args.at(i.into()))),
+        Access::Wrapped => crate::slots_commands::hold_wrapped(node, owner, args, deferrals > DEFERRALS_MAX),
+        Access::Every { .. } if deferrals > DEFERRALS_MAX => owner.try_privileged(),
+        Access::Every { first, step } => {
+            let keys = args.from(first.into()).iter().step_by(step.into());
+            owner.try_all(&keys.map(slots::slot_of).collect())
         }
     }
 }

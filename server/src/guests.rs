@@ -31,22 +31,24 @@ impl Guests {
 
 /// A thread's right to take slot locks, for as long as it keeps this.
 pub struct Guest {
-    /// `None` only while it is dropped.
-    owner: Option<Owner<'static, Slot>>,
-    node: &'static Node,
+    /// Dropped first: see invariant 1.
+    owner: Owner<'static, Slot>,
+    _announced: Announced,
 }
 
 impl Guest {
     /// The right to take locks.
-    pub fn owner(&mut self) -> Option<&mut Owner<'static, Slot>> {
-        self.owner.as_mut()
+    pub fn owner(&mut self) -> &mut Owner<'static, Slot> {
+        &mut self.owner
     }
 }
 
-impl Drop for Guest {
+/// Counts one guest, and no more when it is dropped.
+struct Announced(&'static Node);
+
+impl Drop for Announced {
     fn drop(&mut self) {
-        self.owner = None;
-        self.node.guests.0.fetch_sub(1, Ordering::Release);
+        self.0.guests.0.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -55,12 +57,13 @@ impl Node {
     /// an owner already.
     pub fn guest(&'static self) -> Guest {
         self.guests.0.fetch_add(1, Ordering::AcqRel);
+        let announced = Announced(self);
         if let Some(reactor) = self.mailboxes.first() {
             reactor.wake();
         }
         loop {
             if let Some(owner) = self.locks.register() {
-                return Guest { owner: Some(owner), node: self };
+                return Guest { owner, _announced: announced };
             }
             thread::sleep(RETRY);
         }

@@ -33,6 +33,7 @@ pub mod park;
 pub mod rdb_file;
 pub mod reactor;
 pub mod scripting;
+pub mod slots_commands;
 pub mod stakes;
 pub mod start;
 pub mod stats;

@@ -228,6 +228,14 @@ impl Net {
         self.places.get(&client).copied().filter(|&index| self.conns.get(index).is_some_and(Option::is_some))
     }
 
+    /// Whether everybody in `again` has been put off many times already.
+    pub fn all_wait_for_slots(&self) -> bool {
+        /// Turns after which somebody is taken to keep the slots for long.
+        const LONG: u32 = 32;
+        let long = |&index: &usize| matches!(self.conns.get(index), Some(Some(conn)) if conn.deferrals > LONG);
+        !self.again.is_empty() && self.again.iter().all(long)
+    }
+
     /// Notes when the client that was just parked at `index` gives up.
     pub fn watch_deadline(&mut self, index: usize, conn: &Conn) {
         if let Some(until) = conn.client.parking.parked.as_ref().and_then(|parked| parked.until_ms) {

@@ -8,6 +8,7 @@ use crate::guests::Guests;
 use crate::mailbox::Mailbox;
 use crate::migrate::Migrations;
 use crate::scripting::Scripts;
+use crate::slots_commands::Moves;
 use crate::stakes::Leaving;
 use crate::stats::{Rates, ReactorStats};
 use commands::settings::Settings;
@@ -64,6 +65,8 @@ pub struct Node {
     pub leaving: Vec<Leaving>,
     /// Threads besides the reactors that take slot locks.
     pub guests: Guests,
+    /// Keys on their way to and from other servers.
+    pub moves: Moves,
     /// Values that another thread frees.
     free: SyncSender<Vec<Waste>>,
     /// Bytes of those, at the least.
@@ -105,6 +108,7 @@ impl Node {
             active_expire: AtomicBool::new(true),
             peak_memory: AtomicU64::new(0),
             guests: Guests::default(),
+            moves: Moves::default(),
             free,
             freeing: AtomicU64::new(0),
             migrations: Migrations::default(),

@@ -39,6 +39,8 @@ const SEND_AT_BYTES: usize = 256 * 1024;
 /// Capacity that the shared reply buffer keeps between turns.
 const OUT_KEEP_BYTES: usize = 1 << 20;
 
+/// Pause of a reactor that has nothing to do but to try again for slots or keys that others keep long.
+const SLOTS_PAUSE: Duration = Duration::from_millis(1);
 /// Bytes of later requests that are read from a parked client; the socket keeps the others.
 const PARKED_INPUT_BYTES: usize = 64 * 1024;
 
@@ -147,7 +149,7 @@ impl Reactor {
         let mailbox = &self.node().mailboxes[self.exec.reactor];
         if !self.net.again.is_empty() || self.unsettled || !mailbox.may_sleep() {
             // Somebody else holds the slots that a request needs, or there is more to read.
-            return Duration::ZERO;
+            return if self.net.all_wait_for_slots() { SLOTS_PAUSE } else { Duration::ZERO };
         }
         let cron = self.cron.until_next(self.exec.settled.config.hz);
         match self.net.next_deadline_ms() {

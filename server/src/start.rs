@@ -90,14 +90,18 @@ fn reactor_thread(node: &'static Node, reactor: usize, poll: Poll, listeners: Op
 }
 
 /// A thread with an account in the memory figures.
-fn spawn<R: Send + 'static>(name: &str, run: impl FnOnce() -> R + Send + 'static) -> io::Result<thread::JoinHandle<R>> {
+pub fn spawn<R: Send + 'static>(
+    name: &str,
+    run: impl FnOnce() -> R + Send + 'static,
+) -> io::Result<thread::JoinHandle<R>> {
     thread::Builder::new().name(name.into()).spawn(move || {
         let _account = alloc::open_account();
         run()
     })
 }
 
-fn random_seed() -> u64 {
+/// A seed for a thread's random numbers.
+pub fn random_seed() -> u64 {
     RandomState::new().hash_one("seed")
 }
 

@@ -7,10 +7,12 @@
 //! * `id.rs`: [`SlotId`], hash tags, [`slot_of`].
 //! * `set.rs`: [`SlotSet`], a bitmap of all slots.
 //! * `crc.rs`: CRC-32 for keys.
+//! * `migration/`: both ends of moving keys between servers, as state machines.
 #![forbid(unsafe_code)]
 
 mod crc;
 mod id;
+pub mod migration;
 mod set;
 
 pub use crc::crc32;

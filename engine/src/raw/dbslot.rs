@@ -1,13 +1,14 @@
-//! The entries of one slot in one database, and the index of those that expire.
+//! The entries of one slot in one database, and the indexes of those that expire and of those that have a hash tag.
 //!
-//! The index holds the same pointers as the main table and owns nothing, so that sampling for expiry and eviction
-//! needs no second copy of a key.
+//! The indexes hold the same pointers as the main table and own nothing, so that sampling for expiry and eviction, and
+//! finding all keys of a tag, need no second copy of a key. A key without a tag and expiry is in neither.
 //!
-//! 1. An entry is in `expires` if and only if it has an expiry.
-//! 2. An entry leaves `expires` before its block can be freed or moved.
+//! 1. An entry is in `expires` if and only if it has an expiry, and in `tags` if and only if its key has a hash tag.
+//! 2. An entry leaves both before its block can be freed or moved.
 
-use super::entry::{Alias, Collection, Entry, EntryRef};
+use super::entry::{Alias, Collection, Entry, EntryRef, Transit};
 use super::table::{Cell, Item, Parity, Table};
+use super::tags::Tags;
 use std::mem::ManuallyDrop;
 
 /// The tables of one slot in one database.
@@ -15,6 +16,7 @@ use std::mem::ManuallyDrop;
 pub struct DbSlot {
     entries: Table<Entry>,
     expires: Table<Alias>,
+    tags: Tags,
 }
 
 impl DbSlot {
@@ -36,6 +38,12 @@ impl DbSlot {
     /// Bytes of both tables, without the entries.
     pub fn table_bytes(&self) -> usize {
         self.entries.table_bytes() + self.expires.table_bytes()
+    }
+
+    /// Visits the keys of one tag group ([`slots::tag_crc`]), in no particular order, from the place `from` on (0 at
+    /// first), until `visit` says to stop. Returns the place to go on from, `None` at the end.
+    pub fn for_each_of_tag(&self, crc: u32, from: u64, mut visit: impl FnMut(EntryRef<'_>) -> bool) -> Option<u64> {
+        self.tags.scan(crc, from, |entry| slots::tag_crc(entry.key()) != Some(crc) || visit(entry))
     }
 
     /// Number of top-level buckets of the main table.
@@ -65,11 +73,16 @@ impl DbSlot {
     #[inline]
     pub fn find_mut(&mut self, hash: u64, key: &[u8]) -> Option<EntryCell<'_>> {
         let cell = self.entries.find_cell(hash, key)?;
-        Some(EntryCell { cell, expires: &mut self.expires, hash })
+        Some(EntryCell { cell, expires: &mut self.expires, tags: &mut self.tags, hash })
     }
 
     /// Adds an entry whose key is not there yet.
-    pub fn insert(&mut self, hash: u64, entry: Entry, parity: Parity) {
+    pub fn insert(&mut self, hash: u64, mut entry: Entry, parity: Parity) {
+        let tag = slots::tag_crc(entry.view().key());
+        entry.set_tagged(tag.is_some());
+        if let Some(crc) = tag {
+            self.tags.insert(crc, entry.view());
+        }
         if entry.view().has_expire() {
             let raw = entry.into_raw();
             self.expires.insert_new(hash, Alias(raw), Parity::NONE);
@@ -77,6 +90,11 @@ impl DbSlot {
             return self.entries.insert_new(hash, unsafe { Entry::from_raw(raw) }, parity);
         }
         self.entries.insert_new(hash, entry, parity);
+    }
+
+    /// Whether an entry of this slot stands in the index of tags if it should.
+    pub fn is_indexed(&self, entry: EntryRef<'_>) -> bool {
+        slots::tag_crc(entry.key()).is_none_or(|crc| self.tags.contains(crc, entry))
     }
 
     /// Visits the entries of one bucket; see [`Table::scan`].
@@ -125,6 +143,11 @@ impl DbSlot {
             let entry = self.entries.iter().find(|entry| entry.address() == alias.address());
             assert!(entry.is_some_and(|entry| entry.has_expire()), "the expiry index names a foreign entry");
         }
+        let tagged = self.entries.iter().filter_map(|entry| Some((slots::tag_crc(entry.key())?, entry)));
+        let indexed = tagged.inspect(|&(_, entry)| {
+            assert!(entry.is_tagged() && self.is_indexed(entry), "a tagged entry is not in its index");
+        });
+        assert_eq!(indexed.count(), self.tags.len(), "the index of tags has another size");
     }
 }
 
@@ -132,6 +155,7 @@ impl DbSlot {
 pub struct EntryCell<'t> {
     cell: Cell<'t, Entry>,
     expires: &'t mut Table<Alias>,
+    tags: &'t mut Tags,
     hash: u64,
 }
 
@@ -180,7 +204,20 @@ impl<'t> EntryCell<'t> {
         if expired {
             self.expires.remove(self.hash, self.cell.view().key());
         }
-        self.cell.update(edit);
+        let (old, flags) = (self.view().address(), self.view().place_flags());
+        // Of a block that is about to go the address alone is not enough: the key in it tells the tag.
+        let tag = if self.view().is_tagged() { slots::tag_crc(self.view().key()) } else { None };
+        self.cell.update(|entry| {
+            let mut new = edit(entry);
+            new.inherit(flags);
+            new
+        });
+        if let Some(crc) = tag
+            && self.view().address() != old
+        {
+            self.tags.remove(crc, old);
+            self.tags.insert(crc, self.cell.view());
+        }
         if self.view().has_expire() {
             self.expires.insert_new(self.hash, Alias(self.cell.raw()), Parity::NONE);
         }
@@ -191,7 +228,15 @@ impl<'t> EntryCell<'t> {
         if self.cell.view().has_expire() {
             self.expires.remove(self.hash, self.cell.view().key());
         }
-        self.cell.take()
+        if self.cell.view().is_tagged()
+            && let Some(crc) = slots::tag_crc(self.cell.view().key())
+        {
+            self.tags.remove(crc, self.cell.view().address());
+        }
+        let mut entry = self.cell.take();
+        // Where it goes it is a key like any other.
+        entry.set_transit(Transit::Settled);
+        entry
     }
 }
 
@@ -209,7 +254,9 @@ mod tests {
             let mut db = DbSlot::default();
             let mut model: BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)> = BTreeMap::new();
             for (n, op, len) in ops {
-                let key = vec![n; usize::from(n) * 8];
+                // Every third key has a tag, and there are few tags.
+                let tag = if n % 3 == 0 { format!("{{{}}}", n % 4) } else { String::new() };
+                let key = [&vec![n; usize::from(n) * 8], tag.as_bytes()].concat();
                 let h = hash::fast(&key);
                 let value = vec![op; len];
                 let body = || Body::Bytes { bytes: &value, raw: false };
@@ -242,6 +289,20 @@ mod tests {
             }
             db.verify();
             prop_assert_eq!(db.len(), model.len());
+            for crc in (0..4).filter_map(|n| slots::tag_crc(format!("{{{n}}}").as_bytes())) {
+                let (mut found, mut from) = (Vec::new(), Some(0));
+                while let Some(at) = from {
+                    let mut room = 2;
+                    from = db.for_each_of_tag(crc, at, |entry| {
+                        found.push(entry.key().to_vec());
+                        room -= 1;
+                        room > 0
+                    });
+                }
+                found.sort();
+                let expected: Vec<_> = model.keys().filter(|key| slots::tag_crc(key) == Some(crc)).cloned().collect();
+                prop_assert_eq!(found, expected);
+            }
             for (key, (value, expire)) in &model {
                 let entry = db.find(hash::fast(key), key).expect("present");
                 prop_assert_eq!(entry.expire_at_ms(), *expire);

@@ -78,6 +78,29 @@ impl Store {
 
 const HAS_EXPIRE: u8 = 1;
 const RAW: u8 = 2;
+/// The key has a hash tag, so the entry is in its slot's index of tags.
+const TAGGED: u8 = 4;
+/// On its way to another server.
+const LEAVING: u8 = 8;
+/// Changed since it was marked as leaving.
+const CHANGED: u8 = 16;
+/// On its way from another server, and not whole yet.
+const ARRIVING: u8 = 32;
+/// What belongs to the key and its place rather than to the block.
+const OF_PLACE: u8 = TAGGED | LEAVING | CHANGED | ARRIVING;
+
+/// Whether an entry is moving between servers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transit {
+    /// It is not.
+    Settled,
+    /// It is being sent to another server.
+    Leaving,
+    /// It was being sent, and has changed since it was marked: what was sent is not what it is now.
+    Stale,
+    /// It is being received, and not whole yet.
+    Arriving,
+}
 
 /// A value to store.
 pub enum Body<'a> {
@@ -160,6 +183,10 @@ pub struct Entry(NonNull<u8>);
 
 // SAFETY: an entry owns its block and what it points to, all of which may change threads.
 unsafe impl Send for Entry {}
+
+/// What an entry's header says of its key and its place, to be taken over by the entry that replaces it.
+#[derive(Clone, Copy)]
+pub(super) struct PlaceFlags(u8);
 
 /// A shared view of an entry.
 #[derive(Clone, Copy)]
@@ -438,6 +465,32 @@ impl Entry {
         Entry::new(&key, body, expire, lru)
     }
 
+    fn set_of_place(&mut self, mask: u8, flags: u8) {
+        // SAFETY: the header is ours.
+        unsafe { self.0.as_ptr().add(1).write(self.view().flags() & !mask | flags) };
+    }
+
+    /// Notes that the key has a hash tag.
+    pub(super) fn set_tagged(&mut self, tagged: bool) {
+        self.set_of_place(TAGGED, if tagged { TAGGED } else { 0 });
+    }
+
+    /// Takes over what `old` said of the key and its place.
+    pub(super) fn inherit(&mut self, old: PlaceFlags) {
+        self.set_of_place(OF_PLACE, old.0);
+    }
+
+    /// Marks it as moving or not.
+    pub fn set_transit(&mut self, transit: Transit) {
+        let flags = match transit {
+            Transit::Settled => 0,
+            Transit::Leaving => LEAVING,
+            Transit::Stale => LEAVING | CHANGED,
+            Transit::Arriving => ARRIVING,
+        };
+        self.set_of_place(LEAVING | CHANGED | ARRIVING, flags);
+    }
+
     /// The bytes of a string, to change in place; `None` for integers and collections. Marks it as modified in place.
     pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
         match self.view().store() {
@@ -561,6 +614,27 @@ impl<'a> EntryRef<'a> {
         self.flags() & HAS_EXPIRE != 0
     }
 
+    /// Whether its key has a hash tag.
+    #[inline]
+    pub(super) fn is_tagged(self) -> bool {
+        self.flags() & TAGGED != 0
+    }
+
+    pub(super) fn place_flags(self) -> PlaceFlags {
+        PlaceFlags(self.flags() & OF_PLACE)
+    }
+
+    /// Whether it is moving between servers.
+    #[inline]
+    pub fn transit(self) -> Transit {
+        match self.flags() & (LEAVING | CHANGED | ARRIVING) {
+            0 => Transit::Settled,
+            LEAVING => Transit::Leaving,
+            ARRIVING => Transit::Arriving,
+            _ => Transit::Stale,
+        }
+    }
+
     /// When it expires: Unix time in milliseconds.
     #[inline]
     pub fn expire_at_ms(self) -> Option<i64> {
@@ -665,6 +739,11 @@ impl<'a> EntryRef<'a> {
     /// Bytes of the block, without what its word points to.
     pub fn block_bytes(self) -> usize {
         size_class(self.shape().total())
+    }
+
+    /// The address, from which a view may be made again.
+    pub(super) fn expose(self) -> usize {
+        self.0.as_ptr().expose_provenance()
     }
 
     /// The address, as DEBUG OBJECT shows it.

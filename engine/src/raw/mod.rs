@@ -12,6 +12,7 @@ pub mod prefetch;
 pub mod spin;
 pub(crate) mod sync;
 pub mod table;
+mod tags;
 pub mod thin;
 pub mod ticks;
 pub mod zitem;

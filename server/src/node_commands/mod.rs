@@ -16,6 +16,8 @@ mod process;
 mod script;
 mod transaction;
 
+pub use connection::equal_in_constant_time;
+
 use crate::clients::ClientInfo;
 use crate::config::Config;
 use crate::conn::{Queue, Replies};
@@ -143,4 +145,5 @@ pub fn tables() -> impl Iterator<Item = Command<Handler>> {
     .into_iter()
     .flatten()
     .copied()
+    .chain(crate::slots_commands::tables())
 }

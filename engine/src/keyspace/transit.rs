@@ -1,0 +1,78 @@
+//! Keys on their way to or from another server: marked in their entries, so that a change of what was sent is never
+//! overlooked, whoever makes it.
+//!
+//! ```text
+//! Settled --leave--> Leaving --any change--> Stale          both: --settle--> Settled
+//!                       |                      '-- what was sent is worth nothing: send again, or keep the key
+//!                       '--remove_left--> gone
+//! ```
+//! A key that is removed and made again while it leaves is a new entry, which is not marked: as good as changed.
+
+use super::{Key, Keyspace};
+use crate::raw::entry::Transit;
+use slots::SlotId;
+
+impl Keyspace<'_, '_> {
+    /// Where `key` is between servers, `None` if it is not there or has expired.
+    pub fn transit(&self, key: &Key<'_>) -> Option<Transit> {
+        self.at(key).map(|entry| entry.transit())
+    }
+
+    /// Marks `key`, which is no change of it; false if it is not there.
+    pub fn set_transit(&mut self, key: &Key<'_>, transit: Transit) -> bool {
+        let db = self.db;
+        let slot = self.held.slot_mut(key.slot);
+        if slot.db(db).is_none() {
+            return false;
+        }
+        let Some(mut cell) = slot.db_mut(db).find_mut(key.hash, key.bytes) else { return false };
+        if cell.view().transit() != transit {
+            cell.in_place(|entry| entry.set_transit(transit));
+        }
+        true
+    }
+
+    /// Marks `key` as leaving; false if it is not there, or moving already.
+    pub fn leave(&mut self, key: &Key<'_>) -> bool {
+        !self.expire_if_due(key)
+            && self.transit(key) == Some(Transit::Settled)
+            && self.set_transit(key, Transit::Leaving)
+    }
+
+    /// Takes the mark of a key back that has not left.
+    pub fn settle(&mut self, key: &Key<'_>) {
+        self.set_transit(key, Transit::Settled);
+    }
+
+    /// Marks settled keys of a tag group as leaving and adds them to `keys`, up to `max`; true if there may be more.
+    /// Members past their expiry are removed.
+    pub fn leave_tag(&mut self, slot: SlotId, crc: u32, max: usize, keys: &mut Vec<Box<[u8]>>) -> bool {
+        let mut found: Vec<Box<[u8]>> = Vec::new();
+        let more = self.slot_keys(slot).and_then(|db| {
+            db.for_each_of_tag(crc, 0, |entry| {
+                if entry.transit() == Transit::Settled {
+                    found.push(entry.key().into());
+                }
+                found.len() < max
+            })
+        });
+        for key in found {
+            if self.leave(&Key::new(&key)) {
+                keys.push(key);
+            }
+        }
+        more.is_some()
+    }
+
+    /// Removes `key`, expired or not; true if it was there.
+    pub fn remove_any(&mut self, key: &Key<'_>) -> bool {
+        self.reach(key.slot);
+        self.unlink(key)
+    }
+
+    /// Removes `key` if it is still as it was marked; false if it has changed or is gone.
+    pub fn remove_left(&mut self, key: &Key<'_>) -> bool {
+        let left = self.held.slot(key.slot).db(self.db).and_then(|db| db.find(key.hash, key.bytes));
+        left.is_some_and(|entry| entry.transit() == Transit::Leaving) && self.unlink(key)
+    }
+}

@@ -1,0 +1,74 @@
+//! Moving keys between servers: the commands that carry out what `slots::migration` decides.
+//!
+//! ```text
+//!              source                                        target
+//!  reactor     checks a request, parks its client            restore.rs: stores what comes, acknowledges it
+//!  worker      sync.rs: a thread a target, whole keys
+//!              export.rs: a thread a database, in chunks
+//! ```
+//! A worker does its network I/O without any lock and takes a slot's lock for a step at a time (`worker.rs`). Keys that
+//! it has sent and not yet removed are marked in their entries; `claims.rs` has what is known besides of keys that move.
+
+pub mod claims;
+mod link;
+mod restore;
+mod sync;
+mod worker;
+mod wrapper;
+
+pub use restore::{is_message, refuse};
+pub use wrapper::hold as hold_wrapped;
+
+use crate::node::{Node, Run};
+use crate::node_commands::Handler;
+use commands::args::Args;
+use commands::table::{Access, Command};
+use engine::keyspace::Key;
+use engine::raw::entry::Transit;
+use engine::raw::lock::Held;
+use engine::slot::Slot;
+use resp::Flags;
+
+/// What the node keeps of keys on their way.
+#[derive(Default)]
+pub struct Moves {
+    /// Which keys move.
+    pub claims: claims::Claims,
+    /// Threads that send whole keys, one a target.
+    pub targets: sync::Targets,
+}
+
+/// Whether a command must come again because of keys on their way: of those that leave nothing may be written, and those
+/// that arrive are not there yet. What names its keys late (a script, a transaction) is not asked; a key that it changes
+/// is sent again.
+#[cold]
+pub fn must_wait(held: &mut Held<'_, Slot>, row: &Command<Run>, args: &Args<'_>, db: u32) -> bool {
+    if row.access != Access::Keys {
+        return false;
+    }
+    let writes = row.spec.flags.contains(Flags::WRITE);
+    resp::key_positions(&row.spec, args).any(|at| {
+        let key = Key::new(args.at(at));
+        if held.can_add() {
+            held.add(key.slot);
+        }
+        let entry = held.slot(key.slot).db(db).and_then(|keys| keys.find(key.hash, key.bytes));
+        match entry.map_or(Transit::Settled, |entry| entry.transit()) {
+            Transit::Settled => false,
+            Transit::Leaving | Transit::Stale => writes,
+            Transit::Arriving => true,
+        }
+    })
+}
+
+/// Over the memory limit: whether a command that may grow memory does so. Of a wrapper that is the wrapped one's matter.
+#[cold]
+pub fn may_grow(node: &Node, row: &Command<Run>, args: &Args<'_>) -> bool {
+    row.access != Access::Wrapped
+        || node.registry.get(args.at(2)).is_none_or(|inner| inner.spec.flags.contains(Flags::DENYOOM))
+}
+
+/// The tables of all files.
+pub fn tables() -> impl Iterator<Item = Command<Handler>> {
+    [restore::TABLE, sync::TABLE, wrapper::TABLE].into_iter().flatten().copied()
+}

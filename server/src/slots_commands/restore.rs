@@ -1,0 +1,334 @@
+//! The target's side: SLOTSRESTORE takes whole keys, SLOTSRESTORE-ASYNC takes them message by message.
+//!
+//! What is stored is logged as its effects and with moments instead of times to live, so that a replica or a file read
+//! later ends a key when it ends here. The original logs the messages, which restarts every key's time.
+
+use crate::node_commands::{Handler, NodeCtx};
+use commands::error::{Error, Outcome};
+use commands::table::{Access, Command, command};
+use engine::keyspace::{Key, SetExpire, WrongType};
+use engine::raw::entry::{Collection as _, Kind};
+use engine::value::hash::HashLimits;
+use engine::value::zset::ZSetLimits;
+use engine::value::{Hash, List, Set, ZSet};
+use persistence::rdb::decode::Limits;
+use persistence::rdb::{self, dump};
+use resp::{Flags, KeySpec, errors};
+use slots::migration::message::{Collection, ELEMENTS, KEY, Message, VALUE, score, strict_int, with_quote};
+use slots::migration::wire;
+
+/// No class of events: moved keys wake watchers and tell nobody.
+const NO_EVENT: u32 = 0;
+/// Chunks belong to big values: collections that they make never take a compact form.
+const BIG_HASH: HashLimits = HashLimits { entries: 0, value: 0 };
+const BIG_ZSET: ZSetLimits = ZSetLimits { entries: 0, value: 0 };
+
+fn limits(ctx: &NodeCtx<'_, '_>) -> Limits {
+    Limits {
+        hash: ctx.settings.hash,
+        list_node: ctx.settings.list_node,
+        set_max_intset_entries: ctx.settings.set_max_intset_entries,
+        zset: ctx.settings.zset,
+    }
+}
+
+/// When a time to live that begins now ends.
+fn moment(ctx: &NodeCtx<'_, '_>, ttl_ms: i64) -> Option<i64> {
+    (ttl_ms > 0).then(|| ctx.keys.now().ms.saturating_add(ttl_ms))
+}
+
+fn log_expire(ctx: &mut NodeCtx<'_, '_>, key: &[u8], at_ms: Option<i64>) {
+    if let Some(at) = at_ms {
+        ctx.keys.effects().log_instead(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
+    }
+}
+
+/// SLOTSRESTORE key ttl payload [key ttl payload ...]: all of them or none.
+fn slotsrestore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let args = ctx.args;
+    if args.len() % 3 != 1 {
+        return Err(Error::Owned(errors::wrong_arity("slotsrestore")));
+    }
+    let now = ctx.keys.now();
+    let mut entries = Vec::with_capacity(args.len() / 3);
+    for at in (1..args.len()).step_by(3) {
+        let key = Key::new(args.at(at));
+        let ttl_ms = ctx.int(at + 1)?;
+        if ttl_ms < 0 {
+            return Err(Error::Text("ERR invalid ttl value, must be >= 0"));
+        }
+        let verified = dump::verify(args.at(at + 2));
+        let verified = verified.ok_or(Error::Text("ERR dump payload version or checksum are wrong"))?;
+        let expire_at_ms = moment(ctx, ttl_ms);
+        let entry = dump::restore(verified, limits(ctx), key.bytes, expire_at_ms, now.lru());
+        entries.push((key, expire_at_ms, at, entry.map_err(|_| Error::Text("ERR bad data format"))?));
+    }
+    for (key, expire_at_ms, at, entry) in entries {
+        if ctx.keys.remove_any(&key) {
+            crate::log::notice!(
+                "slotsrestore: the key '{}' was here already and is replaced",
+                key.bytes.escape_ascii()
+            );
+        }
+        ctx.keys.put_entry(&key, entry);
+        ctx.keys.changed(&key, NO_EVENT, "restore");
+        ctx.keys.effects().log_instead(&[b"RESTORE", key.bytes, b"0", args.at(at + 2), b"REPLACE"]);
+        log_expire(ctx, key.bytes, expire_at_ms);
+    }
+    ctx.out.ok();
+    Ok(())
+}
+
+/// Answers one message: a refusal ends the connection.
+fn acknowledge(ctx: &mut NodeCtx<'_, '_>, result: Result<Vec<u8>, Vec<u8>>) {
+    match result {
+        Ok(text) => wire::ack(0, &text, ctx.out.as_mut_vec()),
+        Err(text) => {
+            crate::log::warning!(
+                "slotsrestore_async: refused a message of {}: {}",
+                ctx.client.info.addr,
+                text.escape_ascii()
+            );
+            refuse(&text, ctx.out.as_mut_vec());
+            *ctx.client.close_after_reply = true;
+        }
+    }
+}
+
+/// The answer to a message that was not carried out; the connection must end after it.
+pub fn refuse(text: &[u8], out: &mut Vec<u8>) {
+    let line: Vec<u8> = text.iter().map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }).collect();
+    wire::ack(-1, &line, out);
+}
+
+fn slotsrestore_async(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let result = carry_out(ctx);
+    acknowledge(ctx, result);
+    Ok(())
+}
+
+fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<Vec<u8>, Vec<u8>> {
+    let args = ctx.args;
+    let message = Message::parse(&args.to_vec())?;
+    let key = Key::new(args.at(KEY));
+    let done = || Ok(b"1".to_vec());
+    match message {
+        Message::Delete => {
+            let was = ctx.keys.remove_any(&key);
+            if was {
+                ctx.keys.changed(&key, NO_EVENT, "del");
+                ctx.keys.effects().log_instead(&[b"DEL", key.bytes]);
+            }
+            Ok(if was { b"1" } else { b"0" }.to_vec())
+        }
+        Message::Expire { ttl_ms } => {
+            let at = moment(ctx, ttl_ms);
+            if !ctx.keys.set_expire(&key, at) {
+                return Err(with_quote("the specified key doesn't exist (", key.bytes));
+            }
+            ctx.keys.changed(&key, NO_EVENT, "expire");
+            match at {
+                Some(_) => log_expire(ctx, key.bytes, at),
+                None => ctx.keys.effects().log_instead(&[b"PERSIST", key.bytes]),
+            }
+            done()
+        }
+        Message::Text { ttl_ms } => {
+            absent(ctx, &key)?;
+            let (text, at) = (args.at(VALUE), moment(ctx, ttl_ms));
+            ctx.keys.put_text(&key, text, at.map_or(SetExpire::Clear, SetExpire::At));
+            ctx.keys.changed(&key, NO_EVENT, "set");
+            ctx.keys.effects().log_instead(&[b"SET", key.bytes, text]);
+            log_expire(ctx, key.bytes, at);
+            done()
+        }
+        Message::Object { ttl_ms } => {
+            absent(ctx, &key)?;
+            let (payload, at) = (args.at(VALUE), moment(ctx, ttl_ms));
+            let verified = dump::verify(payload).ok_or_else(|| b"invalid payload checksum".to_vec())?;
+            let entry = dump::restore(verified, limits(ctx), key.bytes, at, ctx.keys.now().lru()).map_err(|error| {
+                match (error, verified.first()) {
+                    (rdb::Error::Unsupported { .. }, _) => &b"invalid payload type"[..],
+                    (_, Some(0..=5 | 9..=14 | 16..=18 | 20)) => b"invalid payload body",
+                    _ => b"invalid payload type",
+                }
+                .to_vec()
+            })?;
+            ctx.keys.put_entry(&key, entry);
+            ctx.keys.changed(&key, NO_EVENT, "restore");
+            ctx.keys.effects().log_instead(&[b"RESTORE", key.bytes, b"0", payload, b"REPLACE"]);
+            log_expire(ctx, key.bytes, at);
+            done()
+        }
+        Message::Chunk { kind, ttl_ms, hint: _ } => {
+            let size = append(ctx, &key, kind)?;
+            let at = moment(ctx, ttl_ms);
+            ctx.keys.set_expire(&key, at);
+            ctx.keys.changed(&key, NO_EVENT, "append");
+            match at {
+                Some(_) => log_expire(ctx, key.bytes, at),
+                None => ctx.keys.effects().log_instead(&[b"PERSIST", key.bytes]),
+            }
+            Ok(size.to_string().into_bytes())
+        }
+    }
+}
+
+/// Refuses a key that is there already.
+fn absent(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>) -> Result<(), Vec<u8>> {
+    if ctx.keys.exists(key) {
+        return Err(with_quote("the specified key already exists (", key.bytes));
+    }
+    Ok(())
+}
+
+/// Adds a chunk's elements to the key and returns the size that it has then.
+fn append(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, kind: Collection) -> Result<usize, Vec<u8>> {
+    let args = ctx.args;
+    let elements = args.from(ELEMENTS);
+    match ctx.keys.peek(key).map(|entry| (entry.kind(), entry.encoding())) {
+        None if elements.is_empty() => return Err(with_quote("the specified key doesn't exist (", key.bytes)),
+        Some((found, encoding)) if found != kind_of(kind) => {
+            let got = format!("{}/{}", found as u8, encoding_number(encoding));
+            return Err(format!("wrong type (expect={},got={got})", kind.expected()).into_bytes());
+        }
+        _ => {}
+    }
+    let wrong = |_: WrongType| b"wrong type".to_vec();
+    let mut words = elements.iter();
+    let size = match kind {
+        Collection::List => {
+            let limit = ctx.settings.list_node;
+            let list = ctx.keys.collection_or_insert::<List>(key).map_err(wrong)?;
+            words.for_each(|element| list.push_back(element, limit));
+            list.len()
+        }
+        Collection::Set => {
+            let set = ctx.keys.collection_or_insert::<Set>(key).map_err(wrong)?;
+            for member in words {
+                set.add(member, 0);
+            }
+            set.len()
+        }
+        Collection::Hash => {
+            let hash = ctx.keys.collection_or_insert::<Hash>(key).map_err(wrong)?;
+            while let (Some(field), Some(value)) = (words.next(), words.next()) {
+                hash.set(field, value, BIG_HASH);
+            }
+            hash.len()
+        }
+        Collection::ZSet => {
+            let zset = ctx.keys.collection_or_insert::<ZSet>(key).map_err(wrong)?;
+            while let (Some(member), Some(bits)) = (words.next(), words.next()) {
+                if let Some(score) = score(bits) {
+                    zset.add(member, score, BIG_ZSET);
+                }
+            }
+            zset.len()
+        }
+    };
+    if ctx.keys.effects().logging && !elements.is_empty() {
+        log_append(ctx, key, kind);
+    }
+    Ok(size)
+}
+
+/// Logs a chunk as the command that clients would have sent.
+fn log_append(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, kind: Collection) {
+    let args = ctx.args;
+    let elements = args.from(ELEMENTS);
+    let name: &[u8] = match kind {
+        Collection::List => b"RPUSH",
+        Collection::Set => b"SADD",
+        Collection::Hash => b"HMSET",
+        Collection::ZSet => b"ZADD",
+    };
+    let mut words: Vec<&[u8]> = vec![name, key.bytes];
+    let mut scores = Vec::new();
+    if kind == Collection::ZSet {
+        for bits in elements.iter().skip(1).step_by(2) {
+            let mut text = Vec::new();
+            resp::format_f64_17g(score(bits).unwrap_or_default(), &mut text);
+            scores.push(text);
+        }
+        for (member, score) in elements.iter().step_by(2).zip(&scores) {
+            words.extend([&score[..], member]);
+        }
+    } else {
+        words.extend(elements.iter());
+    }
+    ctx.keys.effects().log_instead(&words);
+}
+
+fn kind_of(kind: Collection) -> Kind {
+    match kind {
+        Collection::List => List::KIND,
+        Collection::Hash => Hash::KIND,
+        Collection::Set => Set::KIND,
+        Collection::ZSet => ZSet::KIND,
+    }
+}
+
+/// The original's number of an encoding.
+fn encoding_number(name: &str) -> u8 {
+    match name {
+        "raw" => 0,
+        "int" => 1,
+        "hashtable" => 2,
+        "ziplist" => 5,
+        "intset" => 6,
+        "skiplist" => 7,
+        "embstr" => 8,
+        _ => 9,
+    }
+}
+
+fn slotsrestore_async_auth(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let config = ctx.node.config();
+    let result = match &config.requirepass {
+        None => Err(&errors::NO_PASSWORD_SET["ERR ".len()..]),
+        Some(password) => {
+            let right = crate::node_commands::equal_in_constant_time(password, ctx.args.at(1));
+            *ctx.client.authenticated = right;
+            if right { Ok(b"OK".to_vec()) } else { Err("invalid password") }
+        }
+    };
+    acknowledge(ctx, result.map_err(|text| text.as_bytes().to_vec()));
+    Ok(())
+}
+
+fn slotsrestore_async_select(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let number = strict_int(ctx.args.at(1)).and_then(|db| u32::try_from(db).ok());
+    let result = match number.filter(|&db| db < ctx.settings.databases) {
+        Some(db) => {
+            ctx.session.db = db;
+            Ok(b"OK".to_vec())
+        }
+        None => Err(with_quote("invalid DB index (", ctx.args.at(1))),
+    };
+    acknowledge(ctx, result);
+    Ok(())
+}
+
+/// Acknowledgements come on the links that this server opened, which are no clients: whoever sends one is mistaken.
+fn slotsrestore_async_ack(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    *ctx.client.close_after_reply = true;
+    Err(Error::Text("ERR invalid client, permission denied"))
+}
+
+/// Whether a refusal of this command must be an acknowledgement: an original source takes an error line for a command.
+pub fn is_message(name: &str) -> bool {
+    name.starts_with("slotsrestore-async") && name != "slotsrestore-async-ack"
+}
+
+const NONE: KeySpec = KeySpec::NONE;
+const WRITE: Flags = Flags::WRITE.or(Flags::DENYOOM);
+const AUTH: Flags = Flags::NOSCRIPT.or(Flags::LOADING).or(Flags::STALE).or(Flags::FAST);
+
+pub(super) static TABLE: &[Command<Handler>] = &[
+    command::<Handler>("slotsrestore", -4, NONE, WRITE, slotsrestore).holding(Access::Every { first: 1, step: 3 }),
+    command::<Handler>("slotsrestore-async", -2, NONE, WRITE, slotsrestore_async).holding(Access::Argument(KEY as u8)),
+    command::<Handler>("slotsrestore-async-auth", 2, NONE, AUTH, slotsrestore_async_auth),
+    command::<Handler>("slotsrestore-async-select", 2, NONE, Flags::LOADING.or(Flags::FAST), slotsrestore_async_select),
+    command::<Handler>("slotsrestore-async-ack", 3, NONE, Flags::WRITE, slotsrestore_async_ack),
+];

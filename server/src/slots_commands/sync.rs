@@ -1,0 +1,497 @@
+//! SLOTSMGRTONE, -TAGONE, -SLOT and -TAGSLOT: one key, or all keys of one hash tag, sent whole and then removed.
+//!
+//! The client is parked while a thread does the work: one thread a target (its `host:port` as given), with one cached
+//! link. The keys stay where they are, marked as leaving, until the target has taken them; writes to them wait meanwhile.
+//!
+//! ```text
+//! AUTH password | SELECT db          only what the link needs; answered before anything else is sent
+//! SLOTSRESTORE key ttl payload ..    one command for all keys
+//! ```
+//! A key that was changed meanwhile (a script may write what it did not announce) is sent again; one that will not hold
+//! still stays, and the target is told to drop its copy.
+
+use super::link::{NoLink, connect};
+use super::worker::Worker;
+use crate::log;
+use crate::node::Node;
+use crate::node_commands::{Handler, NodeCtx};
+use crate::park::{Ticket, Wait};
+use commands::error::{Error, Outcome};
+use commands::slot::{int32, slot_number};
+use commands::table::{Command, command};
+use engine::keyspace::{Key, Keyspace};
+use engine::raw::entry::Transit;
+use persistence::rdb::dump;
+use resp::{Flags, KeySpec, Out};
+use slots::SlotId;
+use slots::migration::wire;
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A timeout of 0 means this.
+const TIMEOUT_DEFAULT_MS: i64 = 100;
+/// A link, and its thread, end when nobody has asked for them for so long.
+const IDLE: Duration = Duration::from_secs(15);
+/// A thread stays a guest for so long after its last work, since becoming one costs a turn of the reactor.
+const GUEST_IDLE: Duration = Duration::from_millis(100);
+/// Requests that wait for one target.
+const QUEUE: usize = 1024;
+/// Longest line of an answer that is looked at.
+const LINE_MAX: usize = 1023;
+/// Keys marked in one step.
+const STEP_KEYS: usize = 256;
+/// How often keys that change under way are sent.
+const TRIES: usize = 3;
+/// Pause between two tries to claim a slot.
+const CLAIM_RETRY: Duration = Duration::from_millis(1);
+
+/// What to move.
+enum What {
+    One(Box<[u8]>),
+    TagOne(Box<[u8]>),
+    Slot(SlotId),
+    TagSlot(SlotId),
+}
+
+/// One request.
+struct Job {
+    ticket: Ticket,
+    host: String,
+    port: u16,
+    db: u32,
+    timeout: Duration,
+    what: What,
+}
+
+/// The threads.
+#[derive(Default)]
+pub struct Targets(Mutex<HashMap<String, SyncSender<Job>>>);
+
+impl Targets {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, SyncSender<Job>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Nobody waits for an end that could be told otherwise: the work is finished even when the client is gone.
+struct Waiting;
+
+impl Wait for Waiting {
+    fn time_out(&self, _out: &mut Out) -> bool {
+        false
+    }
+
+    fn abandon(&self) {}
+}
+
+fn slotsmgrt(ctx: &mut NodeCtx<'_, '_>, what: fn(&NodeCtx<'_, '_>) -> Result<What, Error>) -> Outcome {
+    let args = ctx.args;
+    let timeout_ms = int32(args.at(3))?;
+    if timeout_ms < 0 {
+        return Err(format!("ERR invalid timeout = {timeout_ms}").into());
+    }
+    let timeout_ms = if timeout_ms == 0 { TIMEOUT_DEFAULT_MS } else { timeout_ms };
+    let what = what(ctx)?;
+    let host = String::from_utf8_lossy(args.at(1)).into_owned();
+    let port = resp::atoi(args.at(2));
+    let port = u16::try_from(port)
+        .map_err(|_| Error::Text("ERR Can't connect to target node: Servname not supported for ai_socktype"))?;
+    let Some(parking) = ctx.client.parking.as_deref_mut() else {
+        return Err("ERR keys can't be migrated from a script or a transaction".into());
+    };
+    let ticket = parking.ticket(ctx.client.info);
+    let timeout = Duration::from_millis(timeout_ms as u64);
+    let job = Job { ticket, host, port, db: ctx.ctx.session.db, timeout, what };
+    hand_over(ctx.node, job)?;
+    parking.park(ticket, None, Box::new(Waiting));
+    Ok(())
+}
+
+/// Gives a job to the thread of its target, which is started if there is none.
+fn hand_over(node: &'static Node, mut job: Job) -> Result<(), Error> {
+    let name = format!("{}:{}", job.host, job.port);
+    let mut targets = node.moves.targets.lock();
+    if let Some(thread) = targets.get(&name) {
+        match thread.try_send(job) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(_)) => return Err("ERR too many keys wait for this target".into()),
+            Err(TrySendError::Disconnected(back)) => job = back,
+        }
+    }
+    let (sender, jobs) = sync_channel(QUEUE);
+    // The queue is fresh, so the job has room.
+    let _ = sender.try_send(job);
+    let thread_name = name.clone();
+    crate::start::spawn("migrate", move || serve(node, &thread_name, &jobs))
+        .map_err(|error| Error::from(format!("ERR can't start a thread: {error}")))?;
+    targets.insert(name, sender);
+    Ok(())
+}
+
+/// The thread of one target.
+fn serve(node: &'static Node, name: &str, jobs: &Receiver<Job>) {
+    let mut link: Option<Link> = None;
+    let mut worker: Option<Worker> = None;
+    loop {
+        let patience = if worker.is_some() { GUEST_IDLE } else { IDLE };
+        match jobs.recv_timeout(patience) {
+            Ok(job) => {
+                let worker = worker.get_or_insert_with(|| Worker::new(node));
+                let reply = Mover { worker, link: &mut link, job: &job }.run();
+                node.resume(job.ticket, reply.into_vec());
+            }
+            Err(RecvTimeoutError::Timeout) if worker.is_some() => worker = None,
+            Err(_) => {
+                // Under the lock nobody can be sending: a job that came just now is still served.
+                let mut targets = node.moves.targets.lock();
+                match jobs.try_recv() {
+                    Ok(job) => {
+                        drop(targets);
+                        let worker = worker.get_or_insert_with(|| Worker::new(node));
+                        let reply = Mover { worker, link: &mut link, job: &job }.run();
+                        node.resume(job.ticket, reply.into_vec());
+                    }
+                    Err(_) => {
+                        targets.remove(name);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A connection to the target, and what it knows of us.
+struct Link {
+    stream: TcpStream,
+    db: Option<u32>,
+    greeted: bool,
+    used: Instant,
+}
+
+/// Why a request failed: the line that its client reads.
+struct Failed(Vec<u8>);
+
+impl From<&str> for Failed {
+    fn from(text: &str) -> Failed {
+        Failed(text.as_bytes().to_vec())
+    }
+}
+
+const CONNECTING: &str = "IOERR error or timeout connecting to the client";
+const WRITING: &str = "IOERR error or timeout writing to target";
+const READING: &str = "IOERR error or timeout reading from target";
+const BUSY: &str = "ERR the specified key is being migrated";
+
+/// How sending ended.
+enum Sent {
+    Yes,
+    /// The link broke before anything came back, and it was not fresh.
+    Stale,
+    No(Failed),
+}
+
+struct Mover<'m> {
+    worker: &'m mut Worker,
+    link: &'m mut Option<Link>,
+    job: &'m Job,
+}
+
+impl Mover<'_> {
+    fn run(&mut self) -> Out {
+        let mut out = Out::new();
+        let deadline = Instant::now() + self.job.timeout;
+        let result = match &self.job.what {
+            What::One(key) => self.one(key, false, deadline).map(|moved| out.int(moved as i64)),
+            What::TagOne(key) => self.one(key, true, deadline).map(|moved| out.int(moved as i64)),
+            What::Slot(slot) => self.of_slot(*slot, false, deadline, &mut out),
+            What::TagSlot(slot) => self.of_slot(*slot, true, deadline, &mut out),
+        };
+        if let Err(Failed(line)) = result {
+            log::warning!("slotsmgrt: {}:{}: {}", self.job.host, self.job.port, line.escape_ascii());
+            out.clear();
+            out.error_line(&line);
+        }
+        out
+    }
+
+    fn one(&mut self, key: &[u8], tag: bool, deadline: Instant) -> Result<usize, Failed> {
+        self.connected()?;
+        self.migrate(Key::new(key).slot, key, tag, deadline)
+    }
+
+    /// Moves a key of the slot that is drawn, and says how many are left.
+    fn of_slot(&mut self, slot: SlotId, tag: bool, deadline: Instant, out: &mut Out) -> Result<(), Failed> {
+        let mut seed = self.worker.random();
+        let db = self.job.db;
+        let drawn = self.worker.in_slot(slot, db, |keys| {
+            let random = || {
+                seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                seed ^ seed >> 32
+            };
+            keys.slot_keys(slot).and_then(|slot| slot.random(random)).map(|entry| Box::<[u8]>::from(entry.key()))
+        });
+        let moved = match drawn {
+            None => 0,
+            Some(key) => {
+                self.connected()?;
+                self.migrate(slot, &key, tag, deadline)?
+            }
+        };
+        let left = self.worker.in_slot(slot, db, |keys| keys.slot_keys(slot).map_or(0, |slot| slot.len()));
+        out.array(2);
+        out.int(moved as i64);
+        out.int(left as i64);
+        Ok(())
+    }
+
+    // --- the keys
+
+    /// Moves a key or its tag's group; returns how many keys have moved.
+    fn migrate(&mut self, slot: SlotId, key: &[u8], tag: bool, deadline: Instant) -> Result<usize, Failed> {
+        let (node, db) = (self.worker.node, self.job.db);
+        while !node.moves.claims.claim(db, slot) {
+            if Instant::now() >= deadline {
+                return Err(BUSY.into());
+            }
+            thread::sleep(CLAIM_RETRY);
+        }
+        let mut keys = Vec::new();
+        match slots::tag_crc(key).filter(|_| tag) {
+            Some(crc) => {
+                while self.worker.in_slot(slot, db, |here| {
+                    let from = keys.len();
+                    let more = here.leave_tag(slot, crc, STEP_KEYS, &mut keys);
+                    more || keys.len() > from
+                }) {}
+            }
+            None => {
+                if self.worker.in_slot(slot, db, |here| here.leave(&Key::new(key))) {
+                    keys.push(key.into());
+                }
+            }
+        }
+        keys.sort();
+        node.moves.claims.add(db, slot, keys.iter().map(|key| &key[..]));
+        let moved = self.send_and_remove(slot, keys.clone());
+        for key in keys {
+            self.worker.in_slot(slot, db, |here| here.settle(&Key::new(&key)));
+        }
+        node.moves.claims.release(db, slot);
+        moved
+    }
+
+    fn send_and_remove(&mut self, slot: SlotId, mut keys: Vec<Box<[u8]>>) -> Result<usize, Failed> {
+        let mut moved = 0;
+        for _ in 0..TRIES {
+            if keys.is_empty() {
+                return Ok(moved);
+            }
+            let mut request = Vec::new();
+            let mut sent = Vec::new();
+            for key in keys {
+                let payload = self.worker.in_slot(slot, self.job.db, |here| payload(here, &key));
+                if let Some((ttl_ms, payload)) = payload {
+                    wire::arg(&key, &mut request);
+                    wire::arg(ttl_ms.to_string().as_bytes(), &mut request);
+                    wire::arg(&payload, &mut request);
+                    sent.push(key);
+                }
+            }
+            if sent.is_empty() {
+                return Ok(moved);
+            }
+            let mut whole = Vec::with_capacity(request.len() + 64);
+            wire::header(1 + 3 * sent.len(), &mut whole);
+            wire::arg(b"SLOTSRESTORE", &mut whole);
+            whole.append(&mut request);
+            self.deliver(&whole, "ERR error on slotsrestore, migration failed")?;
+            self.worker.node.moves.claims.end(self.job.db, slot);
+            let changed = self.worker.in_slot(slot, self.job.db, |here| remove(here, &sent));
+            moved += sent.len() - changed.len();
+            keys = changed;
+        }
+        if !keys.is_empty() {
+            // They have changed each time: they stay here, and the target must not keep what it got.
+            let mut whole = Vec::new();
+            wire::header(1 + keys.len(), &mut whole);
+            wire::arg(b"DEL", &mut whole);
+            keys.iter().for_each(|key| wire::arg(key, &mut whole));
+            self.deliver(&whole, "ERR error on slotsrestore, migration failed")?;
+        }
+        Ok(moved)
+    }
+
+    // --- the link
+
+    /// Makes sure that there is a link.
+    fn connected(&mut self) -> Result<(), Failed> {
+        if self.link.as_ref().is_some_and(|link| link.used.elapsed() > IDLE) {
+            *self.link = None;
+        }
+        if self.link.is_some() {
+            return Ok(());
+        }
+        let Job { host, port, timeout, .. } = self.job;
+        let stream = connect(host, *port, *timeout, self.worker.node.config().port).map_err(|why| match why {
+            NoLink::Failed(text) => Failed(format!("ERR Can't connect to target node: {text}").into_bytes()),
+            NoLink::TimedOut => CONNECTING.into(),
+            // The original takes it for connected, and finds out when it writes.
+            NoLink::Refused => WRITING.into(),
+            NoLink::Itself => "ERR Can't connect to target node: it is this server itself".into(),
+        })?;
+        *self.link = Some(Link { stream, db: None, greeted: false, used: Instant::now() });
+        Ok(())
+    }
+
+    /// Sends a command and waits for its answer. A link that the target has closed meanwhile is made anew, once.
+    fn deliver(&mut self, request: &[u8], refused: &str) -> Result<(), Failed> {
+        let fresh = self.link.as_ref().is_some_and(|link| link.db.is_none());
+        match self.try_deliver(request, refused, !fresh) {
+            Sent::Yes => Ok(()),
+            Sent::No(why) => Err(why),
+            Sent::Stale => {
+                self.connected()?;
+                match self.try_deliver(request, refused, false) {
+                    Sent::Yes => Ok(()),
+                    Sent::No(why) => Err(why),
+                    Sent::Stale => Err(WRITING.into()),
+                }
+            }
+        }
+    }
+
+    fn try_deliver(&mut self, request: &[u8], refused: &str, cached: bool) -> Sent {
+        let config = self.worker.node.config();
+        let Some(mut link) = self.link.take() else { return Sent::No(CONNECTING.into()) };
+        let timeout = Some(self.job.timeout);
+        if link.stream.set_read_timeout(timeout).and_then(|()| link.stream.set_write_timeout(timeout)).is_err() {
+            return Sent::No(WRITING.into());
+        }
+        let mut greeting = Vec::new();
+        let password = config.requirepass.as_ref().filter(|_| !link.greeted);
+        if let Some(password) = password {
+            wire::message(&[b"AUTH", password], &mut greeting);
+        }
+        let select = link.db != Some(self.job.db);
+        if select {
+            wire::message(&[b"SELECT", self.job.db.to_string().as_bytes()], &mut greeting);
+        }
+        // A password is answered before a key is sent: a target that refuses it would still take what follows.
+        let first: &[u8] = if password.is_some() { &greeting } else { &[&greeting[..], request].concat() };
+        if link.stream.write_all(first).is_err() {
+            return if cached { Sent::Stale } else { Sent::No(WRITING.into()) };
+        }
+        let mut heard = false;
+        let mut answers = vec![(password.is_some(), "auth"), (select, "select")];
+        answers.retain(|(asked, _)| *asked);
+        for (_, what) in answers {
+            match read_line(&mut link.stream) {
+                Ok(line) if line.first() == Some(&b'+') => heard = true,
+                Ok(line) => {
+                    log::warning!("slotsmgrt: the target refused {what}: {}", line.escape_ascii());
+                    return Sent::No(Failed(format!("ERR error on slotsrestore, {what} failed").into_bytes()));
+                }
+                Err(error) if is_closed(&error) && cached && !heard => return Sent::Stale,
+                Err(_) => return Sent::No(READING.into()),
+            }
+        }
+        if password.is_some() && link.stream.write_all(request).is_err() {
+            return Sent::No(WRITING.into());
+        }
+        match read_line(&mut link.stream) {
+            Ok(line) if line.first() == Some(&b'-') => {
+                log::warning!("slotsmgrt: the target refused keys: {}", line.escape_ascii());
+                return Sent::No(refused.into());
+            }
+            Ok(_) => {}
+            Err(error) if is_closed(&error) && cached && !heard => return Sent::Stale,
+            Err(_) => return Sent::No(READING.into()),
+        }
+        *self.link = Some(Link { db: Some(self.job.db), greeted: true, used: Instant::now(), ..link });
+        Sent::Yes
+    }
+}
+
+/// The time to live and the payload of a key that leaves, marked as unchanged; `None` if it is gone.
+fn payload(here: &mut Keyspace<'_, '_>, key: &[u8]) -> Option<(i64, Vec<u8>)> {
+    let key = Key::new(key);
+    if here.expire_if_due(&key) || !here.set_transit(&key, Transit::Leaving) {
+        return None;
+    }
+    let now = here.now().ms;
+    let entry = here.at(&key)?;
+    let ttl_ms = entry.expire_at_ms().map_or(0, |at| (at - now).max(1));
+    Some((ttl_ms, dump::dump(entry.value(), true)))
+}
+
+/// Removes the keys that are as they were sent, logs it as one command, and returns the others.
+fn remove(here: &mut Keyspace<'_, '_>, sent: &[Box<[u8]>]) -> Vec<Box<[u8]>> {
+    let mut record: Vec<&[u8]> = vec![b"DEL"];
+    let mut changed = Vec::new();
+    for name in sent {
+        let key = Key::new(name);
+        if here.remove_left(&key) {
+            here.changed(&key, 0, "del");
+            record.push(name);
+        } else {
+            changed.push(name.clone());
+        }
+    }
+    if record.len() > 1 {
+        here.effects().log_instead(&record);
+    }
+    changed
+}
+
+/// One line of an answer, without its end.
+fn read_line(from: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while line.len() < LINE_MAX {
+        match from.read(&mut byte) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) if byte == *b"\n" => break,
+            Ok(_) => line.push(byte[0]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    while line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    Ok(line)
+}
+
+/// Whether the target is gone, rather than slow.
+fn is_closed(error: &io::Error) -> bool {
+    !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+fn slotsmgrtone(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    slotsmgrt(ctx, |ctx| Ok(What::One(ctx.args.at(4).into())))
+}
+
+fn slotsmgrttagone(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    slotsmgrt(ctx, |ctx| Ok(What::TagOne(ctx.args.at(4).into())))
+}
+
+fn slotsmgrtslot(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    slotsmgrt(ctx, |ctx| Ok(What::Slot(slot_number(ctx.args.at(4))?)))
+}
+
+fn slotsmgrttagslot(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    slotsmgrt(ctx, |ctx| Ok(What::TagSlot(slot_number(ctx.args.at(4))?)))
+}
+
+pub(super) static TABLE: &[Command<Handler>] = &[
+    command("slotsmgrtslot", 5, KeySpec::NONE, Flags::WRITE, slotsmgrtslot as Handler),
+    command("slotsmgrttagslot", 5, KeySpec::NONE, Flags::WRITE, slotsmgrttagslot),
+    command("slotsmgrtone", 5, KeySpec::NONE, Flags::WRITE, slotsmgrtone),
+    command("slotsmgrttagone", 5, KeySpec::NONE, Flags::WRITE, slotsmgrttagone),
+];

@@ -1,0 +1,428 @@
+//! The source's side of one batch: what to send next, when it is whole, and what becomes of it when something breaks.
+//!
+//! ```text
+//!            .------------------ the key has changed: once more, at most TRIES times ----------------.
+//!            v                                                                                       |
+//!  keys:  Prepare --"delete"--> Chunked --chunk, chunk, ..--> FillTtl --"expire"--> Done --.         |
+//!            |  '--"delete", "string" | "object"---------------------------------> Done ---+--> Commit
+//!            '-- gone, nothing sent --> Absent                                             |         |
+//!                changed too often, or gone after something was sent: Retract --"delete"--> Withdrawn '--> moved
+//! ```
+//! 1. A key is reported as moved only if every message of the batch was acknowledged after its last one was made, and
+//!    whoever carried out [`Action::Commit`] found it unchanged and removed it.
+//! 2. After any other end, [`Export::sent`] names the keys of which the target may hold copies.
+//! 3. Bytes sent and not acknowledged are bounded: a message is made only while they are below the limit.
+
+use std::collections::VecDeque;
+
+/// How often a key that changes while it is sent is sent again before it is left where it is.
+const TRIES: u8 = 3;
+/// Messages that may be unacknowledged, whatever their size: a target's queue of answers is bounded by it.
+const MESSAGES_MAX: usize = 8192;
+
+/// How far a key has been sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing of it.
+    Prepare,
+    /// Chunks up to a place that only their maker understands.
+    Chunked {
+        /// The place.
+        cursor: u64,
+    },
+    /// All chunks; its expiry is still to be sent.
+    FillTtl,
+    /// The target is to forget what it has of it.
+    Retract,
+    /// All of it.
+    Done,
+    /// It is not there.
+    Absent,
+    /// It stays where it is, and the target has nothing of it.
+    Withdrawn,
+}
+
+impl Stage {
+    /// The number that the original's status shows.
+    pub fn number(self) -> i64 {
+        match self {
+            Stage::Prepare => 0,
+            Stage::Chunked { .. } => 2,
+            Stage::FillTtl => 3,
+            Stage::Retract | Stage::Done | Stage::Absent | Stage::Withdrawn => 4,
+        }
+    }
+
+    fn is_final(self) -> bool {
+        matches!(self, Stage::Done | Stage::Absent | Stage::Withdrawn)
+    }
+}
+
+/// Why a batch did not come to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// The link broke, from either side.
+    Closed,
+    /// The target refused a message; this is what it said.
+    Refused(Vec<u8>),
+    /// The target sent something that is no acknowledgement.
+    Nonsense(Vec<u8>),
+    /// Nothing was heard for too long.
+    Timeout,
+    /// Somebody asked for it.
+    Canceled,
+}
+
+impl Reason {
+    /// The error that those who wait for the batch read, without its code. It begins as the original's does.
+    pub fn text(&self) -> Vec<u8> {
+        match self {
+            Reason::Closed => b"interrupted: connection closed".to_vec(),
+            Reason::Refused(said) => [b"interrupted: connection closed (target refused: ", &said[..], b")"].concat(),
+            Reason::Nonsense(said) => [b"interrupted: connection closed (target sent: ", &said[..], b")"].concat(),
+            Reason::Timeout => b"interrupted: migration timeout".to_vec(),
+            Reason::Canceled => b"interrupted: canceled".to_vec(),
+        }
+    }
+}
+
+/// What has happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The link takes messages.
+    Ready,
+    /// [`Action::Make`] was carried out: so many messages of so many bytes in all, after which the key is at `stage`.
+    Made {
+        /// How many messages.
+        messages: u32,
+        /// Their bytes.
+        bytes: usize,
+        /// Where the key is now.
+        stage: Stage,
+    },
+    /// [`Action::Make`] found that the key is not what its earlier messages said.
+    Changed,
+    /// One message was acknowledged.
+    Acknowledged,
+    /// [`Action::Commit`] found all keys unchanged and has removed them, but for `kept` that changed in the meantime.
+    Committed {
+        /// Keys that were not removed.
+        kept: Vec<usize>,
+    },
+    /// [`Action::Commit`] found keys changed and has removed none.
+    Stale {
+        /// The changed ones.
+        keys: Vec<usize>,
+    },
+    /// Some time has passed.
+    Tick,
+    /// It cannot go on.
+    Failed(Reason),
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Make the next messages of a key, and report.
+    Make {
+        /// Which key.
+        key: usize,
+        /// Where it is.
+        stage: Stage,
+        /// The target has something of it from an earlier try.
+        again: bool,
+    },
+    /// Wait for the next event.
+    Wait,
+    /// See that all keys at [`Stage::Done`] are unchanged, remove them, and report.
+    Commit,
+    /// The batch is over and these many keys have moved.
+    Finish {
+        /// How many.
+        moved: usize,
+    },
+    /// The batch is over and nothing has moved.
+    Abort(Reason),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    stage: Stage,
+    tries: u8,
+    /// A message of it was made, in any try.
+    sent: bool,
+}
+
+/// A batch under way.
+#[derive(Debug)]
+pub struct Export {
+    keys: Vec<Progress>,
+    /// Keys with something left to send, the current one first.
+    queue: VecDeque<usize>,
+    /// Messages made and not acknowledged: an even share of the bytes that were made with them.
+    unacknowledged: VecDeque<usize>,
+    bytes: usize,
+    /// Withdrawn keys whose end the target has not acknowledged yet.
+    withdrawing: Vec<usize>,
+    bytes_max: usize,
+    timeout_ms: i64,
+    heard_ms: i64,
+    committing: bool,
+    over: bool,
+}
+
+impl Export {
+    /// A batch of `keys` keys. At most about `bytes_max` bytes may be unacknowledged; silence of more than `timeout_ms`
+    /// ends it. `greeting` messages of the link itself were made already.
+    pub fn new(keys: usize, bytes_max: usize, timeout_ms: i64, greeting: usize, now_ms: i64) -> Export {
+        Export {
+            keys: vec![Progress { stage: Stage::Prepare, tries: 0, sent: false }; keys],
+            queue: (0..keys).collect(),
+            unacknowledged: vec![0; greeting].into(),
+            bytes: 0,
+            withdrawing: Vec::new(),
+            bytes_max: bytes_max.max(1),
+            timeout_ms,
+            heard_ms: now_ms,
+            committing: false,
+            over: false,
+        }
+    }
+
+    /// Takes an event in and says what to do next.
+    pub fn step(&mut self, event: Event, now_ms: i64) -> Action {
+        if self.over {
+            return Action::Wait;
+        }
+        match event {
+            Event::Ready => {}
+            Event::Tick => {
+                if now_ms - self.heard_ms > self.timeout_ms {
+                    return self.abort(Reason::Timeout);
+                }
+            }
+            Event::Failed(reason) => return self.abort(reason),
+            Event::Acknowledged => {
+                self.heard_ms = now_ms;
+                match self.unacknowledged.pop_front() {
+                    Some(bytes) => self.bytes -= bytes,
+                    None => return self.abort(Reason::Nonsense(b"an acknowledgement of nothing".to_vec())),
+                }
+                if self.unacknowledged.is_empty() {
+                    for key in self.withdrawing.drain(..) {
+                        self.keys[key].sent = false;
+                    }
+                }
+            }
+            Event::Made { messages, bytes, stage } => self.made(messages as usize, bytes, stage),
+            Event::Changed => {
+                if let Some(key) = self.queue.pop_front() {
+                    self.once_more(key);
+                }
+            }
+            Event::Stale { keys } => {
+                self.committing = false;
+                keys.into_iter().for_each(|key| self.once_more(key));
+            }
+            Event::Committed { kept } => {
+                self.committing = false;
+                for key in kept {
+                    // Whatever else the target got, the source still has this key and answers for it.
+                    self.retract(key);
+                }
+                if self.queue.is_empty() {
+                    self.over = true;
+                    return Action::Finish { moved: self.moved() };
+                }
+                self.keys.iter_mut().filter(|key| key.stage == Stage::Done).for_each(|key| key.sent = false);
+            }
+        }
+        self.next()
+    }
+
+    fn made(&mut self, messages: usize, bytes: usize, stage: Stage) {
+        let Some(&key) = self.queue.front() else { return };
+        self.keys[key].stage = stage;
+        self.keys[key].sent |= messages > 0;
+        let share = bytes.checked_div(messages).unwrap_or(0);
+        for n in 0..messages {
+            self.unacknowledged.push_back(if n == 0 { bytes - share * (messages - 1) } else { share });
+        }
+        self.bytes += if messages > 0 { bytes } else { 0 };
+        if stage.is_final() {
+            self.queue.pop_front();
+        }
+        if stage == Stage::Withdrawn {
+            self.withdrawing.push(key);
+        }
+    }
+
+    fn once_more(&mut self, key: usize) {
+        let progress = &mut self.keys[key];
+        progress.tries += 1;
+        if progress.tries > TRIES {
+            return self.retract(key);
+        }
+        progress.stage = Stage::Prepare;
+        self.queue.push_back(key);
+    }
+
+    fn retract(&mut self, key: usize) {
+        self.keys[key].stage = Stage::Retract;
+        self.queue.push_back(key);
+    }
+
+    fn next(&mut self) -> Action {
+        if self.committing {
+            return Action::Wait;
+        }
+        if let Some(&key) = self.queue.front() {
+            let full = self.bytes >= self.bytes_max || self.unacknowledged.len() >= MESSAGES_MAX;
+            if full && !self.unacknowledged.is_empty() {
+                return Action::Wait;
+            }
+            let Progress { stage, sent, .. } = self.keys[key];
+            return Action::Make { key, stage, again: sent };
+        }
+        if !self.unacknowledged.is_empty() {
+            return Action::Wait;
+        }
+        self.committing = true;
+        Action::Commit
+    }
+
+    fn abort(&mut self, reason: Reason) -> Action {
+        self.over = true;
+        Action::Abort(reason)
+    }
+
+    fn moved(&self) -> usize {
+        self.keys.iter().filter(|key| key.stage == Stage::Done).count()
+    }
+
+    /// Keys of which the target may hold copies that the source answers for.
+    pub fn sent(&self) -> impl Iterator<Item = usize> {
+        self.keys.iter().enumerate().filter(|(_, key)| key.sent).map(|(index, _)| index)
+    }
+
+    /// Keys that are sent completely, as far as is known.
+    pub fn done(&self) -> impl Iterator<Item = usize> {
+        self.keys.iter().enumerate().filter(|(_, key)| key.stage == Stage::Done).map(|(index, _)| index)
+    }
+
+    /// Messages that wait for their acknowledgement.
+    pub fn unacknowledged(&self) -> usize {
+        self.unacknowledged.len()
+    }
+
+    /// Keys that have something left to send, and the first one's stage.
+    pub fn left(&self) -> (usize, Option<(usize, Stage)>) {
+        (self.queue.len(), self.queue.front().map(|&key| (key, self.keys[key].stage)))
+    }
+
+    /// When the last acknowledgement came, or the batch began.
+    pub fn heard_ms(&self) -> i64 {
+        self.heard_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(messages: u32, bytes: usize, stage: Stage) -> Event {
+        Event::Made { messages, bytes, stage }
+    }
+
+    fn make(key: usize, stage: Stage) -> Action {
+        Action::Make { key, stage, again: false }
+    }
+
+    #[test]
+    fn keys_are_sent_one_after_the_other_and_committed_together() {
+        let mut export = Export::new(2, 1000, 100, 1, 0);
+        assert_eq!(export.step(Event::Ready, 0), make(0, Stage::Prepare));
+        let chunked = Stage::Chunked { cursor: 7 };
+        assert_eq!(export.step(made(2, 50, chunked), 0), Action::Make { key: 0, stage: chunked, again: true });
+        export.step(made(1, 50, Stage::FillTtl), 0);
+        assert_eq!(export.step(made(1, 10, Stage::Done), 0), make(1, Stage::Prepare));
+        assert_eq!(export.step(made(2, 10, Stage::Done), 0), Action::Wait);
+        (0..6).for_each(|_| assert_eq!(export.step(Event::Acknowledged, 90), Action::Wait));
+        assert_eq!(export.step(Event::Acknowledged, 90), Action::Commit);
+        assert_eq!(export.step(Event::Committed { kept: vec![] }, 91), Action::Finish { moved: 2 });
+    }
+
+    #[test]
+    fn nothing_to_send_is_committed_at_once() {
+        let mut export = Export::new(1, 1000, 100, 0, 0);
+        export.step(Event::Ready, 0);
+        assert_eq!(export.step(made(0, 0, Stage::Absent), 0), Action::Commit);
+        assert_eq!(export.step(Event::Committed { kept: vec![] }, 0), Action::Finish { moved: 0 });
+        assert_eq!(export.sent().count(), 0);
+    }
+
+    #[test]
+    fn no_more_is_made_while_too_much_is_unacknowledged() {
+        let mut export = Export::new(3, 100, 100, 0, 0);
+        export.step(Event::Ready, 0);
+        // One message may be larger than the limit.
+        assert_eq!(export.step(made(2, 5000, Stage::Done), 0), Action::Wait);
+        assert_eq!(export.step(Event::Acknowledged, 0), Action::Wait);
+        assert_eq!(export.step(Event::Acknowledged, 0), make(1, Stage::Prepare));
+    }
+
+    #[test]
+    fn silence_and_refusals_end_it_once() {
+        let mut export = Export::new(1, 100, 100, 0, 0);
+        export.step(Event::Ready, 0);
+        export.step(made(2, 5, Stage::Done), 0);
+        export.step(Event::Acknowledged, 50);
+        assert_eq!(export.step(Event::Tick, 150), Action::Wait);
+        assert_eq!(export.step(Event::Tick, 151), Action::Abort(Reason::Timeout));
+        assert_eq!(export.step(Event::Failed(Reason::Closed), 151), Action::Wait);
+        assert_eq!(export.sent().collect::<Vec<_>>(), [0]);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_nothing_ends_it() {
+        let mut export = Export::new(1, 100, 100, 0, 0);
+        export.step(Event::Ready, 0);
+        assert!(matches!(export.step(Event::Acknowledged, 0), Action::Abort(Reason::Nonsense(_))));
+    }
+
+    #[test]
+    fn a_key_that_changes_is_sent_again_and_left_alone_in_the_end() {
+        let mut export = Export::new(1, 100, 100, 0, 0);
+        export.step(Event::Ready, 0);
+        for _ in 0..TRIES {
+            export.step(made(1, 5, Stage::Done), 0);
+            assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
+            let again = export.step(Event::Stale { keys: vec![0] }, 0);
+            assert_eq!(again, Action::Make { key: 0, stage: Stage::Prepare, again: true });
+        }
+        let retract = Action::Make { key: 0, stage: Stage::Retract, again: true };
+        assert_eq!(export.step(Event::Changed, 0), retract);
+        export.step(made(1, 5, Stage::Withdrawn), 0);
+        assert_eq!(export.sent().count(), 1);
+        assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
+        assert_eq!(export.sent().count(), 0);
+        assert_eq!(export.step(Event::Committed { kept: vec![] }, 0), Action::Finish { moved: 0 });
+    }
+
+    #[test]
+    fn what_was_kept_by_a_commit_is_taken_back_from_the_target() {
+        let mut export = Export::new(2, 100, 100, 0, 0);
+        export.step(Event::Ready, 0);
+        export.step(made(1, 5, Stage::Done), 0);
+        export.step(made(1, 5, Stage::Done), 0);
+        export.step(Event::Acknowledged, 0);
+        assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
+        let retract = Action::Make { key: 1, stage: Stage::Retract, again: true };
+        assert_eq!(export.step(Event::Committed { kept: vec![1] }, 0), retract);
+        // The other one has moved and is the target's now, whatever happens from here on.
+        assert_eq!(export.sent().collect::<Vec<_>>(), [1]);
+        export.step(made(1, 5, Stage::Withdrawn), 0);
+        assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
+        assert_eq!(export.step(Event::Committed { kept: vec![] }, 0), Action::Finish { moved: 1 });
+    }
+}

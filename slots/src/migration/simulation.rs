@@ -1,0 +1,207 @@
+//! Both ends over a fake network: keys change while they move, acknowledgements come late, links break, and in the end
+//! every key is found once, with its last value.
+
+use super::export::{Action, Event, Export, Reason, Stage};
+use super::message::{ELEMENTS, KEY, Message};
+use super::wire;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+type Key = u8;
+/// A list of elements: one is sent whole, several in chunks of one.
+type Elements = Vec<u8>;
+
+#[derive(Default)]
+struct Source {
+    keys: BTreeMap<Key, Elements>,
+    /// Marked, and not changed since.
+    leaving: BTreeSet<Key>,
+}
+
+impl Source {
+    fn write(&mut self, key: Key, value: Elements) {
+        self.leaving.remove(&key);
+        if value.is_empty() {
+            self.keys.remove(&key)
+        } else {
+            self.keys.insert(key, value)
+        };
+    }
+}
+
+/// One link with what is under way on it.
+struct Link {
+    messages: VecDeque<Vec<Vec<u8>>>,
+    acks: VecDeque<bool>,
+}
+
+/// Carries out one message as a target does.
+fn receive(target: &mut BTreeMap<Key, Elements>, args: &[Vec<u8>]) -> bool {
+    let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+    let key = args[KEY][0];
+    match Message::parse(&args).expect("what the source sends is understood") {
+        Message::Delete => drop(target.remove(&key)),
+        Message::Expire { .. } => return target.contains_key(&key),
+        Message::Text { .. } | Message::Object { .. } => return target.insert(key, args[4].to_vec()).is_none(),
+        Message::Chunk { .. } => target.entry(key).or_default().extend(args[ELEMENTS..].concat()),
+    }
+    true
+}
+
+/// Makes the messages of one step.
+fn make(source: &mut Source, key: Key, stage: Stage, again: bool, link: &mut Link) -> Event {
+    let before = link.messages.len();
+    let mut send = |args: &[&[u8]]| {
+        let mut whole = vec![wire::RESTORE.to_vec()];
+        whole.extend(args.iter().map(|arg| arg.to_vec()));
+        link.messages.push_back(whole);
+    };
+    let name = [key];
+    let stage = match (stage, source.keys.get(&key).cloned()) {
+        (Stage::Retract, _) => {
+            send(&[b"delete", &name]);
+            source.leaving.remove(&key);
+            Stage::Withdrawn
+        }
+        (Stage::Prepare, None) if again => {
+            send(&[b"delete", &name]);
+            Stage::Withdrawn
+        }
+        (Stage::Prepare, None) => Stage::Absent,
+        (Stage::Prepare, Some(value)) => {
+            source.leaving.insert(key);
+            send(&[b"delete", &name]);
+            if value.len() > 1 {
+                Stage::Chunked { cursor: 0 }
+            } else {
+                send(&[b"string", &name, b"0", &value]);
+                Stage::Done
+            }
+        }
+        _ if !source.leaving.contains(&key) => return Event::Changed,
+        (Stage::Chunked { cursor }, Some(value)) => {
+            let at = cursor as usize;
+            send(&[b"list", &name, b"9", b"0", &value[at..at + 1]]);
+            if at + 1 == value.len() { Stage::FillTtl } else { Stage::Chunked { cursor: cursor + 1 } }
+        }
+        (Stage::FillTtl, Some(_)) => {
+            send(&[b"expire", &name, b"0"]);
+            Stage::Done
+        }
+        (stage, value) => panic!("{stage:?} {value:?}"),
+    };
+    let messages = (link.messages.len() - before) as u32;
+    Event::Made { messages, bytes: 10 * messages as usize, stage }
+}
+
+fn commit(source: &mut Source, export: &Export, names: &[Key], removed: &mut BTreeSet<usize>) -> Event {
+    let done: Vec<usize> = export.done().filter(|index| !removed.contains(index)).collect();
+    let stale = |&&index: &&usize| !source.leaving.contains(&names[index]);
+    let keys: Vec<usize> = done.iter().filter(stale).copied().collect();
+    if !keys.is_empty() {
+        return Event::Stale { keys };
+    }
+    for index in done {
+        source.keys.remove(&names[index]);
+        source.leaving.remove(&names[index]);
+        removed.insert(index);
+    }
+    Event::Committed { kept: vec![] }
+}
+
+/// One batch over one link. `steps` is what happens in between, one byte a turn.
+fn batch(
+    source: &mut Source,
+    target: &mut BTreeMap<Key, Elements>,
+    expected: &mut BTreeMap<Key, Elements>,
+    steps: &mut impl Iterator<Item = u8>,
+) {
+    let names: Vec<Key> = source.keys.keys().copied().collect();
+    let mut link = Link { messages: VecDeque::new(), acks: VecDeque::new() };
+    let mut export = Export::new(names.len(), 40, 1000, 0, 0);
+    let mut removed = BTreeSet::new();
+    let mut action = export.step(Event::Ready, 0);
+    loop {
+        let event = match action {
+            Action::Make { key, stage, again } => make(source, names[key], stage, again, &mut link),
+            Action::Commit => commit(source, &export, &names, &mut removed),
+            Action::Finish { .. } => return,
+            Action::Abort(_) => {
+                // The target is told to forget before the keys may change again.
+                export.sent().for_each(|index| drop(target.remove(&names[index])));
+                source.leaving.clear();
+                return;
+            }
+            Action::Wait => Event::Tick,
+        };
+        action = export.step(event, 0);
+        if matches!(action, Action::Finish { .. } | Action::Abort(_)) {
+            continue;
+        }
+        match steps.next().unwrap_or(0) {
+            // Somebody writes to a key that is still here, or removes it.
+            step @ 200..240 => {
+                let key = step % 5;
+                if source.keys.contains_key(&key) {
+                    let value: Elements = (0..step % 4).collect();
+                    source.write(key, value.clone());
+                    if value.is_empty() {
+                        expected.remove(&key)
+                    } else {
+                        expected.insert(key, value)
+                    };
+                }
+            }
+            240..250 if action == Action::Wait => action = export.step(Event::Failed(Reason::Closed), 0),
+            _ if action != Action::Wait => {}
+            step => match (step % 2, link.messages.pop_front()) {
+                (0, Some(message)) => link.acks.push_back(receive(target, &message)),
+                (_, message) => {
+                    message.into_iter().for_each(|message| link.messages.push_front(message));
+                    if let Some(ok) = link.acks.pop_front() {
+                        let event =
+                            if ok { Event::Acknowledged } else { Event::Failed(Reason::Refused(b"no".to_vec())) };
+                        action = export.step(event, 0);
+                    } else if let Some(message) = link.messages.pop_front() {
+                        link.acks.push_back(receive(target, &message));
+                    }
+                }
+            },
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_key_is_found_once_with_its_last_value(
+        values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..5), 5),
+        stale in prop::collection::vec(any::<u8>(), 1..3),
+        steps in prop::collection::vec(any::<u8>(), 0..400),
+    ) {
+        let mut expected = BTreeMap::new();
+        let mut source = Source::default();
+        for (key, value) in values.into_iter().enumerate().filter(|(_, value)| !value.is_empty()) {
+            expected.insert(key as Key, value.clone());
+            source.keys.insert(key as Key, value);
+        }
+        // An old copy from a batch of long ago.
+        let mut target = BTreeMap::from([(0, stale)]);
+        if !expected.contains_key(&0) {
+            target.clear();
+        }
+        let mut steps = steps.into_iter();
+        for _ in 0..200 {
+            batch(&mut source, &mut target, &mut expected, &mut steps);
+            let twice = source.keys.keys().any(|key| target.contains_key(key));
+            // Only the old copy may be there beside the key itself, until the key has moved.
+            prop_assert!(!twice || source.keys.contains_key(&0));
+            if source.keys.is_empty() {
+                break;
+            }
+        }
+        prop_assert!(source.keys.is_empty());
+        prop_assert_eq!(target, expected);
+    }
+}
