@@ -147,6 +147,16 @@ impl Effects {
         }
     }
 
+    /// Logs `args`, a command that the one as sent has called, in its place, unless that has asked for other records.
+    pub fn log_called<'a>(&mut self, args: impl ExactSizeIterator<Item = &'a [u8]>) {
+        if self.form == Form::Verbatim {
+            self.form = Form::Instead;
+            if self.logging {
+                encode(args, &mut self.instead);
+            }
+        }
+    }
+
     /// Logs nothing for the command as sent, though it changes something.
     pub fn log_nothing(&mut self) {
         self.form = Form::Instead;

@@ -4,13 +4,19 @@
 //!              source                                        target
 //!  reactor     checks a request, parks its client            restore.rs: stores what comes, acknowledges it
 //!  worker      sync.rs: a thread a target, whole keys
-//!              export.rs: a thread a database, in chunks
+//!              migrate.rs, exports.rs: one batch a database, who waits for it, how it stands
+//!              driver.rs: its thread; chunks.rs, peer.rs: what it sends, what it hears
 //! ```
 //! A worker does its network I/O without any lock and takes a slot's lock for a step at a time (`worker.rs`). Keys that
 //! it has sent and not yet removed are marked in their entries; `claims.rs` has what is known besides of keys that move.
 
+mod chunks;
 pub mod claims;
+mod driver;
+pub mod exports;
 mod link;
+mod migrate;
+mod peer;
 mod restore;
 mod sync;
 mod worker;
@@ -36,6 +42,8 @@ pub struct Moves {
     pub claims: claims::Claims,
     /// Threads that send whole keys, one a target.
     pub targets: sync::Targets,
+    /// Threads that send chunks, one a database.
+    pub exports: exports::Exports,
 }
 
 /// Whether a command must come again because of keys on their way: of those that leave nothing may be written, and those
@@ -70,5 +78,5 @@ pub fn may_grow(node: &Node, row: &Command<Run>, args: &Args<'_>) -> bool {
 
 /// The tables of all files.
 pub fn tables() -> impl Iterator<Item = Command<Handler>> {
-    [restore::TABLE, sync::TABLE, wrapper::TABLE].into_iter().flatten().copied()
+    [restore::TABLE, sync::TABLE, migrate::TABLE, wrapper::TABLE].into_iter().flatten().copied()
 }

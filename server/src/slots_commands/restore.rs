@@ -109,6 +109,9 @@ fn slotsrestore_async(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 
 fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<Vec<u8>, Vec<u8>> {
     let args = ctx.args;
+    if ctx.node.moves.exports.is_leaving(ctx.session.db) {
+        return Err(b"the specified DB is being migrated".to_vec());
+    }
     let message = Message::parse(&args.to_vec())?;
     let key = Key::new(args.at(KEY));
     let done = || Ok(b"1".to_vec());

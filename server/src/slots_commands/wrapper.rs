@@ -34,12 +34,7 @@ fn exec_wrapper(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let status = match admit(ctx, inner) {
         Ok(row) => {
             ctx.invoke(&row, inner, None, &mut reply);
-            let mut block = Vec::new();
-            let changes = ctx.keys.effects().drain(inner.iter(), &mut block);
-            if !block.is_empty() {
-                ctx.keys.effects().log_block(&block);
-            }
-            ctx.keys.dirty(changes);
+            ctx.keys.effects().log_called(inner.iter());
             2
         }
         Err((status, text)) => {

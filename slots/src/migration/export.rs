@@ -189,6 +189,13 @@ impl Export {
         }
     }
 
+    /// A batch that has the target forget `keys` keys. `waiting` messages of the link are not acknowledged yet.
+    pub fn retraction(keys: usize, bytes_max: usize, timeout_ms: i64, waiting: usize, now_ms: i64) -> Export {
+        let mut export = Export::new(keys, bytes_max, timeout_ms, waiting, now_ms);
+        export.keys.iter_mut().for_each(|key| key.stage = Stage::Retract);
+        export
+    }
+
     /// Takes an event in and says what to do next.
     pub fn step(&mut self, event: Event, now_ms: i64) -> Action {
         if self.over {

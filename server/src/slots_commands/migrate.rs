@@ -1,0 +1,305 @@
+//! The asynchronous commands of a source: beginning a batch, waiting for it, ending it, and looking at it.
+//!
+//! A request is only checked here; the rest is its link's thread's (`driver.rs`). The client is parked until the batch
+//! ends, so its later requests are answered after it, which the original does not manage.
+
+use super::chunks::{self, Limits};
+use super::exports::{Link, Request, What};
+use super::{driver, peer};
+use crate::node_commands::{Handler, NodeCtx};
+use crate::park::Wait;
+use commands::error::{Error, Outcome};
+use commands::table::{Access, Command, command};
+use engine::keyspace::Key;
+use mio::{Poll, Waker};
+use resp::{Flags, KeySpec, Out};
+use slots::SlotId;
+use slots::migration::export::Stage;
+use slots::migration::message::{strict_int, with_quote};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What a 0 means.
+const TIMEOUT_DEFAULT_MS: i64 = 30_000;
+const MAXBULKS_DEFAULT: i64 = 200;
+const MAXBULKS_DUMP_DEFAULT: i64 = 1000;
+const MAXBYTES_DEFAULT: i64 = 512 * 1024;
+const NUMKEYS_DEFAULT: i64 = 100;
+/// The most that is taken.
+const MAXBULKS_MAX: i64 = 512 * 1024;
+const MAXBYTES_MAX: i64 = i32::MAX as i64 / 2;
+/// Clients that may wait for one batch.
+const WAITING_MAX: usize = 10_000;
+
+/// An argument between 0 and the largest of 32 bits, where 0 means `default`.
+fn number(ctx: &NodeCtx<'_, '_>, at: usize, name: &str, default: i64) -> Result<i64, Error> {
+    let text = ctx.args.at(at);
+    match strict_int(text).filter(|value| (0..=i64::from(i32::MAX)).contains(value)) {
+        Some(0) => Ok(default),
+        Some(value) => Ok(value),
+        None => Err(invalid(name, text)),
+    }
+}
+
+fn invalid(name: &str, text: &[u8]) -> Error {
+    Error::Owned(with_quote(&format!("ERR invalid value of {name} ("), text))
+}
+
+/// Nobody waits for an end that could be told otherwise. A client that is gone meets no reply; the batch goes on.
+struct Waiting;
+
+impl Wait for Waiting {
+    fn time_out(&self, _out: &mut Out) -> bool {
+        false
+    }
+
+    fn abandon(&self) {}
+}
+
+fn migrate(ctx: &mut NodeCtx<'_, '_>, tags: bool, of_slot: bool) -> Outcome {
+    let args = ctx.args;
+    let host = String::from_utf8_lossy(args.at(1)).into_owned();
+    let port = strict_int(args.at(2)).and_then(|port| u16::try_from(port).ok()).filter(|&port| port > 0);
+    let port = port.ok_or_else(|| invalid("port", args.at(2)))?;
+    let timeout_ms = number(ctx, 3, "timeout", TIMEOUT_DEFAULT_MS)?;
+    let maxbulks = number(ctx, 4, "maxbulks", MAXBULKS_DEFAULT)?.min(MAXBULKS_MAX);
+    let maxbytes = number(ctx, 5, "maxbytes", MAXBYTES_DEFAULT)?.min(MAXBYTES_MAX);
+    let what = if of_slot {
+        let slot = number(ctx, 6, "slot", 0)?;
+        let slot = SlotId::new(slot as usize).ok_or_else(|| invalid("slot", args.at(6)))?;
+        What::Slot { slot, numkeys: number(ctx, 7, "numkeys", NUMKEYS_DEFAULT)? as usize, tags }
+    } else {
+        let mut seen = HashSet::new();
+        let keys = args.from(6).iter().filter(|&key| seen.insert(key)).map(Box::from).collect();
+        What::Keys { keys, tags }
+    };
+    let limit = ctx.node.config().client_output_buffer_limit[0];
+    let limited = [limit.soft_bytes, limit.hard_bytes].into_iter().filter(|&bytes| bytes != 0);
+    let maxbytes = limited.fold(maxbytes as u64, u64::min) as usize;
+    let limits = Limits { maxbulks: maxbulks as usize, maxbytes, timeout_ms };
+    begin(ctx, host, port, Request { what, limits })
+}
+
+/// Hands a batch to the link of the client's database, which is made if there is none to this target.
+fn begin(ctx: &mut NodeCtx<'_, '_>, host: String, port: u16, request: Request) -> Outcome {
+    let (node, db) = (ctx.node, ctx.ctx.session.db);
+    let Some(parking) = ctx.client.parking.as_deref_mut() else {
+        return Err("ERR keys can't be migrated from a script or a transaction".into());
+    };
+    let exports = &node.moves.exports;
+    let mut links = exports.lock();
+    let there = links.get(&db).cloned();
+    if there.as_ref().is_some_and(|link| link.state().busy) {
+        return Err("ERR the specified DB is being migrated".into());
+    }
+    let link = match there.clone().filter(|link| link.host == host && link.port == port) {
+        Some(link) => link,
+        None => {
+            let no_poll = |error| Error::from(format!("ERR create client to {host}:{port} failed: {error}"));
+            let poll = Poll::new().map_err(no_poll)?;
+            let waker = Waker::new(poll.registry(), peer::WAKER).map_err(no_poll)?;
+            let link = Arc::new(Link::new(host.clone(), port, db, waker));
+            driver::start(node, link.clone(), poll).map_err(no_poll)?;
+            if let Some(old) = there {
+                old.close.store(true, Ordering::Release);
+                old.wake();
+            }
+            links.insert(db, link.clone());
+            link
+        }
+    };
+    let ticket = parking.ticket(ctx.client.info);
+    let mut state = link.state();
+    exports.begin();
+    state.busy = true;
+    state.heard_ms = ctx.ctx.keys.now().ms;
+    state.limits = Some(request.limits);
+    state.request = Some(request);
+    state.waiting.push(ticket);
+    drop(state);
+    drop(links);
+    link.wake();
+    parking.park(ticket, None, Box::new(Waiting));
+    Ok(())
+}
+
+fn fence(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let Some(link) = ctx.node.moves.exports.link(ctx.session.db) else {
+        ctx.out.ok();
+        return Ok(());
+    };
+    let mut state = link.state();
+    if !state.busy {
+        drop(state);
+        ctx.out.ok();
+        return Ok(());
+    }
+    let Some(parking) = ctx.client.parking.as_deref_mut() else {
+        return Err("ERR a script or a transaction can't wait for a migration".into());
+    };
+    if state.waiting.len() >= WAITING_MAX {
+        return Err("ERR too many clients wait for this batch".into());
+    }
+    let ticket = parking.ticket(ctx.client.info);
+    state.waiting.push(ticket);
+    parking.park(ticket, None, Box::new(Waiting));
+    Ok(())
+}
+
+fn cancel(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    match ctx.node.moves.exports.link(ctx.session.db) {
+        Some(link) => {
+            if link.state().busy {
+                link.cancel.store(true, Ordering::Release);
+            }
+            link.close.store(true, Ordering::Release);
+            link.wake();
+            ctx.out.int(1);
+        }
+        None => ctx.out.int(0),
+    }
+    Ok(())
+}
+
+fn status(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let Some(link) = ctx.node.moves.exports.link(ctx.session.db) else {
+        ctx.out.null_array();
+        return Ok(());
+    };
+    let now_ms = ctx.keys.now().ms;
+    let state = link.state();
+    let (heard_ms, limits) =
+        (state.heard_ms, state.limits.unwrap_or(Limits { maxbulks: 0, maxbytes: 0, timeout_ms: 0 }));
+    let out = &mut *ctx.ctx.out;
+    out.array(18);
+    let pair = |name: &str, value: i64, out: &mut Out| {
+        out.bulk(name.as_bytes());
+        out.bulk_int(value);
+    };
+    out.bulk(b"host");
+    out.bulk(link.host.as_bytes());
+    pair("port", link.port.into(), out);
+    pair("used", state.used.into(), out);
+    pair("timeout", limits.timeout_ms, out);
+    pair("lastuse", heard_ms, out);
+    pair("since_lastuse", now_ms - heard_ms, out);
+    pair("sending_msgs", state.unacknowledged as i64, out);
+    pair("blocked_clients", state.waiting.len() as i64, out);
+    out.bulk(b"batched_iterator");
+    if !state.busy {
+        out.null_array();
+        return Ok(());
+    }
+    let standing = &state.standing;
+    out.array(22);
+    out.bulk(b"keys");
+    out.array(2);
+    out.bulk_int(standing.keys.len() as i64);
+    out.array(standing.keys.len());
+    standing.keys.iter().for_each(|key| out.bulk(key));
+    pair("timeout", limits.timeout_ms, out);
+    pair("maxbulks", limits.maxbulks as i64, out);
+    pair("maxbytes", limits.maxbytes as i64, out);
+    pair("estimate_msgs", standing.estimate as i64, out);
+    pair("removed_keys", standing.done as i64, out);
+    pair("chunked_vals", 0, out);
+    out.bulk(b"iterators");
+    out.array(2);
+    out.bulk_int(standing.left as i64);
+    match standing.current {
+        None => out.null_array(),
+        Some((key, stage)) => {
+            out.array(6);
+            out.bulk(b"key");
+            out.bulk(standing.keys.get(key).map(|key| &key[..]).unwrap_or_default());
+            pair("stage", stage.number(), out);
+            let cursor = if let Stage::Chunked { cursor } = stage { cursor } else { 0 };
+            pair("cursor", cursor as i64, out);
+        }
+    }
+    // Ours: how fast it goes, and how much of it is left.
+    let took_ms = (now_ms - standing.since_ms).max(1);
+    pair("sent_bytes", standing.bytes as i64, out);
+    pair("bytes_per_sec", (standing.bytes.saturating_mul(1000) / took_ms as u64) as i64, out);
+    pair("left_keys", standing.left as i64, out);
+    Ok(())
+}
+
+/// The messages of keys, as an answer: nothing is sent and nothing removed.
+fn dump(ctx: &mut NodeCtx<'_, '_>, tags: bool) -> Outcome {
+    let args = ctx.args;
+    let timeout_ms = number(ctx, 1, "timeout", TIMEOUT_DEFAULT_MS)?;
+    let maxbulks = number(ctx, 2, "maxbulks", MAXBULKS_DUMP_DEFAULT)? as usize;
+    let limits = Limits { maxbulks, maxbytes: usize::MAX, timeout_ms };
+    let mut keys: Vec<Box<[u8]>> = Vec::new();
+    let mut seen = HashSet::new();
+    for key in args.from(3).iter() {
+        if !seen.insert(Box::<[u8]>::from(key)) {
+            continue;
+        }
+        keys.push(key.into());
+        if let Some(crc) = slots::tag_crc(key).filter(|_| tags) {
+            let mut group: Vec<Box<[u8]>> = Vec::new();
+            if let Some(db) = ctx.keys.slot_keys(slots::slot_of(key)) {
+                db.for_each_of_tag(crc, 0, |entry| {
+                    group.push(entry.key().into());
+                    true
+                });
+            }
+            group.sort();
+            keys.extend(group.into_iter().filter(|key| seen.insert(key.clone())));
+        }
+    }
+    let header = ctx.out.deferred_array();
+    let mut messages = 0;
+    let now_ms = ctx.keys.now().ms;
+    for key in &keys {
+        let NodeCtx { ctx, .. } = ctx;
+        if let Some(entry) = ctx.keys.peek(&Key::new(key)) {
+            messages += chunks::make_all(entry, now_ms, limits, ctx.out.as_mut_vec());
+        }
+    }
+    ctx.out.finish_array(header, messages);
+    Ok(())
+}
+
+fn one(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    migrate(ctx, false, false)
+}
+
+fn tag_one(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    migrate(ctx, true, false)
+}
+
+fn slot(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    migrate(ctx, false, true)
+}
+
+fn tag_slot(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    migrate(ctx, true, true)
+}
+
+fn one_dump(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    dump(ctx, false)
+}
+
+fn tag_one_dump(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    dump(ctx, true)
+}
+
+const NONE: KeySpec = KeySpec::NONE;
+const MOVES: Flags = Flags::WRITE.or(Flags::NOSCRIPT);
+const DUMP: Flags = Flags::READONLY.or(Flags::DENYOOM);
+
+pub(super) static TABLE: &[Command<Handler>] = &[
+    command("slotsmgrtslot-async", 8, NONE, MOVES, slot as Handler),
+    command("slotsmgrttagslot-async", 8, NONE, MOVES, tag_slot),
+    command("slotsmgrtone-async", -7, NONE, MOVES, one),
+    command("slotsmgrttagone-async", -7, NONE, MOVES, tag_one),
+    command::<Handler>("slotsmgrtone-async-dump", -4, NONE, DUMP, one_dump).holding(Access::Touch),
+    command::<Handler>("slotsmgrttagone-async-dump", -4, NONE, DUMP, tag_one_dump).holding(Access::Touch),
+    command("slotsmgrt-async-fence", 0, NONE, Flags::READONLY.or(Flags::NOSCRIPT), fence),
+    command("slotsmgrt-async-cancel", 0, NONE, Flags::FAST, cancel),
+    command("slotsmgrt-async-status", 0, NONE, Flags::FAST, status),
+];

@@ -1,0 +1,224 @@
+//! The socket of an asynchronous migration: messages out, acknowledgements in, and nothing else.
+//!
+//! Why so strict: the original's link is a client with all rights, which carries out whatever the target sends. Here
+//! everything that is no acknowledgement ends the link.
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use resp::{Arg, Parser, Progress};
+use slots::migration::wire;
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+/// Token of the waker.
+pub const WAKER: Token = Token(0);
+const SOCKET: Token = Token(1);
+/// Longest acknowledgement.
+const INPUT_MAX: usize = 64 * 1024;
+/// Bytes of one read.
+const READ_BYTES: usize = 16 * 1024;
+/// Of nonsense so much is shown.
+const SHOWN: usize = 120;
+/// What was sent is dropped from the buffer when it is at least so much.
+const COMPACT_BYTES: usize = 256 * 1024;
+
+/// What came.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A message was carried out.
+    Acknowledged,
+    /// A message was refused, with these words.
+    Refused(Vec<u8>),
+    /// Something else.
+    Nonsense(Vec<u8>),
+    /// The connection has ended.
+    Closed,
+}
+
+/// A connection.
+pub struct Peer {
+    stream: TcpStream,
+    /// Messages, the first `sent` bytes of which have gone.
+    pub out: Vec<u8>,
+    sent: usize,
+    input: Vec<u8>,
+    read: usize,
+    args: Vec<Arg>,
+    parser: Parser,
+    closed: bool,
+    /// Bytes that have gone, in all.
+    pub bytes: u64,
+}
+
+impl Peer {
+    /// Over a connected socket, watched by `poll`.
+    pub fn new(stream: std::net::TcpStream, poll: &Poll) -> io::Result<Peer> {
+        stream.set_nonblocking(true)?;
+        let mut stream = TcpStream::from_std(stream);
+        poll.registry().register(&mut stream, SOCKET, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Peer {
+            stream,
+            out: Vec::new(),
+            sent: 0,
+            input: Vec::new(),
+            read: 0,
+            args: Vec::new(),
+            parser: Parser::new(),
+            closed: false,
+            bytes: 0,
+        })
+    }
+
+    /// Stops watching it.
+    pub fn deregister(&mut self, poll: &Poll) {
+        // A socket that is about to be closed.
+        let _ = poll.registry().deregister(&mut self.stream);
+    }
+
+    /// Bytes that have not gone yet.
+    pub fn waiting(&self) -> usize {
+        self.out.len() - self.sent
+    }
+
+    /// Sends what the socket takes. A broken connection shows when reading.
+    pub fn flush(&mut self) {
+        while self.waiting() > 0 && !self.closed {
+            match self.stream.write(&self.out[self.sent..]) {
+                Ok(n) => {
+                    self.sent += n;
+                    self.bytes += n as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => self.closed = true,
+            }
+        }
+        if self.waiting() == 0 {
+            self.out.clear();
+            self.sent = 0;
+        } else if self.sent >= COMPACT_BYTES {
+            self.out.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+
+    /// The next thing that has come, if any.
+    pub fn hear(&mut self) -> Option<Heard> {
+        loop {
+            if let Some(heard) = self.next() {
+                return Some(heard);
+            }
+            if self.closed {
+                return Some(Heard::Closed);
+            }
+            if self.input.len() - self.read > INPUT_MAX {
+                return Some(Heard::Nonsense(b"a very long line".to_vec()));
+            }
+            self.input.drain(..self.read);
+            self.read = 0;
+            let len = self.input.len();
+            self.input.resize(len + READ_BYTES, 0);
+            let read = self.stream.read(&mut self.input[len..]);
+            self.input.truncate(len + read.as_ref().copied().unwrap_or(0));
+            match read {
+                Ok(0) => self.closed = true,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(_) => self.closed = true,
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Heard> {
+        let input = &self.input[self.read..];
+        match input.first() {
+            None => return None,
+            Some(b'*') => {}
+            Some(_) => return Some(Heard::Nonsense(shown(input))),
+        }
+        self.args.clear();
+        match self.parser.parse(input, &mut self.args) {
+            Ok(Progress::NeedMore { .. }) => None,
+            Ok(Progress::Complete { consumed }) => {
+                let arg = |n: usize| self.args.get(n).map(|arg| arg.of(input)).unwrap_or_default();
+                let ack = self.args.len() == 3 && arg(0).eq_ignore_ascii_case(wire::ACK);
+                let heard = match (ack, arg(1)) {
+                    (true, b"0") => Heard::Acknowledged,
+                    (true, _) => Heard::Refused(shown(arg(2))),
+                    _ => Heard::Nonsense(shown(input)),
+                };
+                self.read += consumed;
+                Some(heard)
+            }
+            _ => Some(Heard::Nonsense(shown(input))),
+        }
+    }
+}
+
+/// The beginning of what came, as one line.
+fn shown(bytes: &[u8]) -> Vec<u8> {
+    let line = bytes.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
+    line.iter().take(SHOWN).map(|&byte| if byte.is_ascii_graphic() || byte == b' ' { byte } else { b'?' }).collect()
+}
+
+/// Waits until something may have come, the socket takes more, somebody wakes the thread, or the time is up.
+pub fn wait(poll: &mut Poll, events: &mut Events, time: Duration) {
+    // An interrupted wait is a short one.
+    let _ = poll.poll(events, Some(time));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream as Std};
+
+    fn heard(bytes: &[u8]) -> Vec<Heard> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let near = Std::connect(listener.local_addr().expect("bound")).expect("it listens");
+        let (mut far, _) = listener.accept().expect("it was asked");
+        far.write_all(bytes).expect("room");
+        drop(far);
+        let (mut poll, mut events) = (Poll::new().expect("a poll"), Events::with_capacity(8));
+        let mut peer = Peer::new(near, &poll).expect("connected");
+        let mut all = Vec::new();
+        loop {
+            match peer.hear() {
+                Some(heard) => {
+                    let over = heard != Heard::Acknowledged;
+                    all.push(heard);
+                    if over {
+                        return all;
+                    }
+                }
+                None => wait(&mut poll, &mut events, Duration::from_secs(10)),
+            }
+        }
+    }
+
+    fn ack(code: i32, text: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        wire::ack(code, text, &mut out);
+        out
+    }
+
+    #[test]
+    fn acknowledgements_and_nothing_else_are_heard() {
+        let three = [ack(0, b"OK"), ack(0, b"1"), ack(-1, b"no\r\nroom")].concat();
+        let refused = Heard::Refused(b"no".to_vec());
+        assert_eq!(heard(&three), [Heard::Acknowledged, Heard::Acknowledged, refused]);
+        assert_eq!(heard(b""), [Heard::Closed]);
+        for nonsense in [
+            &b"-NOAUTH Authentication required.\r\n"[..],
+            b"*3\r\n$3\r\nSET\r\n$5\r\npwned\r\n$1\r\n1\r\n",
+            b"*2\r\n$22\r\nSLOTSRESTORE-ASYNC-ACK\r\n$1\r\n0\r\n",
+            b"*1\r\n$-5\r\n",
+            b"SELECT 2\r\n",
+        ] {
+            assert!(matches!(heard(nonsense)[..], [Heard::Nonsense(_)]), "{}", nonsense.escape_ascii());
+        }
+        // An announcement reserves nothing, and is not waited for without an end.
+        let long = [&b"*3\r\n$400000000\r\n"[..], &vec![b'x'; 200_000]].concat();
+        assert!(matches!(heard(&long)[..], [Heard::Nonsense(_)]));
+    }
+}
