@@ -67,7 +67,7 @@ fn slotsinfo(ctx: &mut Ctx<'_, '_>) -> Outcome {
 fn slotsscan(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let slot = slot_number(ctx.args.at(1))?;
     let cursor = scan::cursor(ctx.args.at(2))?;
-    if ctx.args.len() % 2 == 0 {
+    if ctx.args.len().is_multiple_of(2) {
         return Err(Error::Owned(errors::wrong_arity("slotsscan")));
     }
     for i in (3..ctx.args.len()).step_by(2).filter(|&i| ctx.args.is(i, "count")) {

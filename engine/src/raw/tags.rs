@@ -30,8 +30,8 @@ fn first_of(crc: u32) -> Word {
 }
 
 fn word(crc: u32, address: usize) -> Word {
-    debug_assert!(address as u64 % ALIGN == 0);
-    first_of(crc) | address as u64 / ALIGN
+    debug_assert!((address as u64).is_multiple_of(ALIGN));
+    first_of(crc) | (address as u64 / ALIGN)
 }
 
 impl Tags {

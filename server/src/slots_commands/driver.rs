@@ -346,7 +346,7 @@ impl Driver {
                     chosen.estimate += chosen.keys.len() - before;
                 }
             }
-            if next == 0 && wrapped || wrapped && next > start {
+            if wrapped && (next == 0 || next > start) {
                 break;
             }
             wrapped |= next == 0;
@@ -581,6 +581,9 @@ impl Chosen {
     }
 }
 
+/// A key, and the messages that it will make.
+type Candidate = (Box<[u8]>, usize);
+
 /// Marks the keys of one step of a walk that fit into the batch, and returns the next place, 0 at the end.
 fn candidates(
     here: &mut Keyspace<'_, '_>,
@@ -588,8 +591,8 @@ fn candidates(
     at: u64,
     (mut sum, room, numkeys): (usize, usize, usize),
     limits: Limits,
-) -> (u64, Vec<(Box<[u8]>, usize)>) {
-    let mut found: Vec<(Box<[u8]>, usize)> = Vec::new();
+) -> (u64, Vec<Candidate>) {
+    let mut found: Vec<Candidate> = Vec::new();
     let next = here.slot_keys(slot).map_or(0, |db| {
         let mut next = at;
         while found.len() < STEP_KEYS.min(room) {
@@ -619,13 +622,15 @@ fn candidates(
 
 /// Keys of a step that are not as they were marked.
 fn changed(here: &mut Keyspace<'_, '_>, keys: &[Box<[u8]>], step: &[usize]) -> Vec<usize> {
-    let stale = |&&index: &&usize| {
+    let mut stale = Vec::new();
+    for &index in step {
         let key = Key::new(&keys[index]);
         let entry = here.slot_keys(key.slot).and_then(|db| db.find(key.hash, key.bytes));
-        entry.is_none_or(|entry| entry.transit() != Transit::Leaving)
-    };
-    let mut stale = stale;
-    step.iter().filter(|index| stale(index)).copied().collect()
+        if entry.is_none_or(|entry| entry.transit() != Transit::Leaving) {
+            stale.push(index);
+        }
+    }
+    stale
 }
 
 /// Removes the keys of a step that are as they were marked, logs it as one command, and returns them.

@@ -121,7 +121,7 @@ impl Message {
             return Err(text);
         };
         let elements = args.get(ELEMENTS..).unwrap_or_default();
-        if elements.len() % kind.arity() != 0 {
+        if !elements.len().is_multiple_of(kind.arity()) {
             return Err(wrong());
         }
         if kind == Collection::ZSet {
