@@ -6,6 +6,7 @@ use redis::{Commands, Connection, RedisResult};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 use tests::{Options, Server};
@@ -101,21 +102,58 @@ fn two_hundred_connections_are_served_each_its_own_replies() -> RedisResult<()> 
 /// redis-py in an environment of its own below the target directory, made once and kept.
 #[test]
 fn redis_py_finds_everything_in_place() {
-    let python = python_with_redis();
+    run(Command::new(python()).arg(client("redis_py.py")), &Server::start(Options::codis(THREADS)));
+}
+
+/// A queue of jobs as Python programs use it: lists, hashes and sorted sets in transactions, and pops that wait.
+#[test]
+fn rq_runs_its_jobs() {
+    run(Command::new(python()).arg(client("rq_jobs.py")), &Server::start(Options::codis(THREADS)));
+}
+
+/// Needs node and npm, and says so where they are missing: no other test does.
+#[test]
+fn ioredis_finds_everything_in_place() {
+    let Some(modules) = ioredis() else { return eprintln!("not tested: there is no node and npm") };
+    let mut node = Command::new("node");
+    node.arg(client("ioredis.js"));
     let server = Server::start(Options::codis(THREADS));
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/redis_py.py");
-    let output =
-        Command::new(python).arg(script).arg(server.addr().port().to_string()).output().expect("python starts");
+    run(node.arg(modules), &server);
+}
+
+/// A client's program.
+fn client(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
+}
+
+/// Runs a client's program with the port as its last argument.
+fn run(program: &mut Command, server: &Server) {
+    let output = program.arg(server.addr().port().to_string()).output().expect("the program starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn python_with_redis() -> PathBuf {
+/// Asks a package registry, which may fail, a few times.
+fn install(mut command: impl FnMut() -> Command, done: impl Fn() -> bool) {
     const ATTEMPTS: u32 = 4;
-    let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("redis-py");
+    for attempt in 1..=ATTEMPTS {
+        if command().status().is_ok_and(|status| status.success()) && done() {
+            return;
+        }
+        thread::sleep(Duration::from_secs(2 * u64::from(attempt)));
+    }
+    panic!("not installed after {ATTEMPTS} attempts: {:?}", command());
+}
+
+/// The tests of one process make one environment.
+static ENVIRONMENT: Mutex<()> = Mutex::new(());
+
+fn python() -> PathBuf {
+    let _one = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
+    let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-clients");
     let python = environment.join("bin/python");
-    let has_redis =
-        || Command::new(&python).args(["-c", "import redis"]).output().is_ok_and(|done| done.status.success());
-    if has_redis() {
+    let has_all =
+        || Command::new(&python).args(["-c", "import redis, rq"]).output().is_ok_and(|done| done.status.success());
+    if has_all() {
         return python;
     }
     let made = Command::new("python3").args(["-m", "venv"]).arg(&environment).output();
@@ -125,12 +163,30 @@ fn python_with_redis() -> PathBuf {
         "no virtual environment: install Debian's package python3-venv\n{}",
         String::from_utf8_lossy(&made.stdout)
     );
-    for attempt in 1..=ATTEMPTS {
-        let installed = Command::new(&python).args(["-m", "pip", "install", "--quiet", "redis==5.2.1"]).status();
-        if installed.is_ok_and(|status| status.success()) && has_redis() {
-            return python;
-        }
-        thread::sleep(Duration::from_secs(2 * u64::from(attempt)));
+    let pip = || {
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--quiet", "redis==5.2.1", "rq==1.16.2"]);
+        pip
+    };
+    install(pip, has_all);
+    python
+}
+
+/// The folder in which ioredis is installed.
+fn ioredis() -> Option<PathBuf> {
+    let there = |program| Command::new(program).arg("--version").output().is_ok_and(|done| done.status.success());
+    if !there("node") || !there("npm") {
+        return None;
     }
-    panic!("pip does not install redis after {ATTEMPTS} attempts");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("node-clients");
+    let has_it = || folder.join("node_modules/ioredis/package.json").exists();
+    if !has_it() {
+        let npm = || {
+            let mut npm = Command::new("npm");
+            npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(&folder).arg("ioredis@5.4.1");
+            npm
+        };
+        install(npm, has_it);
+    }
+    Some(folder)
 }

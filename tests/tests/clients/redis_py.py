@@ -40,6 +40,49 @@ for number in range(1000):
 assert pipeline.execute() == [part for number in range(1000) for part in (True, str(number))]
 
 assert connection.eval("return redis.call('GET', KEYS[1]) .. ARGV[1]", 1, "count", "!") == "5!"
+
+# What is read and written together is written only if nobody came between.
+other = redis.Redis(host="127.0.0.1", port=int(sys.argv[1]))
+connection.set("watched", 1)
+with connection.pipeline() as pipeline:
+    pipeline.watch("watched")
+    other.incr("watched")
+    pipeline.multi()
+    pipeline.set("watched", 10)
+    try:
+        pipeline.execute()
+        raise SystemExit("a watched key has changed")
+    except redis.WatchError:
+        pass
+tries = []
+
+
+def double(pipeline):
+    tries.append(pipeline.get("watched"))
+    if len(tries) == 1:
+        other.incr("watched")
+    pipeline.multi()
+    pipeline.set("watched", 2 * int(tries[-1]))
+
+
+assert connection.transaction(double, "watched") == [True]
+assert tries == ["2", "3"] and connection.get("watched") == "6"
+transaction = connection.pipeline(transaction=True)
+assert transaction.incr("watched").expire("watched", 1000).ttl("watched").execute() == [7, True, 1000]
+
+# The library's lock releases and extends by scripts.
+lock = connection.lock("lock", timeout=100, blocking_timeout=0)
+assert lock.acquire() and not connection.lock("lock", blocking_timeout=0).acquire()
+assert lock.extend(50) and connection.pttl("lock") > 100_000 and lock.reacquire() and lock.owned()
+other.script_flush()
+lock.release()
+assert not connection.exists("lock")
+try:
+    lock.release()
+    raise SystemExit("a lock is released once")
+except redis.exceptions.LockError:
+    pass
+
 assert connection.info("server")["redis_version"] == "3.2.11"
 assert connection.delete(*keys) == len(keys)
 print("ok")

@@ -20,7 +20,7 @@ use Arg::{Random, Text, Value};
 /// What is in the server when a run starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Every key of the key range, with a value; stays so over the runs.
+    /// Every key of the key range, with a value, and a script; stays so over the runs.
     Strings,
     /// Every counter of the key range; stays so.
     Counters,
@@ -37,6 +37,10 @@ impl State {
         !matches!(self, State::Empty | State::ListToPop)
     }
 }
+
+/// The script of EVAL and EVALSHA, and its SHA-1.
+const GET: &str = "return redis.call('get',KEYS[1])";
+const GET_SHA: &str = "fd758d1589d044dd850a6f05d52f2eefd27f033f";
 
 const LRANGE_LIST: u64 = 100_000;
 
@@ -56,7 +60,8 @@ const fn test(name: &'static str, args: &'static [Arg], state: State, shape: Sha
 const KEY: Arg = Random("key:");
 const ELEMENT: Arg = Random("element:");
 
-/// The commands of redis-benchmark 7.0 (`-r`, `-d 32`) under its names. INSERT is ours: SET into an empty server.
+/// The commands of redis-benchmark 7.0 (`-r`, `-d 32`) under its names. INSERT is ours: SET into an empty server; and so
+/// are the scripts.
 #[rustfmt::skip]
 const TESTS: &[Test] = &[
     test("SET",        &[Text("SET"), KEY, Value],                        State::Strings,   Shape::Status,     1),
@@ -73,6 +78,9 @@ const TESTS: &[Test] = &[
     test("HSET",       &[Text("HSET"), Text("myhash"), ELEMENT, Value],   State::Empty,     Shape::Integer,    1),
     test("ZADD",       &[Text("ZADD"), Text("myzset"), Random(""), ELEMENT],
                                                                           State::Empty,     Shape::Integer,    1),
+    test("EVAL_1",     &[Text("EVAL"), Text("return 1"), Text("0")],      State::Strings,   Shape::Integer,    1),
+    test("EVAL",       &[Text("EVAL"), Text(GET), Text("1"), KEY],        State::Strings,   Shape::Bulk,       1),
+    test("EVALSHA",    &[Text("EVALSHA"), Text(GET_SHA), Text("1"), KEY], State::Strings,   Shape::Bulk,       1),
     test("INSERT",     &[Text("SET"), KEY, Value],                        State::Empty,     Shape::Status,     1),
 ];
 
@@ -202,7 +210,10 @@ impl Side {
         let value = plan.value();
         match state {
             State::Empty => {}
-            State::Strings => fill_strings(client, "key:", plan.keys, &value)?,
+            State::Strings => {
+                fill_strings(client, "key:", plan.keys, &value)?;
+                client.run(&["EVAL", GET, "1", "key:"])?;
+            }
             State::Counters => fill_strings(client, "counter:", plan.keys, b"1")?,
             State::List => fill_list(client, "mylist", LRANGE_LIST, &value)?,
             // Each client thread rounds up to whole batches.
@@ -385,7 +396,7 @@ mod tests {
             choose(&names).map(|tests| tests.iter().map(|test| test.name).collect::<Vec<_>>())
         };
         assert_eq!(names(&["get", "INSERT"]).unwrap(), ["GET", "INSERT"]);
-        assert_eq!(names(&[]).unwrap().len(), 10);
+        assert_eq!(names(&[]).unwrap().len(), 13);
         assert!(names(&["GTE"]).unwrap_err().to_string().contains("LRANGE_100"));
     }
 }
