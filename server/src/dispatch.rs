@@ -222,6 +222,7 @@ impl Executor {
         let Turn { net, client, out, now, deferrals } = turn;
         let (now, deferrals) = (*now, *deferrals);
         client.info.command.store(u32::from(row.id) + 1, std::sync::atomic::Ordering::Relaxed);
+        self.node.stats[self.reactor].running.store(u32::from(row.id) + 1, std::sync::atomic::Ordering::Relaxed);
         let Some(mut held) = hold(self.node, &mut self.owner, &args, row, prepared, deferrals) else {
             return Ran::PutOff;
         };

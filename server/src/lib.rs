@@ -16,6 +16,7 @@ pub mod cli;
 pub mod clients;
 pub mod config;
 pub mod conn;
+pub mod crash_report;
 pub mod cron;
 pub mod daemon;
 pub mod dispatch;

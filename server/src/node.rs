@@ -71,6 +71,8 @@ pub struct Node {
     free: SyncSender<Vec<Waste>>,
     /// Bytes of those, at the least.
     pub freeing: AtomicU64,
+    /// Whether a thread watches the reactors (`watchdog-period`).
+    pub watched: AtomicBool,
     /// Keys on their way to other servers.
     pub migrations: Migrations,
     /// The settings in force.
@@ -111,6 +113,7 @@ impl Node {
             moves: Moves::default(),
             free,
             freeing: AtomicU64::new(0),
+            watched: AtomicBool::new(false),
             migrations: Migrations::default(),
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(1),

@@ -108,12 +108,15 @@ impl Reactor {
         self.net.listen()?;
         while !self.node().stopping.load(Ordering::SeqCst) {
             let timeout = self.timeout();
+            let turn_began_ms = &self.node().stats[self.exec.reactor].turn_began_ms;
+            turn_began_ms.store(0, Ordering::Relaxed);
             match self.net.poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
             self.node().mailboxes[self.exec.reactor].woke();
             let now = Now::read();
+            turn_began_ms.store(now.ms, Ordering::Relaxed);
             self.exec.settled.refresh(self.node());
             self.exec.share_locks();
             self.take_mail(now);

@@ -1,6 +1,7 @@
 //! From settings to a serving node: sockets, threads, signals; and the end.
 
 use crate::config::Config;
+use crate::crash_report;
 use crate::daemon::{self, Supervisor};
 use crate::dispatch::Executor;
 use crate::listener::Listeners;
@@ -47,6 +48,7 @@ pub fn serve(config: Config, supervisor: Option<Supervisor>) -> Result<(), Strin
     let node: &'static Node = Box::leak(Box::new(Node::new(config, mailboxes, free, run_id())));
     spawn("free", move || garbage.into_iter().for_each(|waste| node.free_now(waste)))
         .map_err(fail("Starting a thread"))?;
+    crash_report::install(node);
     watch_signals(node).map_err(fail("Watching signals"))?;
 
     log::warning!("Server started, Redis version {}", crate::config::REDIS_VERSION);

@@ -1,6 +1,6 @@
 //! Counters: written by one reactor each, read by any, never shared by two writers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// One reactor's counters.
@@ -27,6 +27,10 @@ pub struct ReactorStats {
     pub misses: Counter,
     /// Changes to the data set.
     pub dirty: Counter,
+    /// The command that runs, or the last one: one more than the row's id, 0 for none yet.
+    pub running: AtomicU32,
+    /// When the turn began that is under way, Unix milliseconds; 0 while the reactor waits for events.
+    pub turn_began_ms: AtomicI64,
     /// Calls and processor ticks of each command, by the row's id.
     pub commands_by_id: Box<[(Counter, Counter)]>,
 }

@@ -218,3 +218,31 @@ fn a_rewritten_file_keeps_what_was_set() {
     assert_eq!(setting(&mut client, "maxmemory"), "104857600");
     assert_eq!(setting(&mut client, "maxclients"), "100");
 }
+
+#[test]
+fn a_crash_is_reported_with_the_command_that_ran() {
+    for (words, cause) in [("DEBUG SEGFAULT", "crashed by signal: 11"), ("DEBUG ASSERT", "failed assertion")] {
+        let server = Server::start(Options::codis(2));
+        let mut client = server.client();
+        let words: Vec<&str> = words.split(' ').collect();
+        assert!(client.try_call(&words).is_err(), "{words:?} is answered");
+        wait_until(PATIENCE, || server.log().contains("BUG REPORT END"));
+        let log = server.log();
+        for part in ["=== REDIS BUG REPORT START", cause, "in debugCommand", "STACK TRACE", "=== REDIS BUG REPORT END"]
+        {
+            assert!(log.contains(part), "no {part} in:\n{log}");
+        }
+    }
+}
+
+#[test]
+fn the_watchdog_names_the_command_that_takes_long() {
+    let server = Server::start(Options::codis(1));
+    let mut client = server.client();
+    assert_eq!(client.run("CONFIG SET watchdog-period 200"), ok());
+    client.run("DEBUG SLEEP 0.9");
+    wait_until(PATIENCE, || server.log().contains("--------"));
+    let log = server.log();
+    assert!(log.contains("WATCHDOG TIMER EXPIRED") && log.contains("in debugCommand"), "{log}");
+    assert_eq!(client.run("CONFIG SET watchdog-period 0"), ok());
+}

@@ -7,7 +7,7 @@
 //! sizes, updated at once. Threads of ours open an [`Account`]; the sum over open and closed accounts is the figure.
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -152,6 +152,27 @@ pub fn held() -> Held {
         active: read(c"stats.active").unwrap_or_default(),
         resident: read(c"stats.resident").unwrap_or_default(),
     }
+}
+
+/// Gives all unused pages back to the system; false if the allocator will not.
+pub fn purge() -> bool {
+    /// The allocator's name for all arenas at once (`MALLCTL_ARENAS_ALL`).
+    const PURGE_ALL: &CStr = c"arena.4096.purge";
+    // SAFETY: a command without parameters.
+    unsafe { je::mallctl(PURGE_ALL.as_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut(), 0) == 0 }
+}
+
+/// What the allocator prints of itself.
+pub fn statistics() -> Vec<u8> {
+    unsafe extern "C" fn append(text: *mut c_void, part: *const c_char) {
+        // SAFETY: the vector handed over below, which nobody else uses meanwhile; `part` is a C string.
+        let (text, part) = unsafe { (&mut *text.cast::<Vec<u8>>(), CStr::from_ptr(part)) };
+        text.extend_from_slice(part.to_bytes());
+    }
+    let mut text: Vec<u8> = Vec::new();
+    // SAFETY: `append` takes what it is handed with itself; null asks for everything.
+    unsafe { je::malloc_stats_print(Some(append), (&raw mut text).cast(), ptr::null()) };
+    text
 }
 
 /// Lets jemalloc give unused pages back from threads of its own.

@@ -2,6 +2,7 @@
 
 pub mod alloc;
 pub mod collate;
+pub mod crash;
 pub mod dbslot;
 pub mod either;
 pub mod entry;

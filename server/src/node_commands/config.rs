@@ -47,18 +47,24 @@ fn config(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 }
 
 fn set(ctx: &mut NodeCtx<'_, '_>, name: &[u8], value: &[u8]) -> Outcome {
+    let mut watch = false;
     ctx.node.change_config(|config| {
         match config.set(name, value).map_err(Error::Owned)? {
             Effect::ChangeDir => {
                 config.enter_dir(&mut ProcessHost::new(crate::node::is_command)).map_err(Error::from)?
             }
             Effect::MaxClients => crate::daemon::raise_max_clients(config)?,
+            Effect::Watchdog => watch = config.watchdog_period_ms != 0,
             Effect::LogLevel => log::set_level(config.loglevel),
             // Whoever needs the others reads the setting at its next turn.
             _ => {}
         }
-        Ok(())
-    })
+        Ok::<(), Error>(())
+    })?;
+    if watch {
+        crate::crash_report::start_watchdog(ctx.node);
+    }
+    Ok(())
 }
 
 pub(super) static TABLE: &[Command<Handler>] =

@@ -8,8 +8,10 @@ use commands::generic::reference_count;
 use commands::table::{Access, Command, command};
 use engine::clock::lru_idle_seconds;
 use engine::keyspace::{Key, SetExpire};
+use engine::raw::alloc;
 use engine::raw::entry::{EntryRef, Value};
 use resp::{Flags, KeySpec, errors};
+use signal_hook::consts::{SIGABRT, SIGSEGV};
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,9 +22,12 @@ fn debug(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     match (name.as_slice(), args.len()) {
         (_, 1) => return Err("ERR You must specify a subcommand for DEBUG. Try DEBUG HELP for info.".into()),
         (b"help", _) => help(ctx),
-        (b"segfault", _) => crash("DEBUG SEGFAULT"),
-        (b"assert", _) => crash("DEBUG ASSERT"),
-        (b"oom", _) => crash("DEBUG OOM: out of memory"),
+        (b"segfault", _) => raise(SIGSEGV),
+        (b"assert" | b"panic", _) => panic!("DEBUG {} was called", String::from_utf8_lossy(args.at(1))),
+        (b"oom", _) => {
+            crate::log::warning!("Out Of Memory allocating {} bytes!", u64::MAX);
+            raise(SIGABRT);
+        }
         (b"restart" | b"crash-and-recover", _) => {
             return Err("ERR failed to restart the server. Check server logs.".into());
         }
@@ -43,7 +48,7 @@ fn debug(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         (b"error", 3) => ctx.out.error_line(args.at(2)),
         (b"structsize", 2) => ctx.out.bulk(STRUCT_SIZES),
         (b"htstats", 3) => return table_stats(ctx),
-        (b"jemalloc", 3) => return Err("ERR jemalloc support not available".into()),
+        (b"jemalloc", 3) => return jemalloc(ctx),
         _ => {
             let shown = args.at(1).iter().copied().take_while(|&byte| byte != 0);
             let text = b"ERR Unknown DEBUG subcommand or wrong number of arguments for '".iter().copied();
@@ -54,16 +59,19 @@ fn debug(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 }
 
 fn help(ctx: &mut NodeCtx<'_, '_>) {
-    const LINES: [&str; 16] = [
+    const LINES: [&str; 19] = [
         "DEBUG <subcommand> [argument ...], where <subcommand> is one of:",
         "assert -- end the server as after a failed assertion.",
         "crash-and-recover [milliseconds] -- not supported.",
         "digest -- a fingerprint of all keys and values.",
         "error <text> -- reply with an error of this text.",
         "htstats <db> -- figures of the tables of a database.",
+        "jemalloc info -- what the allocator says of itself.",
+        "jemalloc purge -- give unused pages back to the system.",
         "lua-always-replicate-commands <0|1> -- whether scripts are logged as what their commands do.",
         "object <key> -- how a value is stored.",
         "populate <count> [prefix] -- make <count> strings named <prefix>:<number>, or key:<number>.",
+        "panic -- end the server as after a failed assertion.",
         "reload -- write all keys to the RDB file, forget them, and read the file.",
         "restart -- not supported.",
         "sdslen <key> -- lengths of a key and its string.",
@@ -79,13 +87,24 @@ fn help(ctx: &mut NodeCtx<'_, '_>) {
 /// Sizes in the original on a 64-bit machine; nothing here is built of these.
 const STRUCT_SIZES: &[u8] = b"bits:64 robj:16 dictentry:24 sdshdr5:1 sdshdr8:3 sdshdr16:5 sdshdr32:9 sdshdr64:17 ";
 
-/// Ends the process at once, as a bug would.
-fn crash(why: &str) -> ! {
-    crate::log::warning!("=== REDIS BUG REPORT START: Cut & paste starting from here ===");
-    crate::log::warning!("Redis {} crashed by signal: {}", crate::config::REDIS_VERSION, libc::SIGABRT);
-    crate::log::warning!("Caused by {why}");
-    crate::log::warning!("=== REDIS BUG REPORT END. ===");
-    std::process::abort();
+/// Ends the process by a signal, as a bug would.
+fn raise(signal: i32) {
+    if let Err(error) = signal_hook::low_level::raise(signal) {
+        crate::log::warning!("Can't raise signal {signal}: {}", crate::os_error::text(&error));
+    }
+}
+
+fn jemalloc(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    if ctx.args.is(2, "info") {
+        ctx.out.bulk(&alloc::statistics());
+    } else if !ctx.args.is(2, "purge") {
+        return Err("ERR Valid jemalloc debug fields: info, purge".into());
+    } else if alloc::purge() {
+        ctx.out.ok();
+    } else {
+        return Err("ERR Error purging dirty pages".into());
+    }
+    Ok(())
 }
 
 /// Writes all keys to the RDB file, forgets them, and reads the file.
