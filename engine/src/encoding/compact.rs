@@ -214,6 +214,20 @@ impl Compact {
         None
     }
 
+    /// Whether no two of the elements at even indexes are equal: the fields of a hash, the members of a sorted set.
+    pub fn has_distinct_firsts(&self) -> bool {
+        let firsts = || self.iter().step_by(2);
+        let mut hashes: Vec<u64> = firsts().map(|item| item.with_bytes(crate::hash::fast)).collect();
+        hashes.sort_unstable();
+        if hashes.is_sorted_by(|before, after| before < after) {
+            return true;
+        }
+        // Almost always a true double, but unequal elements may have one hash.
+        let mut texts: Vec<Vec<u8>> = firsts().map(|item| item.to_vec()).collect();
+        texts.sort_unstable();
+        texts.is_sorted_by(|before, after| before < after)
+    }
+
     /// Index of the first element equal to `needle`, or with `REV` of the last.
     pub fn position<const REV: bool>(&self, needle: Item<'_>) -> Option<usize> {
         let block = self.0.as_slice();

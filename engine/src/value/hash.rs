@@ -63,6 +63,19 @@ impl Hash {
         Hash(Either::from_a(Compact::new()))
     }
 
+    /// A hash of fields and values in turns, as they come from a file: O(n log n). It is small if it has no more fields than
+    /// that, whatever their length. `None` if a field is there twice or has no value.
+    pub fn from_pairs(pairs: Compact, limits: HashLimits) -> Option<Self> {
+        if !pairs.len().is_multiple_of(2) || !pairs.has_distinct_firsts() {
+            return None;
+        }
+        let mut hash = Hash(Either::from_a(pairs));
+        if hash.len() > limits.entries {
+            hash.convert();
+        }
+        Some(hash)
+    }
+
     /// Number of fields.
     pub fn len(&self) -> usize {
         match self.0.as_ref() {
@@ -322,6 +335,26 @@ mod tests {
             ]
         );
         assert_eq!((hash.free_cost(), hash.len()), (1, 3));
+    }
+
+    #[test]
+    fn pairs_of_a_file_become_a_hash_unless_a_field_is_there_twice() {
+        let pairs = |texts: &[&str]| texts.iter().map(|text| Item::parse(text.as_bytes())).collect::<Compact>();
+        for (count, encoding) in [(0, "ziplist"), (4, "ziplist"), (5, "hashtable")] {
+            let texts: Vec<String> =
+                (0..count * 2).map(|n| format!("a text longer than a small hash takes {n}")).collect();
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let hash = Hash::from_pairs(pairs(&texts), LIMITS).expect("distinct");
+            assert_eq!((hash.len(), hash.encoding()), (count, encoding));
+            assert!(
+                texts
+                    .chunks(2)
+                    .all(|pair| hash.get(pair[0].as_bytes()).is_some_and(|value| value.eq_bytes(pair[1].as_bytes())))
+            );
+        }
+        for twice in [&["f", "1", "f", "2"][..], &["1", "x", "g", "y", "1", "x"], &["f"]] {
+            assert!(Hash::from_pairs(pairs(twice), LIMITS).is_none());
+        }
     }
 
     #[derive(Debug, Clone)]

@@ -82,6 +82,29 @@ impl ZSet {
         ZSet(Either::from_b(Box::new(ZTable::new())))
     }
 
+    /// A sorted set of members that are in order already, as they come from a file: O(n log n). It is small if it has no more
+    /// members than that, whatever their length. `None` if they are not in order, one is there twice, or they are too large for
+    /// a small set: add them one by one.
+    pub fn from_ordered(members: &[(Item<'_>, f64)], limits: ZSetLimits) -> Option<Self> {
+        let in_order = members.is_sorted_by(|(a, a_score), (b, b_score)| {
+            a_score < b_score || (a_score == b_score && a.with_bytes(|a| b.with_bytes(|b| a < b)))
+        });
+        let bytes: usize = members.iter().map(|(member, _)| small::entry_bytes_max(member.len())).sum();
+        let mut compact = Compact::new();
+        if !in_order || !compact.has_room_for(bytes) {
+            return None;
+        }
+        members.iter().for_each(|(member, score)| small::push_item(&mut compact, *member, *score));
+        if !compact.has_distinct_firsts() {
+            return None;
+        }
+        let mut zset = ZSet(Either::from_a(compact));
+        if zset.len() > limits.entries {
+            zset.convert();
+        }
+        Some(zset)
+    }
+
     /// Number of members.
     pub fn len(&self) -> usize {
         match self.0.as_ref() {

@@ -5,6 +5,7 @@
 
 use super::source::Source;
 use super::{Error, kind, packed, ziplist};
+use engine::encoding::compact::Compact;
 use engine::encoding::intset::IntSet;
 use engine::encoding::item::{Item, Scratch};
 use engine::raw::entry::{Body, Collection};
@@ -185,22 +186,31 @@ impl<R: Read> Decoder<R> {
     fn packed_zset(&mut self, form: Packed) -> Result<ZSet, Error> {
         let limits = ZSetLimits { value: usize::MAX, ..self.limits.zset };
         let blob = self.source.blob(&mut self.text)?;
-        let (mut zset, mut wrong) = (ZSet::new(), None);
-        let mut scratch = Scratch::new();
+        let (mut members, mut numbers) = (Vec::new(), true);
         let whole = form.pairs(blob, |member, score| {
             let score = match score {
                 Item::Int(int) => Some(int as f64),
                 Item::Str(text) => resp::parse_f64(text).filter(|score| !score.is_nan()),
             };
-            let Some(score) = score else { return wrong = Some("a score") };
-            if zset.put(member.bytes_in(&mut scratch), limits, |_| Some(score)).0.is_some() {
-                wrong = Some("a sorted set with a member twice");
+            match score {
+                Some(score) => members.push((member, score)),
+                None => numbers = false,
             }
         });
-        match wrong.or(whole.is_none().then_some("a packed sorted set")) {
-            None => Ok(zset),
-            Some(what) => Err(Error::Corrupt(what)),
+        whole.ok_or(Error::Corrupt("a packed sorted set"))?;
+        if !numbers {
+            return Err(Error::Corrupt("a score"));
         }
+        if let Some(zset) = ZSet::from_ordered(&members, limits) {
+            return Ok(zset);
+        }
+        let (mut zset, mut scratch) = (ZSet::new(), Scratch::new());
+        for (member, score) in members {
+            if zset.put(member.bytes_in(&mut scratch), limits, |_| Some(score)).0.is_some() {
+                return Err(Error::Corrupt("a sorted set with a member twice"));
+            }
+        }
+        Ok(zset)
     }
 
     fn hash(&mut self) -> Result<Hash, Error> {
@@ -216,18 +226,28 @@ impl<R: Read> Decoder<R> {
     }
 
     fn packed_hash(&mut self, form: Packed) -> Result<Hash, Error> {
-        let limits = match form {
-            Packed::Zipmap => self.limits.hash,
-            _ => self.limits.hash.entries_only(),
-        };
+        /// What a longer string becomes is built pair by pair, so that it is big early.
+        const BYTES_AT_ONCE: usize = 1 << 20;
+        let limits = self.limits.hash;
         let blob = self.source.blob(&mut self.text)?;
+        let twice = Error::Corrupt("a hash with a field twice");
+        let broken = Error::Corrupt("a packed hash");
+        if !matches!(form, Packed::Zipmap) && blob.len() <= BYTES_AT_ONCE {
+            let mut pairs = Compact::with_capacity(blob.len());
+            form.each(blob, |item| pairs.push_back_item(item))
+                .filter(|()| pairs.len().is_multiple_of(2))
+                .ok_or(broken)?;
+            pairs.shrink_to_fit();
+            return Hash::from_pairs(pairs, limits).ok_or(twice);
+        }
+        let limits = if matches!(form, Packed::Zipmap) { limits } else { limits.entries_only() };
         let (mut hash, mut fresh) = (Hash::new(), true);
         let (mut field, mut value) = (Scratch::new(), Scratch::new());
         form.pairs(blob, |first, second| {
             fresh &= hash.set(first.bytes_in(&mut field), second.bytes_in(&mut value), limits);
         })
-        .ok_or(Error::Corrupt("a packed hash"))?;
-        if fresh { Ok(hash) } else { Err(Error::Corrupt("a hash with a field twice")) }
+        .ok_or(broken)?;
+        if fresh { Ok(hash) } else { Err(twice) }
     }
 }
 

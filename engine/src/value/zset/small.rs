@@ -68,7 +68,12 @@ pub(super) fn rank(compact: &Compact, member: &[u8]) -> Option<usize> {
 
 /// Whether one more member of this length is within what a block can hold.
 pub(super) fn has_room(compact: &Compact, member: &[u8]) -> bool {
-    compact.has_room_for(Compact::entry_bytes_max(member.len()) + Compact::entry_bytes_max(SCORE_LEN_MAX))
+    compact.has_room_for(entry_bytes_max(member.len()))
+}
+
+/// Bytes that a member of this length and its score take at most.
+pub(super) fn entry_bytes_max(member_len: usize) -> usize {
+    Compact::entry_bytes_max(member_len) + Compact::entry_bytes_max(SCORE_LEN_MAX)
 }
 
 /// Adds a member that is not there, in its place.
@@ -90,7 +95,12 @@ pub(super) fn insert(compact: &mut Compact, member: &[u8], score: f64) {
 
 /// Adds a member that is behind all others.
 pub(super) fn push(compact: &mut Compact, member: &[u8], score: f64) {
-    compact.push_back(member);
+    push_item(compact, Item::parse(member), score);
+}
+
+/// As [`push`], of a member that is parsed already.
+pub(super) fn push_item(compact: &mut Compact, member: Item<'_>, score: f64) {
+    compact.push_back_item(member);
     compact.push_back_item(Stored::new(score).item());
 }
 

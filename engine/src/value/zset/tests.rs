@@ -15,6 +15,26 @@ fn rows<'a>(members: impl Iterator<Item = (Item<'a>, f64)>) -> Rows {
 }
 
 #[test]
+fn members_of_a_file_become_a_set_if_they_are_in_order_and_distinct() {
+    let members = |texts: &[(&'static str, f64)]| {
+        let members: Vec<_> = texts.iter().map(|(text, score)| (Item::parse(text.as_bytes()), *score)).collect();
+        ZSet::from_ordered(&members, LIMITS)
+    };
+    let all = [("longer than eight bytes", -1.5), ("b", 0.0), ("c", 0.0), ("a", 2.0), ("7", f64::INFINITY)];
+    for (count, encoding) in [(0, "ziplist"), (4, "ziplist"), (5, "skiplist")] {
+        let zset = members(&all[..count]).expect("in order");
+        assert_eq!(zset.encoding(), encoding);
+        let expected: Rows = all[..count].iter().map(|(text, score)| (text.as_bytes().to_vec(), *score)).collect();
+        assert_eq!(rows(zset.iter()), expected);
+    }
+    for wrong in
+        [[("a", 2.0), ("b", 1.0)], [("b", 1.0), ("a", 1.0)], [("a", 1.0), ("a", 1.0)], [("a", 1.0), ("a", 2.0)]]
+    {
+        assert!(members(&wrong).is_none());
+    }
+}
+
+#[test]
 fn one_member_too_many_or_too_long_makes_it_big_and_only_on_request_small_again() {
     let mut zset = ZSet::new();
     for n in 0..4u8 {
