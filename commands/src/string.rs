@@ -67,6 +67,8 @@ fn log_set(ctx: &mut Ctx<'_, '_>, key: &Key<'_>, value: &[u8], expire_at_ms: Opt
 fn set(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let (key, value) = (ctx.key(1), ctx.args.at(2));
     let (mut only_new, mut only_old, mut unit) = (false, false, None);
+    // What a newer primary may send besides.
+    let (newer, mut keep, mut until) = (ctx.keys.is_from_primary(), false, None);
     let mut i = 3;
     while i < ctx.args.len() {
         if ctx.args.is(i, "nx") && !only_old {
@@ -76,12 +78,23 @@ fn set(ctx: &mut Ctx<'_, '_>) -> Outcome {
         } else if (ctx.args.is(i, "ex") || ctx.args.is(i, "px")) && unit.is_none() && i + 1 < ctx.args.len() {
             unit = Some((i + 1, if ctx.args.is(i, "ex") { 1000 } else { 1 }));
             i += 1;
-        } else {
+        } else if newer && ctx.args.is(i, "keepttl") {
+            keep = true;
+        } else if newer && (ctx.args.is(i, "pxat") || ctx.args.is(i, "exat")) && i + 1 < ctx.args.len() {
+            until = Some(ctx.int(i + 1)?.saturating_mul(if ctx.args.is(i, "exat") { 1000 } else { 1 }));
+            i += 1;
+        } else if !newer || !ctx.args.is(i, "get") {
             return Err(Error::Text(errors::SYNTAX));
         }
         i += 1;
     }
-    let at = unit.map(|(argument, factor)| expire_at(ctx, argument, factor)).transpose()?;
+    if keep {
+        ctx.keys.put_text(&key, value, SetExpire::Keep);
+        ctx.keys.changed(&key, STRING, "set");
+        ctx.out.ok();
+        return Ok(());
+    }
+    let at = unit.map(|(argument, factor)| expire_at(ctx, argument, factor)).transpose()?.or(until);
     if (only_new || only_old) && ctx.keys.exists(&key) != only_old {
         ctx.out.null_bulk();
         return Ok(());

@@ -808,6 +808,11 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         keys as u64
     }
 
+    /// Whether the command is this server's primary's.
+    pub fn is_from_primary(&self) -> bool {
+        self.local.is_from_primary
+    }
+
     /// Whether keys past their expiry are hidden rather than removed.
     pub fn is_replica(&self) -> bool {
         self.local.is_replica

@@ -152,6 +152,11 @@ impl Oplog {
         inner.end
     }
 
+    /// Appends whole records that mean the same in any database (PING). Returns the offset after them.
+    pub fn append_anywhere(&self, records: &[u8]) -> Offset {
+        self.append_stream(records)
+    }
+
     /// Appends bytes of the stream that this log follows; the caller holds the slots that they changed.
     pub fn append_stream(&self, bytes: &[u8]) -> Offset {
         let mut inner = self.inner.lock();

@@ -114,6 +114,20 @@ impl Slot {
         }
     }
 
+    /// Takes over the keys of a slot that was filled elsewhere, all its databases; this one must be empty. None of them
+    /// belongs to a snapshot that is under way.
+    pub fn adopt(&mut self, filled: Slot) {
+        for (db, mut keys) in std::iter::once((0, filled.zero)).chain(filled.others) {
+            if filled.parity != self.parity {
+                let mut cursor = keys.sweep(0, Parity::A, self.parity, |_| true);
+                while cursor != 0 {
+                    cursor = keys.sweep(cursor, Parity::A, self.parity, |_| true);
+                }
+            }
+            *self.db_mut(db) = keys;
+        }
+    }
+
     /// One more than the highest database that was ever used here.
     pub fn dbs_len(&self) -> u32 {
         self.others.last().map_or(1, |(number, _)| number + 1)

@@ -20,6 +20,7 @@ pub mod link;
 pub mod psync;
 pub mod stream;
 pub mod transfer;
+pub mod translate;
 
 #[cfg(test)]
 mod scenarios;

@@ -71,6 +71,9 @@ pub const NO_PASSWORD_SET: &str = "ERR Client sent AUTH, but no password is set"
 pub const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 /// EXEC after a command that was refused while queueing.
 pub const EXEC_ABORT: &str = "EXECABORT Transaction discarded because of previous errors.";
+/// To clients that waited on a primary that has become a replica.
+pub const UNBLOCKED: &str =
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> slave?)";
 /// min-slaves-to-write.
 pub const NO_REPLICAS: &str = "NOREPLICAS Not enough good slaves to write.";
 /// RESTORE, MIGRATE onto an existing key.

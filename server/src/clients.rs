@@ -3,7 +3,7 @@
 //! A connection's own thread writes its figures with plain atomic stores; anybody reads them.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What others may know of a connection.
@@ -39,8 +39,38 @@ pub struct ClientInfo {
     pub closing: AtomicBool,
     /// Whether it waits for a reply that comes later.
     pub parked: AtomicBool,
+    /// What it is to us ([`Kind`]).
+    pub kind: AtomicU8,
     /// Its last command: one more than the row's id, 0 for none.
     pub command: AtomicU32,
+}
+
+/// What a connection is to this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A client.
+    Normal = 0,
+    /// A replica of ours.
+    Replica = 1,
+    /// Our primary.
+    Primary = 2,
+}
+
+impl ClientInfo {
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        match self.kind.load(Ordering::Relaxed) {
+            1 => Kind::Replica,
+            2 => Kind::Primary,
+            _ => Kind::Normal,
+        }
+    }
+
+    /// It is this from now on.
+    pub fn set_kind(&self, kind: Kind) {
+        self.kind.store(kind as u8, Ordering::Relaxed);
+    }
 }
 
 /// All connections, by id.

@@ -3,6 +3,7 @@
 use crate::clients::ClientInfo;
 use crate::node::Run;
 use crate::park::Parking;
+use crate::repl::peer::{Feed, Peer};
 use crate::stakes::Stakes;
 use commands::args::Args;
 use commands::ctx::Session;
@@ -80,6 +81,18 @@ pub struct Client {
     pub watched: Option<Stakes>,
     /// Whether it waits for a reply that comes later.
     pub parking: Parking,
+    /// What it is in replication, if it has said so.
+    pub peer: Option<Box<Peer>>,
+    /// The log's end after its last write: what WAIT waits for.
+    pub written: u64,
+}
+
+impl Client {
+    /// How it is fed, if it is a replica.
+    #[inline]
+    pub fn feed(&self) -> Option<&Feed> {
+        self.peer.as_ref().and_then(|peer| peer.feed.as_ref())
+    }
 }
 
 /// The commands of a transaction, copied out of the input buffer.

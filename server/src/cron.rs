@@ -58,7 +58,7 @@ impl Cron {
             exec.node.rates.sample(now.ms, totals);
         }
         memory::make_room(exec, now);
-        if exec.node.active_expire.load(Ordering::Relaxed) && !exec.local.is_replica {
+        if exec.node.active_expire.load(Ordering::Relaxed) && !exec.node.repl.is_replica() {
             self.expire(exec, now);
         }
     }

@@ -10,6 +10,7 @@ use crate::memory::{self, Room};
 use crate::net::Net;
 use crate::node::{Node, Run, Settled};
 use crate::node_commands::NodeCtx;
+use crate::repl::Gate;
 use crate::scripting::busy;
 use crate::scripting::engine::Engine;
 use commands::args::Args;
@@ -19,6 +20,7 @@ use commands::table::{Access, Command};
 use engine::clock::Now;
 use engine::evict::Evictor;
 use engine::keyspace::{Key, Keyspace, Local, Ready};
+use engine::oplog::Offset;
 use engine::raw::lock::{Held, Owner};
 use engine::raw::ticks::Ticks;
 use engine::slot::Slot;
@@ -46,6 +48,11 @@ pub struct Executor {
     /// Whom to drop when memory is full.
     pub evictor: Evictor,
     engine: Option<Box<Engine>>,
+    /// What the node's gate said when the running command was let through.
+    gate: u32,
+    /// The running request is the primary's: its bytes for the log, until they are appended, and the attempt at
+    /// following whose stream it is.
+    piece: Option<(Vec<u8>, u64)>,
 }
 
 /// A command whose row and first key are known: what the look-ahead prepares.
@@ -102,6 +109,8 @@ impl Executor {
             unserved: Vec::new(),
             last: Ticks::now(),
             engine: None,
+            gate: 0,
+            piece: None,
         }
     }
 
@@ -122,6 +131,18 @@ impl Executor {
     #[inline]
     pub fn begin_batch(&mut self) {
         self.last = Ticks::now();
+    }
+
+    /// The next request is the primary's, of attempt `attempt`; `bytes` take effect with it.
+    pub fn begin_piece(&mut self, bytes: Vec<u8>, attempt: u64) {
+        self.local.is_from_primary = true;
+        self.piece = Some((bytes, attempt));
+    }
+
+    /// The primary's request is done. Returns those bytes that did not get into the log.
+    pub fn end_piece(&mut self) -> Vec<u8> {
+        self.local.is_from_primary = false;
+        self.piece.take().map(|(bytes, _)| bytes).unwrap_or_default()
     }
 
     /// Looks the row up and computes what the first key needs.
@@ -151,7 +172,7 @@ impl Executor {
     /// Runs one request and appends its reply, unless it parks the client.
     pub fn run(&mut self, turn: &mut Turn<'_>, args: Args<'_>, prepared: &Prepared) -> Ran {
         let start = turn.out.len();
-        let room = memory::make_room(self, turn.now);
+        let room = if self.piece.is_some() { Room::Enough } else { memory::make_room(self, turn.now) };
         if room == Room::NotYet && prepared.row.is_some_and(|row| may_grow(&row)) {
             return Ran::PutOff;
         }
@@ -199,6 +220,11 @@ impl Executor {
         if !row.spec.arity_ok(args.len()) {
             return Err(Error::Owned(errors::wrong_arity(row.spec.name)));
         }
+        self.gate = self.node.repl.gate.bits();
+        if self.piece.is_some() {
+            // The primary has asked all this.
+            return Ok(row);
+        }
         if !client.authenticated
             && self.settled.config.requirepass.is_some()
             && row.spec.name != "auth"
@@ -211,6 +237,11 @@ impl Executor {
             && crate::slots_commands::may_grow(self.node, &row, args)
         {
             return Err(Error::Text(errors::OOM));
+        }
+        if self.gate != 0
+            && let Some(refusal) = Gate::refusal(self.gate, row.spec.flags)
+        {
+            return Err(Error::Text(refusal));
         }
         if self.node.scripts.is_busy() {
             busy::admit(&self.node.scripts, client.queue.is_some(), &row, args)?;
@@ -231,6 +262,11 @@ impl Executor {
         {
             return Ran::PutOff;
         }
+        if self.node.repl.gate.bits() != self.gate || self.piece.is_some() && !self.node.repl.is_attempt(&self.piece) {
+            // What was asked before the slots were held is true no longer.
+            return Ran::PutOff;
+        }
+        self.local.is_replica = self.gate & Gate::REPLICA != 0;
         self.local.effects.logging = self.node.oplog.is_on();
         let start = out.len();
         let first = prepared.first.map(|(hash, slot)| Key { bytes: args.at(1), hash, slot });
@@ -256,6 +292,8 @@ impl Executor {
                         queue: &mut client.queue,
                         watched: &mut client.watched,
                         parking: Some(&mut client.parking),
+                        peer: &mut client.peer,
+                        written: &mut client.written,
                     };
                     let (node, reactor, engine) = (self.node, self.reactor, &mut self.engine);
                     let config = &*self.settled.config;
@@ -267,7 +305,13 @@ impl Executor {
         if self.local.effects.dirty > 0 {
             self.node.stats[self.reactor].dirty.add(self.local.effects.dirty);
         }
-        log_effects(self.node, &self.local, &mut self.records, db, args);
+        if let Some((piece, _)) = &mut self.piece {
+            self.node.repl.stream_db.store(client.session.db, std::sync::atomic::Ordering::Release);
+            self.node.oplog.append_stream(piece);
+            piece.clear();
+        } else if let Some(end) = log_effects(self.node, &self.local, &mut self.records, db, args) {
+            client.written = end;
+        }
         if !self.local.ready.is_empty() {
             let Executor { node, local, settled, records, unserved, .. } = self;
             Serving { node, local, settled, records, unserved }.all(&mut held, now);
@@ -303,8 +347,9 @@ impl Executor {
         now: Now,
         work: impl FnOnce(&mut Keyspace<'_, '_>) -> R,
     ) -> Option<R> {
-        self.local.effects.logging = self.node.oplog.is_on();
         let mut held = self.owner.try_one(slot)?;
+        self.local.effects.logging = self.node.oplog.is_on();
+        self.local.is_replica = self.node.repl.is_replica();
         let result = work(&mut Keyspace::new(&mut held, &mut self.local, db, now));
         if self.local.effects.dirty > 0 {
             self.node.stats[self.reactor].dirty.add(self.local.effects.dirty);
@@ -364,12 +409,12 @@ fn queue(client: &mut Client, out: &mut Out, row: Command<Run>, args: &Args<'_>)
 
 /// Appends the effects to the oplog; the slots are still held.
 #[inline]
-pub fn log_effects(node: &Node, local: &Local, scratch: &mut Vec<u8>, db: u32, args: Args<'_>) {
-    if local.effects.has_records() {
+pub fn log_effects(node: &Node, local: &Local, scratch: &mut Vec<u8>, db: u32, args: Args<'_>) -> Option<Offset> {
+    local.effects.has_records().then(|| {
         scratch.clear();
         local.effects.records(args.iter(), scratch);
-        node.oplog.append(db, scratch);
-    }
+        node.oplog.append(db, scratch)
+    })
 }
 
 /// After an error the client reads only its text.

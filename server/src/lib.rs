@@ -33,6 +33,7 @@ pub mod os_error;
 pub mod park;
 pub mod rdb_file;
 pub mod reactor;
+pub mod repl;
 pub mod scripting;
 pub mod slots_commands;
 pub mod stakes;

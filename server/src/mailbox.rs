@@ -7,6 +7,7 @@
 use crate::conn::Socket;
 use crate::dispatch::Executor;
 use crate::park::Ticket;
+use crate::repl::link::News;
 use engine::clock::Now;
 use mio::Waker;
 use std::io;
@@ -22,6 +23,10 @@ pub enum Mail {
     Accepted(Socket),
     /// End the connection of the client with this id.
     Kill(u64),
+    /// This server follows another primary: nobody may wait here for what a client will write.
+    EndWaits,
+    /// For the link to the primary.
+    Link(News),
     /// The reply that a parked client waits for.
     Resume {
         /// Which wait of which client it ends.
@@ -53,6 +58,13 @@ impl Mailbox {
     /// Queues a message. Its bound is that of what it is about: connections and clients are limited in number.
     pub fn send(&self, mail: Mail) {
         self.queue().push(mail);
+        if self.sleeping.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// Wakes the reactor if it sleeps: something has changed that it looks at before it sleeps.
+    pub fn nudge(&self) {
         if self.sleeping.swap(false, Ordering::SeqCst) {
             self.wake();
         }

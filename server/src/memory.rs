@@ -63,7 +63,7 @@ fn evict(exec: &mut Executor, now: Now) -> Room {
     const MICROSECONDS: u64 = 1000;
     let (node, config) = (exec.node, exec.settled.config.clone());
     // A replica drops what its primary says.
-    if !is_over(node, &config) || exec.local.is_replica {
+    if !is_over(node, &config) || node.repl.is_replica() {
         return Room::Enough;
     }
     let Some(rule) = rule(config.maxmemory_policy) else { return Room::None };

@@ -52,6 +52,8 @@ pub struct Net {
     pub conns: Vec<Option<Conn>>,
     /// Connections to go on with without an event.
     pub again: Vec<usize>,
+    /// Replicas to feed.
+    pub replicas: Vec<usize>,
     node: &'static Node,
     reactor: usize,
     listeners: Option<Listeners>,
@@ -73,6 +75,7 @@ impl Net {
             poll,
             conns: Vec::new(),
             again: Vec::new(),
+            replicas: Vec::new(),
             node,
             reactor,
             listeners,
@@ -145,6 +148,8 @@ impl Net {
             queue: None,
             watched: None,
             parking: Parking::default(),
+            peer: None,
+            written: 0,
         };
         self.places.insert(client.info.id, index);
         self.conns[index] = Some(Conn::new(socket, client, index));
@@ -157,6 +162,9 @@ impl Net {
         if let Some(mut conn) = self.conns.get_mut(index).and_then(Option::take) {
             if let Some(parked) = self.unpark(&mut conn) {
                 parked.wait.abandon();
+            }
+            if let Some(peer) = &mut conn.client.peer {
+                peer.leave(self.node, Now::read().ms);
             }
             self.node.clients.remove(conn.client.info.id);
             self.places.remove(&conn.client.info.id);

@@ -7,6 +7,7 @@ use crate::config::{Config, MaxmemoryPolicy};
 use crate::guests::Guests;
 use crate::mailbox::Mailbox;
 use crate::migrate::Migrations;
+use crate::repl::Replication;
 use crate::scripting::Scripts;
 use crate::slots_commands::Moves;
 use crate::stakes::Leaving;
@@ -37,6 +38,8 @@ pub struct Node {
     pub locks: SlotLocks<Slot>,
     /// The effects.
     pub oplog: Oplog,
+    /// Whom this server follows, and who follows it.
+    pub repl: Replication,
     /// The commands.
     pub registry: Registry<Run>,
     /// The connections of all reactors.
@@ -96,6 +99,7 @@ impl Node {
         Node {
             locks: SlotLocks::new(slots::SLOTS, Slot::default),
             oplog: Oplog::new(config.repl_backlog_size),
+            repl: Replication::new(&run_id, config.slaveof.clone(), mailboxes.len()),
             clients: Clients::default(),
             stats: mailboxes.iter().map(|_| ReactorStats::new(registry.ids())).collect(),
             registry,

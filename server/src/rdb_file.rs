@@ -15,6 +15,18 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::PathBuf;
 
+/// The note, of Redis 4, that says which database a stream behind an image is in.
+pub const STREAM_DB: &str = "repl-stream-db";
+
+/// What a file had in it.
+#[derive(Default)]
+pub struct Loaded {
+    /// Number of keys.
+    pub keys: u64,
+    /// The database that the stream behind it is in, if it says so.
+    pub stream_db: Option<u32>,
+}
+
 /// Writes all keys to the file that the settings name, in the working directory. All slots must be held.
 pub fn save(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>) -> io::Result<()> {
     let temporary = PathBuf::from(format!("temp-{}.rdb", std::process::id()));
@@ -58,8 +70,18 @@ fn write(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>, file: File) 
 }
 
 /// Puts the keys of the file that the settings name among those that are there; keys past their expiry are left out
-/// unless this is a replica. Returns the number of keys.
-pub fn load(config: &Config, settings: &Settings, keys: &mut Keyspace<'_, '_>) -> Result<u64, RdbError> {
+/// unless this is a replica.
+pub fn load(config: &Config, settings: &Settings, keys: &mut Keyspace<'_, '_>) -> Result<Loaded, RdbError> {
+    load_from(File::open(&config.dbfilename).map_err(RdbError::from)?, config, settings, keys)
+}
+
+/// As [`load`], from `file`.
+pub fn load_from(
+    file: File,
+    config: &Config,
+    settings: &Settings,
+    keys: &mut Keyspace<'_, '_>,
+) -> Result<Loaded, RdbError> {
     let options = LoadOptions {
         limits: Limits {
             hash: settings.hash,
@@ -71,9 +93,8 @@ pub fn load(config: &Config, settings: &Settings, keys: &mut Keyspace<'_, '_>) -
         checksum: config.rdbchecksum,
         lru: keys.now().lru(),
     };
-    let file = File::open(&config.dbfilename).map_err(RdbError::from)?;
     let (selected, now_ms) = (keys.db(), keys.now().ms);
-    let mut count = 0;
+    let mut found = Loaded::default();
     let loaded = Loader::new(file, options)?.each(|event| {
         match event {
             Event::Entry(loaded) => {
@@ -82,14 +103,17 @@ pub fn load(config: &Config, settings: &Settings, keys: &mut Keyspace<'_, '_>) -
                     keys.select(loaded.db);
                     keys.put_loaded(loaded.slot, loaded.hash, entry)
                         .map_err(|entry| format!("the key \"{}\" is there twice", entry.view().key().escape_ascii()))?;
-                    count += 1;
+                    found.keys += 1;
                 }
             }
             Event::Skipped(what) => crate::log::warning!("The RDB file has {what}, which is left out"),
+            Event::Aux { name, value } if name == STREAM_DB.as_bytes() => {
+                found.stream_db = resp::parse_u64(value).and_then(|db| u32::try_from(db).ok());
+            }
             Event::Aux { .. } | Event::Database(_) | Event::Sizes { .. } | Event::End { .. } => {}
         }
         Ok(())
     });
     keys.select(selected);
-    loaded.map(|()| count)
+    loaded.map(|()| found)
 }

@@ -16,10 +16,11 @@ use crate::mailbox::Mail;
 use crate::net::{FIRST_CONN, Net, WAKER};
 use crate::node::Node;
 use crate::park::Ticket;
+use crate::repl;
 use commands::args::Args;
 use engine::clock::Now;
 use mio::{Events, Poll, Token};
-use resp::{Arg, Out, Progress, ProtocolError};
+use resp::{Arg, Out, Progress, ProtocolError, errors};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -64,6 +65,11 @@ pub struct Reactor {
     cron: Cron,
     /// The executor has something left to do.
     unsettled: bool,
+    repl_cron: repl::cron::Cron,
+    /// The link to the primary, on the first reactor.
+    link: Option<Box<repl::Driver>>,
+    /// The log's end when other reactors were last told.
+    seen_end: u64,
 }
 
 /// Buffers that all connections of the thread share.
@@ -95,7 +101,9 @@ impl Reactor {
         };
         let cron = Cron::new(exec.reactor);
         let net = Net::new(poll, exec.node, exec.reactor, listeners);
-        Reactor { exec, net, batch, mail: Vec::new(), cron, unsettled: false }
+        let link = (exec.reactor == 0).then(|| Box::new(repl::Driver::new(exec.node)));
+        let repl_cron = repl::cron::Cron::default();
+        Reactor { exec, net, batch, mail: Vec::new(), cron, unsettled: false, repl_cron, link, seen_end: 0 }
     }
 
     fn node(&self) -> &'static Node {
@@ -123,6 +131,12 @@ impl Reactor {
             for event in &events {
                 match event.token() {
                     WAKER => {}
+                    repl::link::TOKEN => {
+                        if let Some(link) = &mut self.link {
+                            let readable = event.is_readable() || event.is_read_closed();
+                            link.on_event(readable, event.is_writable(), &mut self.exec, &mut self.net, now);
+                        }
+                    }
                     Token(n) if n < FIRST_CONN => self.net.accept(n, &self.exec.settled.config, now),
                     Token(n) => {
                         self.on_event(n - FIRST_CONN, event.is_readable(), event.is_writable(), now);
@@ -141,6 +155,10 @@ impl Reactor {
             }
             self.unsettled = self.exec.settle(now);
             self.net.send_kept();
+            if let Some(link) = &mut self.link {
+                link.turn(&mut self.exec, &mut self.net, now);
+            }
+            self.feed_replicas(now);
             self.exec.publish_stats();
             self.run_cron(now);
         }
@@ -153,6 +171,10 @@ impl Reactor {
         if !self.net.again.is_empty() || self.unsettled || !mailbox.may_sleep() {
             // Somebody else holds the slots that a request needs, or there is more to read.
             return if self.net.all_wait_for_slots() { SLOTS_PAUSE } else { Duration::ZERO };
+        }
+        if self.has_replication_work() {
+            mailbox.woke();
+            return Duration::ZERO;
         }
         let cron = self.cron.until_next(self.exec.settled.config.hz);
         match self.net.next_deadline_ms() {
@@ -173,10 +195,63 @@ impl Reactor {
                     }
                 }
                 Mail::Call(work) => work(&mut self.exec, now),
+                Mail::EndWaits => self.end_waits(now),
+                Mail::Link(news) => {
+                    if let Some(link) = &mut self.link {
+                        link.on_news(news, &mut self.exec, &mut self.net, now);
+                    }
+                }
                 Mail::Resume { ticket, reply } => self.resume(ticket, &reply, now),
             }
         }
         self.mail = mail;
+    }
+
+    // --- replication
+
+    /// Whether replicas or the link could go on at once.
+    fn has_replication_work(&self) -> bool {
+        let node = self.exec.node;
+        let hungry = |&index: &usize| {
+            self.net.conns.get(index).and_then(Option::as_ref).is_some_and(|conn| repl::feed::has_work(conn, node))
+        };
+        self.net.replicas.iter().any(hungry) || self.link.as_ref().is_some_and(|link| link.has_work(node))
+    }
+
+    /// Sends replicas what is new, and wakes reactors that have replicas.
+    fn feed_replicas(&mut self, now: Now) {
+        let node = self.exec.node;
+        let second = self.repl_cron.is_due(now);
+        if second && let Some(link) = &mut self.link {
+            link.each_second(&mut self.exec, &mut self.net, now);
+            self.repl_cron.run(&mut self.exec, now);
+        }
+        let mut at = 0;
+        while let Some(&index) = self.net.replicas.get(at) {
+            let Some(Some(conn)) = self.net.conns.get_mut(index) else {
+                self.net.replicas.swap_remove(at);
+                continue;
+            };
+            if conn.client.feed().is_none() {
+                self.net.replicas.swap_remove(at);
+                continue;
+            }
+            let mut fed = Ok(());
+            if repl::feed::has_work(conn, node) {
+                fed = repl::feed::feed(conn, node, now);
+            }
+            if fed.is_ok() {
+                fed = repl::feed::check_lag(conn, node, &self.exec.settled.config, now);
+            }
+            if second && fed.is_ok() {
+                fed = repl::feed::each_second(conn, &self.exec.settled.config, now);
+            }
+            match fed {
+                Ok(()) => at += 1,
+                Err(repl::feed::GiveUp) => self.net.close(index),
+            }
+        }
+        node.wake_feeders(self.exec.reactor, &mut self.seen_end);
     }
 
     // --- connections that wait for a reply
@@ -192,6 +267,23 @@ impl Reactor {
             self.net.again.push(index);
         }
         self.net.conns[index] = Some(conn);
+    }
+
+    /// Ends the wait of every parked client, and its connection.
+    fn end_waits(&mut self, now: Now) {
+        for index in 0..self.net.conns.len() {
+            let Some(mut conn) = self.net.conns[index].take() else { continue };
+            let mut unwanted = Out::new();
+            if conn.client.parking.parked.as_ref().is_some_and(|parked| parked.wait.time_out(&mut unwanted)) {
+                self.net.unpark(&mut conn);
+                let mut reply = Out::new();
+                reply.error(errors::UNBLOCKED);
+                conn.client.close_after_reply = true;
+                self.go_on(&mut conn, reply.as_slice(), now);
+                self.net.again.push(index);
+            }
+            self.net.conns[index] = Some(conn);
+        }
     }
 
     fn time_out(&mut self, index: usize, now: Now) {
@@ -244,6 +336,9 @@ impl Reactor {
 
     fn on_event(&mut self, index: usize, readable: bool, writable: bool, now: Now) {
         let Some(Some(conn)) = self.net.conns.get_mut(index) else { return };
+        if writable && let Some(feed) = conn.client.peer.as_mut().and_then(|peer| peer.feed.as_mut()) {
+            feed.blocked = false;
+        }
         if writable && conn.waiting() > 0 {
             let (sent, bytes) = conn.flush();
             self.exec.node.stats[self.exec.reactor].bytes_out.add(bytes as u64);
@@ -265,6 +360,9 @@ impl Reactor {
         conn.publish(now.ms);
         let id = conn.client.info.id;
         self.net.watch_deadline(index, &conn);
+        if conn.client.feed().is_some() && !self.net.replicas.contains(&index) {
+            self.net.replicas.push(index);
+        }
         self.net.conns[index] = Some(conn);
         match next {
             Next::Keep => {}

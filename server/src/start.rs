@@ -13,6 +13,7 @@ use crate::reactor::Reactor;
 use engine::keyspace::Local;
 use engine::raw::{alloc, collate, ticks};
 use mio::{Poll, Waker};
+use replication::history::ReplId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::hash::{BuildHasher, RandomState};
@@ -49,6 +50,7 @@ pub fn serve(config: Config, supervisor: Option<Supervisor>) -> Result<(), Strin
     spawn("free", move || garbage.into_iter().for_each(|waste| node.free_now(waste)))
         .map_err(fail("Starting a thread"))?;
     crash_report::install(node);
+    node.start_replication(engine::clock::Now::read().ms);
     watch_signals(node).map_err(fail("Watching signals"))?;
 
     log::warning!("Server started, Redis version {}", crate::config::REDIS_VERSION);
@@ -105,6 +107,11 @@ pub fn spawn<R: Send + 'static>(
 /// A seed for a thread's random numbers.
 pub fn random_seed() -> u64 {
     RandomState::new().hash_one("seed")
+}
+
+/// A name that nothing else has: for a history, or the end of an image.
+pub fn random_id() -> ReplId {
+    ReplId::from_random([0, 1, 2].map(|n: u8| RandomState::new().hash_one(n)))
 }
 
 /// 40 hexadecimal digits from the system's random source.

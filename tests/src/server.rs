@@ -185,6 +185,12 @@ impl Server {
         Server::start_in(options, dir)
     }
 
+    /// Kills it as a crash would. It can be started again where it was.
+    pub fn crash(self) -> Crashed {
+        let (port, options) = (self.port, self.options.clone());
+        Crashed { dir: self.into_dir(), port, options }
+    }
+
     fn child_pid(&self) -> Option<Pid> {
         Pid::from_raw(self.child.id() as i32)
     }
@@ -202,6 +208,29 @@ impl Server {
         // The value behind has nothing left to remove.
         let empty = TempDir::new().expect("a temporary directory can be made");
         std::mem::replace(&mut self.dir, empty)
+    }
+}
+
+/// A server that has crashed.
+#[derive(Debug)]
+pub struct Crashed {
+    dir: TempDir,
+    port: u16,
+    options: Options,
+}
+
+impl Crashed {
+    /// Starts it again, on the same port and with the files that it left.
+    pub fn start_again(self) -> Server {
+        let Crashed { dir, port, mut options } = self;
+        if options.config.is_some() {
+            options.config = fs::read_to_string(dir.path().join("server.conf")).ok();
+        }
+        let mut server = Server { child: launch(&options, port, dir.path()), port, dir, options };
+        if let Err(log) = server.wait_until_it_answers() {
+            panic!("{} did not start again:\n{log}", server.options.program.display());
+        }
+        server
     }
 }
 

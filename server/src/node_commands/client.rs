@@ -1,7 +1,7 @@
 //! CLIENT: who is connected, and ending connections.
 
 use super::{Handler, NodeCtx};
-use crate::clients::ClientInfo;
+use crate::clients::{ClientInfo, Kind};
 use crate::conn::Replies;
 use crate::mailbox::Mail;
 use commands::error::{Error, Outcome};
@@ -79,6 +79,11 @@ fn line(info: &ClientInfo, now_ms: i64, command: &str, text: &mut String) {
         (info.closing.load(Relaxed), 'c'),
         (info.unix, 'U'),
     ];
+    match info.kind() {
+        Kind::Normal => {}
+        Kind::Replica => flags.push('S'),
+        Kind::Primary => flags.push('M'),
+    }
     for (set, letter) in letters {
         if set {
             flags.push(letter);
@@ -111,13 +116,30 @@ fn line(info: &ClientInfo, now_ms: i64, command: &str, text: &mut String) {
     );
 }
 
+/// What CLIENT KILL TYPE tells apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Normal,
+    Slave,
+    PubSub,
+    Master,
+}
+
+fn class_of(info: &ClientInfo) -> Class {
+    match info.kind() {
+        Kind::Primary => Class::Master,
+        Kind::Replica => Class::Slave,
+        Kind::Normal if info.subscriptions.iter().any(|count| count.load(Relaxed) > 0) => Class::PubSub,
+        Kind::Normal => Class::Normal,
+    }
+}
+
 /// Which clients CLIENT KILL means.
 #[derive(Default)]
 struct Filter {
     id: Option<u64>,
     addr: Option<Vec<u8>>,
-    /// Ordinary clients: the only kind so far; another kind matches nobody.
-    other_type: bool,
+    class: Option<Class>,
     skip_me: bool,
 }
 
@@ -137,8 +159,10 @@ fn kill(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
                     filter.id = Some(id as u64);
                 }
                 b"type" => match &value.to_ascii_lowercase()[..] {
-                    b"normal" => {}
-                    b"slave" | b"pubsub" | b"master" => filter.other_type = true,
+                    b"normal" => filter.class = Some(Class::Normal),
+                    b"slave" => filter.class = Some(Class::Slave),
+                    b"pubsub" => filter.class = Some(Class::PubSub),
+                    b"master" => filter.class = Some(Class::Master),
                     _ => {
                         let value = String::from_utf8_lossy(value);
                         return Err(format!("ERR Unknown client type '{value}'").into());
@@ -158,7 +182,7 @@ fn kill(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     }
     let me = ctx.client.info.id;
     let matches = |info: &Arc<ClientInfo>| {
-        !filter.other_type
+        filter.class.is_none_or(|class| class == class_of(info))
             && filter.id.is_none_or(|id| id == info.id)
             && filter.addr.as_ref().is_none_or(|addr| addr == info.addr.as_bytes())
             && !(filter.skip_me && info.id == me)
@@ -169,6 +193,9 @@ fn kill(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         if info.id == me {
             // After the reply.
             *ctx.client.close_after_reply = true;
+        } else if info.kind() == Kind::Primary {
+            // At once, even if this thread is to be busy for a while: the link comes again by itself.
+            ctx.node.repl.break_link();
         } else {
             ctx.node.mailboxes[info.reactor].send(Mail::Kill(info.id));
         }

@@ -29,7 +29,10 @@ fn config(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
             }
             return Ok(());
         }
-        b"set" => set(ctx, args.at(2), args.at(3))?,
+        b"set" => {
+            set(ctx, args.at(2), args.at(3))?;
+            ctx.node.apply_replication_settings(ctx.keys.now().ms);
+        }
         b"resetstat" => {
             ctx.node.stats.iter().for_each(crate::stats::ReactorStats::reset);
             *ctx.keys.stats() = Default::default();

@@ -13,6 +13,7 @@ mod dump;
 mod info;
 mod migrate;
 mod process;
+mod replication;
 mod script;
 mod transaction;
 
@@ -25,6 +26,7 @@ use crate::dispatch::reply_error;
 use crate::net::Net;
 use crate::node::{Node, Run};
 use crate::park::Parking;
+use crate::repl::peer::Peer;
 use crate::scripting::engine::Engine;
 use crate::stakes::Stakes;
 use commands::args::Args;
@@ -54,6 +56,10 @@ pub struct Seat<'c> {
     pub watched: &'c mut Option<Stakes>,
     /// How to wait for a reply that comes later; `None` in a script or a transaction, which never wait.
     pub parking: Option<&'c mut Parking>,
+    /// What it is in replication.
+    pub peer: &'c mut Option<Box<Peer>>,
+    /// The log's end after its last write.
+    pub written: &'c mut u64,
 }
 
 /// The surroundings of a command on the node.
@@ -114,6 +120,8 @@ impl NodeCtx<'_, '_> {
                     queue: &mut None,
                     watched: &mut *self.client.watched,
                     parking: None,
+                    peer: &mut *self.client.peer,
+                    written: &mut *self.client.written,
                 },
                 reactor: self.reactor,
                 net: &mut *self.net,
@@ -139,6 +147,7 @@ pub fn tables() -> impl Iterator<Item = Command<Handler>> {
         info::TABLE,
         migrate::TABLE,
         process::TABLE,
+        replication::TABLE,
         script::TABLE,
         transaction::TABLE,
     ]

@@ -3,6 +3,7 @@
 use super::super::NodeCtx;
 use crate::stats::sum;
 use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
 
 pub(super) fn stats(ctx: &mut NodeCtx<'_, '_>, text: &mut String) {
     let running = ctx.keys.stats().clone();
@@ -15,9 +16,9 @@ pub(super) fn stats(ctx: &mut NodeCtx<'_, '_>, text: &mut String) {
     field!(text, "instantaneous_input_kbps", format_args!("{:.2}", bytes_in as f64 / 1024.0));
     field!(text, "instantaneous_output_kbps", format_args!("{:.2}", bytes_out as f64 / 1024.0));
     field!(text, "rejected_connections", sum(stats, |s| &s.rejected));
-    field!(text, "sync_full", 0);
-    field!(text, "sync_partial_ok", 0);
-    field!(text, "sync_partial_err", 0);
+    field!(text, "sync_full", ctx.node.repl.syncs[0].load(Relaxed));
+    field!(text, "sync_partial_ok", ctx.node.repl.syncs[1].load(Relaxed));
+    field!(text, "sync_partial_err", ctx.node.repl.syncs[2].load(Relaxed));
     // The running batch's counts are not published yet.
     field!(text, "expired_keys", sum(stats, |s| &s.expired) + running.expired);
     field!(text, "evicted_keys", sum(stats, |s| &s.evicted) + running.evicted);

@@ -1,0 +1,79 @@
+//! Requests of newer servers in the words of 3.2: what a replica of Redis 4 to 7 gets in the stream and has no command
+//! for. SET with newer options is not here: it stays one request.
+
+/// Whether a request of this name and number of words may have to be put otherwise: a quick look before [`translate`].
+pub fn may_differ(name: &[u8], words: usize) -> bool {
+    let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
+    match words {
+        2 => is("unlink") || is("getdel") || is("flushall") || is("flushdb") || is("zpopmin") || is("zpopmax"),
+        3 => is("unlink") || is("lpop") || is("rpop") || is("zpopmin") || is("zpopmax"),
+        _ => is("unlink") || is("lmove") || words > 4 && is("hset"),
+    }
+}
+
+/// The request to run instead, if `args` has to be put otherwise.
+pub fn translate<'a>(args: &[&'a [u8]]) -> Option<Vec<Vec<u8>>> {
+    let (name, rest) = args.split_first()?;
+    let name = name.to_ascii_lowercase();
+    let owned = |words: &[&'a [u8]]| words.iter().map(|word| word.to_vec()).collect::<Vec<_>>();
+    let put = |name: &str, rest: &[&'a [u8]]| Some([vec![name.as_bytes().to_vec()], owned(rest)].concat());
+    let is = |word: &[u8], text: &str| word.eq_ignore_ascii_case(text.as_bytes());
+    match (name.as_slice(), rest) {
+        (b"unlink", keys) => put("DEL", keys),
+        (b"hset", [_, _, _, _, ..]) => put("HMSET", rest),
+        (b"flushall" | b"flushdb", [_]) => Some(vec![name]),
+        (b"getdel", [key]) => put("DEL", &[key]),
+        (b"lmove", [from, to, side, other]) if is(side, "right") && is(other, "left") => put("RPOPLPUSH", &[from, to]),
+        // So many elements of one end are those that are not in the rest.
+        (b"lpop", [key, count]) => put("LTRIM", &[key, count, b"-1"]),
+        (b"rpop", [key, count]) => {
+            let last = resp::parse_i64(count)?.checked_neg()?.checked_sub(1)?;
+            Some(vec![b"LTRIM".to_vec(), key.to_vec(), b"0".to_vec(), last.to_string().into_bytes()])
+        }
+        (b"zpopmin", [key]) => put("ZREMRANGEBYRANK", &[key, b"0", b"0"]),
+        (b"zpopmax", [key]) => put("ZREMRANGEBYRANK", &[key, b"-1", b"-1"]),
+        (b"zpopmin", [key, count]) => {
+            let last = resp::parse_i64(count)?.checked_sub(1).filter(|last| *last >= 0)?;
+            Some(vec![b"ZREMRANGEBYRANK".to_vec(), key.to_vec(), b"0".to_vec(), last.to_string().into_bytes()])
+        }
+        (b"zpopmax", [key, count]) => {
+            let first = resp::parse_i64(count)?.checked_neg().filter(|first| *first < 0)?;
+            Some(vec![b"ZREMRANGEBYRANK".to_vec(), key.to_vec(), first.to_string().into_bytes(), b"-1".to_vec()])
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(request: &str, expected: Option<&str>) {
+        let args: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();
+        assert!(expected.is_none() || may_differ(args[0], args.len()), "{request}");
+        let put = translate(&args).map(|words| {
+            let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+            words.join(" ")
+        });
+        assert_eq!(put.as_deref(), expected, "{request}");
+    }
+
+    #[test]
+    fn newer_requests_become_older_ones_with_the_same_effect() {
+        check("UNLINK a b", Some("DEL a b"));
+        check("HSET h a 1 b 2", Some("HMSET h a 1 b 2"));
+        check("FLUSHALL ASYNC", Some("flushall"));
+        check("LMOVE a b RIGHT left", Some("RPOPLPUSH a b"));
+        check("LPOP l 3", Some("LTRIM l 3 -1"));
+        check("RPOP l 3", Some("LTRIM l 0 -4"));
+        check("ZPOPMIN z 2", Some("ZREMRANGEBYRANK z 0 1"));
+        check("ZPOPMAX z 2", Some("ZREMRANGEBYRANK z -2 -1"));
+    }
+
+    #[test]
+    fn what_3_2_knows_stays_as_it_is() {
+        for request in ["SET k v", "HSET h f v", "FLUSHALL", "LPOP l", "DEL a", "LMOVE a b LEFT LEFT", "ZPOPMAX z 0"] {
+            check(request, None);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The primary's stream, applied: each request through the same executor as a client's, its reply dropped, its bytes
+//! appended to the log while its slots are held.
+//!
+//! The log is the stream, so this server's offset is its primary's, its own replicas may go on with either, and a
+//! snapshot taken here is one of that stream.
+
+use crate::clients::{ClientInfo, Kind};
+use crate::conn::{Client, Replies};
+use crate::dispatch::{Executor, Ran, Turn};
+use crate::log;
+use crate::net::Net;
+use crate::node::Node;
+use crate::park::Parking;
+use commands::args::Args;
+use commands::ctx::Session;
+use engine::clock::Now;
+use replication::stream::Stream;
+use replication::translate::{may_differ, translate};
+use resp::{Arg, Out, Parser, Progress};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Requests applied before others have their turn.
+const REQUESTS_MAX: usize = 1024;
+/// Errors that are logged of one link; each means that this server differs from its primary.
+const ERRORS_LOGGED: u32 = 10;
+
+/// Who applies.
+pub struct Applier {
+    node: &'static Node,
+    client: Option<Client>,
+    parser: Parser,
+    input: Vec<u8>,
+    args: Vec<Arg>,
+    stream: Stream,
+    out: Out,
+    deferrals: u32,
+    errors: u32,
+    /// The attempt at following that the stream belongs to.
+    attempt: u64,
+    /// More requests are there than one turn may have.
+    unfinished: bool,
+    /// The primary's address, as CLIENT LIST shows it.
+    pub peer: String,
+}
+
+impl Applier {
+    /// For nobody yet.
+    pub fn new(node: &'static Node) -> Applier {
+        Applier {
+            node,
+            client: None,
+            parser: Parser::new(),
+            input: Vec::new(),
+            args: Vec::new(),
+            stream: Stream::default(),
+            out: Out::new(),
+            deferrals: 0,
+            errors: 0,
+            attempt: 0,
+            unfinished: false,
+            peer: String::new(),
+        }
+    }
+
+    /// A stream begins, in database `db`.
+    pub fn begin(&mut self, db: u32, node: &'static Node) {
+        if self.client.is_some() {
+            return;
+        }
+        let info = ClientInfo {
+            id: node.clients.next_id(),
+            addr: self.peer.clone(),
+            since_ms: Now::read().ms,
+            last_ms: Now::read().ms.into(),
+            queued: (-1).into(),
+            ..ClientInfo::default()
+        };
+        info.set_kind(Kind::Primary);
+        let info = Arc::new(info);
+        node.clients.add(info.clone());
+        self.errors = 0;
+        self.attempt = node.repl.attempt();
+        self.client = Some(Client {
+            info,
+            session: Session { db },
+            authenticated: true,
+            close_after_reply: false,
+            replies: Replies::On,
+            queue: None,
+            watched: None,
+            parking: Parking::default(),
+            peer: None,
+            written: 0,
+        });
+    }
+
+    /// The stream has broken. What was understood of it counts; a request or transaction that is not whole will come
+    /// again.
+    pub fn suspend(&mut self, node: &'static Node) {
+        if let Some(client) = self.client.take() {
+            node.clients.remove(client.info.id);
+        }
+        self.input.clear();
+        self.parser.reset();
+        self.stream = Stream::default();
+        self.unfinished = false;
+        self.deferrals = 0;
+    }
+
+    /// Bytes have come.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// Bytes that wait.
+    pub fn waiting(&self) -> usize {
+        self.input.len()
+    }
+
+    /// Whether requests wait that could run.
+    pub fn is_put_off(&self) -> bool {
+        self.unfinished
+    }
+
+    /// Whether it is time to tell the primary how far we are.
+    pub fn is_ack_due(&mut self, now_ms: i64) -> bool {
+        self.stream.is_ack_due(now_ms)
+    }
+
+    /// Applies what is there. The error says what is no stream.
+    pub fn apply(&mut self, exec: &mut Executor, net: &mut Net, now: Now) -> Result<(), String> {
+        let input = std::mem::take(&mut self.input);
+        let (mut at, mut result, mut count) = (0, Ok(()), 0);
+        self.unfinished = false;
+        exec.begin_batch();
+        while at < input.len() {
+            if count == REQUESTS_MAX {
+                self.unfinished = true;
+                break;
+            }
+            count += 1;
+            self.args.clear();
+            let consumed = match self.parser.parse(&input[at..], &mut self.args) {
+                Ok(Progress::Complete { consumed }) => consumed,
+                Ok(Progress::Inline { .. }) => {
+                    result = Err("a line where a request should be".to_owned());
+                    break;
+                }
+                Ok(Progress::NeedMore { .. }) => break,
+                Err(error) => {
+                    result = Err(error.to_string());
+                    break;
+                }
+            };
+            let bytes = &input[at..at + consumed];
+            if !self.request(bytes, exec, net, now) {
+                self.parser.reset();
+                self.unfinished = true;
+                break;
+            }
+            at += consumed;
+        }
+        self.input = input;
+        self.input.drain(..at);
+        if let Some(client) = &self.client {
+            client.info.last_ms.store(now.ms, Ordering::Relaxed);
+            client.info.db.store(client.session.db, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// Runs one request; false if it must come again.
+    fn request(&mut self, bytes: &[u8], exec: &mut Executor, net: &mut Net, now: Now) -> bool {
+        let Some(client) = &mut self.client else { return true };
+        if self.args.is_empty() {
+            // An empty line keeps the link alive, and counts.
+            self.node.oplog.append_stream(bytes);
+            return true;
+        }
+        let given = Args::new(bytes, &self.args);
+        let name = given.at(0);
+        let mut put_otherwise = Vec::new();
+        let words = may_differ(name, given.len()).then(|| translate(&given.iter().collect::<Vec<_>>())).flatten();
+        let words = words.map(|words| {
+            let mut bounds = Vec::new();
+            for word in words {
+                bounds.push(Arg { start: put_otherwise.len() as u32, len: word.len() as u32 });
+                put_otherwise.extend_from_slice(&word);
+            }
+            bounds
+        });
+        let args = words.as_ref().map_or(given, |bounds| Args::new(&put_otherwise, bounds));
+        let prepared = exec.prepare(&args);
+        let closes = name.eq_ignore_ascii_case(b"exec") || name.eq_ignore_ascii_case(b"discard");
+        let queues = client.queue.is_some() && !closes || name.eq_ignore_ascii_case(b"multi");
+        exec.begin_piece(self.stream.piece(bytes, queues), self.attempt);
+        self.out.clear();
+        let mut turn = Turn { net, client, out: &mut self.out, now, deferrals: self.deferrals };
+        let ran = exec.run(&mut turn, args, &prepared);
+        let unlogged = exec.end_piece();
+        if ran == Ran::PutOff {
+            self.deferrals += 1;
+            self.stream.take_back(unlogged, bytes);
+            return false;
+        }
+        self.deferrals = 0;
+        if !unlogged.is_empty() {
+            // It was refused, and changed nothing: but its bytes count.
+            self.node.oplog.append_stream(&unlogged);
+        }
+        if self.out.as_slice().first() == Some(&b'-') && self.errors < ERRORS_LOGGED {
+            self.errors += 1;
+            log::warning!(
+                "The stream of the MASTER has a command that fails here, so the data differ: '{}' after '{}'",
+                self.out.as_slice().trim_ascii_end().escape_ascii(),
+                name.escape_ascii()
+            );
+        }
+        true
+    }
+}

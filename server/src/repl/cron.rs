@@ -1,0 +1,86 @@
+//! What replication does once a second, on reactor 0 for the whole node.
+
+use super::Gate;
+use crate::dispatch::Executor;
+use crate::log;
+use crate::node::Node;
+use engine::clock::Now;
+use engine::keyspace::Keyspace;
+use engine::oplog::Consumer;
+use replication::feed::{Stage, begins_now};
+use std::sync::atomic::Ordering;
+
+/// A second's tick.
+const TICK_MS: i64 = 1000;
+
+/// When the next tick is, and how many there were.
+#[derive(Default)]
+pub struct Cron {
+    next_ms: i64,
+    ticks: u64,
+}
+
+impl Cron {
+    /// Whether a second has passed.
+    pub fn is_due(&mut self, now: Now) -> bool {
+        // A clock that was set back must not stop it.
+        let due = now.ms >= self.next_ms || self.next_ms - now.ms > TICK_MS;
+        if due {
+            self.next_ms = now.ms + TICK_MS;
+        }
+        due
+    }
+
+    /// One tick. `exec` is reactor 0's.
+    pub fn run(&mut self, exec: &mut Executor, now: Now) {
+        let (node, config) = (exec.node, exec.settled.config.clone());
+        let replicas = node.repl.replicas().len();
+        if replicas > 0 && !node.repl.is_replica() && self.ticks.is_multiple_of(config.repl_ping_slave_period.max(1)) {
+            node.oplog.append_anywhere(b"*1\r\n$4\r\nPING\r\n");
+        }
+        self.ticks += 1;
+        if replicas == 0 {
+            end_backlog(exec, config.repl_backlog_ttl, now);
+        }
+        if config.min_slaves_to_write > 0 || node.repl.gate.bits() & Gate::TOO_FEW != 0 {
+            node.refresh_gate(now.ms);
+        }
+        if wants_sync(node, config.repl_diskless_sync, config.repl_diskless_sync_delay, now) {
+            let Some(mut held) = exec.owner.try_privileged() else { return };
+            held.add_all();
+            super::begin_full_sync(node, &mut Keyspace::new(&mut held, &mut exec.local, 0, now));
+        }
+    }
+}
+
+/// Whether replicas have waited long enough for an image.
+fn wants_sync(node: &Node, diskless: bool, delay_s: u64, now: Now) -> bool {
+    if node.repl.writing.load(Ordering::Acquire) {
+        return false;
+    }
+    let replicas = node.repl.replicas();
+    let waiting = replicas.iter().filter(|replica| replica.stage() == Stage::WaitCut);
+    let from_memory = diskless && waiting.clone().all(|replica| replica.intro.takes_mark);
+    let longest = waiting.map(|replica| now.ms - replica.since_ms).max();
+    longest.is_some_and(|ms| begins_now(from_memory, ms, delay_s as i64 * 1000))
+}
+
+/// Lets the backlog go when nobody has needed it for `ttl_s` seconds. Offsets of before then mean nothing.
+fn end_backlog(exec: &mut Executor, ttl_s: u64, now: Now) {
+    let node = exec.node;
+    let over = {
+        let state = node.repl.state();
+        let idle_ms = now.ms - state.unneeded_since_ms;
+        ttl_s > 0 && state.primary.is_none() && state.backlog_from.is_some() && idle_ms > ttl_s as i64 * 1000
+    };
+    if !over {
+        return;
+    }
+    let Some(mut held) = exec.owner.try_privileged() else { return };
+    held.add_all();
+    node.oplog.want(Consumer::Replicas, false);
+    let mut state = node.repl.state();
+    state.backlog_from = None;
+    state.history.renew(crate::start::random_id());
+    log::notice!("Replication backlog freed after {ttl_s} seconds without connected slaves.");
+}

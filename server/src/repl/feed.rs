@@ -1,0 +1,237 @@
+//! Feeding the replicas of one reactor: first the image, then the log, as fast as each socket takes it.
+//!
+//! Nothing is copied for a replica: the image is a file that all share, and the stream is read where the log keeps it.
+//! What a replica lags behind is what the log keeps for it, and `client-output-buffer-limit slave` bounds that.
+
+use super::peer::{Delivery, Feed, Image};
+use crate::config::{BufferLimit, ClientClass, Config};
+use crate::conn::{Conn, Sent, Socket};
+use crate::log;
+use crate::node::Node;
+use engine::clock::Now;
+use replication::feed::{LagLimit, Stage, Tick, tick};
+use replication::transfer::MARK_LEN;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
+
+/// Bytes of the image that are read at a time.
+const IMAGE_READ_BYTES: usize = 64 * 1024;
+/// Bytes that one replica is sent before others have their turn.
+const TURN_BYTES: usize = 1 << 20;
+
+/// Why a replica is given up.
+#[derive(Debug, PartialEq, Eq)]
+pub struct GiveUp;
+
+/// Whether there is something to send that the socket would take.
+pub fn has_work(conn: &Conn, node: &Node) -> bool {
+    let Some(feed) = conn.client.feed() else { return false };
+    if feed.replica.has_mail.load(Ordering::Acquire) {
+        return true;
+    }
+    !feed.blocked
+        && match feed.replica.stage() {
+            Stage::SendImage => true,
+            Stage::Online => feed.cursor.as_ref().is_some_and(|cursor| cursor.offset() != node.oplog.end()),
+            Stage::WaitCut | Stage::WaitImage | Stage::WaitAck => false,
+        }
+}
+
+/// Sends a replica what it can take now.
+pub fn feed(conn: &mut Conn, node: &Node, now: Now) -> Result<(), GiveUp> {
+    let Some(feed) = conn.client.peer.as_mut().and_then(|peer| peer.feed.as_mut()) else { return Ok(()) };
+    let deliveries = feed.replica.take_deliveries();
+    for delivery in deliveries {
+        match delivery {
+            Delivery::Cut(line, cursor) => {
+                feed.cursor = Some(cursor);
+                feed.replica.set_stage(Stage::WaitImage);
+                conn.output.extend_raw(&line);
+            }
+            Delivery::Line(line) => conn.output.extend_raw(&line),
+            Delivery::Image(file, len) => {
+                feed.image =
+                    Some(Image::new(file, len, feed.replica.intro.takes_mark && node.config().repl_diskless_sync));
+                feed.replica.set_stage(Stage::SendImage);
+            }
+            Delivery::Failed => {
+                log::warning!("SYNC failed: no snapshot for replica {}", feed.replica.name());
+                return Err(GiveUp);
+            }
+        }
+    }
+    if conn.waiting() > 0 {
+        // Lines and replies of before come first.
+        match conn.flush() {
+            (Sent::All, _) => {}
+            (Sent::Part, _) => return Ok(()),
+            (Sent::Broken, _) => return Err(GiveUp),
+        }
+    }
+    let Conn { socket, client, .. } = conn;
+    let Some(feed) = client.peer.as_mut().and_then(|peer| peer.feed.as_mut()) else { return Ok(()) };
+    let sent = match feed.replica.stage() {
+        Stage::SendImage => send_image(socket, feed, now),
+        Stage::Online => send_log(socket, feed, node),
+        Stage::WaitCut | Stage::WaitImage | Stage::WaitAck => Ok(0),
+    };
+    match sent {
+        Ok(bytes) => {
+            node.stats[feed.replica.reactor].bytes_out.add(bytes as u64);
+            Ok(())
+        }
+        Err(why) => {
+            log::warning!("Write error sending to slave {}: {}", feed.replica.name(), crate::os_error::text(&why));
+            Err(GiveUp)
+        }
+    }
+}
+
+fn send_image(socket: &mut Socket, feed: &mut Feed, now: Now) -> io::Result<usize> {
+    let Some(image) = &mut feed.image else { return Ok(0) };
+    let mut total = 0;
+    while total < TURN_BYTES {
+        if image.head.is_empty() && image.at < image.end {
+            let len = usize::try_from(image.end - image.at).unwrap_or(usize::MAX).min(IMAGE_READ_BYTES);
+            image.head.resize(len, 0);
+            image.file.read_exact_at(&mut image.head, image.at)?;
+            image.at += len as u64;
+        }
+        if image.head.is_empty() {
+            image.head = std::mem::take(&mut image.tail);
+        }
+        if image.head.is_empty() {
+            finish_image(feed, now);
+            return Ok(total);
+        }
+        match write(socket, &image.head)? {
+            Some(written) => {
+                image.head.drain(..written);
+                total += written;
+            }
+            None => {
+                feed.blocked = true;
+                return Ok(total);
+            }
+        }
+    }
+    Ok(total)
+}
+
+/// The replica has its image: whoever must say so says so first.
+fn finish_image(feed: &mut Feed, now: Now) {
+    let by_mark = feed.image.take().is_some_and(|image| image.by_mark);
+    let replica = &feed.replica;
+    replica.ack_ms.store(now.ms, Ordering::Relaxed);
+    if by_mark && replica.says_acks {
+        log::notice!(
+            "Streamed RDB transfer with slave {} succeeded (socket). Waiting for REPLCONF ACK from slave to enable \
+             streaming",
+            replica.name()
+        );
+        replica.set_stage(Stage::WaitAck);
+    } else {
+        put_online(feed);
+    }
+}
+
+/// The replica follows the stream from now on.
+pub fn put_online(feed: &mut Feed) {
+    feed.replica.set_stage(Stage::Online);
+    feed.blocked = false;
+    log::notice!("Synchronization with slave {} succeeded", feed.replica.name());
+}
+
+fn send_log(socket: &mut Socket, feed: &mut Feed, node: &Node) -> io::Result<usize> {
+    let Some(cursor) = &mut feed.cursor else { return Ok(0) };
+    let mut total = 0;
+    while total < TURN_BYTES {
+        let mut written = Ok(None);
+        let read = cursor.read(&node.oplog, |bytes| {
+            written = write(socket, bytes);
+            *written.as_ref().ok().and_then(Option::as_ref).unwrap_or(&0)
+        });
+        match read {
+            // The history has changed: it must come again.
+            Err(too_old) => return Err(io::Error::other(too_old)),
+            Ok(0) if written?.is_none() => {
+                feed.blocked = cursor.offset() != node.oplog.end();
+                return Ok(total);
+            }
+            Ok(bytes) => total += bytes,
+        }
+    }
+    Ok(total)
+}
+
+/// How many bytes the socket took; `None` if it takes none now.
+fn write(socket: &mut Socket, bytes: &[u8]) -> io::Result<Option<usize>> {
+    loop {
+        match socket.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => return Ok(Some(written)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Once a second: keep a waiting replica alive, give up one that does not answer.
+pub fn each_second(conn: &mut Conn, config: &Config, now: Now) -> Result<(), GiveUp> {
+    let Some(feed) = conn.client.peer.as_mut().and_then(|peer| peer.feed.as_mut()) else { return Ok(()) };
+    let replica = &feed.replica;
+    let ack_ms = replica.ack_ms.load(Ordering::Relaxed);
+    match tick(replica.stage(), replica.says_acks, ack_ms, now.ms, config.repl_timeout as i64 * 1000) {
+        Tick::Nothing => {}
+        Tick::KeepAlive => {
+            if conn.output.is_empty() {
+                // Just a ping: it arrives whole or not at all.
+                let _ = conn.socket.write(b"\n");
+            }
+        }
+        Tick::TimedOut => {
+            log::warning!("Disconnecting timedout slave: {}", replica.name());
+            return Err(GiveUp);
+        }
+    }
+    Ok(())
+}
+
+/// Gives up a replica that is too far behind: the log keeps everything for it.
+pub fn check_lag(conn: &mut Conn, node: &Node, config: &Config, now: Now) -> Result<(), GiveUp> {
+    let Some(feed) = conn.client.peer.as_mut().and_then(|peer| peer.feed.as_mut()) else { return Ok(()) };
+    let lag = feed.cursor.as_ref().map_or(0, |cursor| node.oplog.end().saturating_sub(cursor.offset()));
+    let limit = lag_limit(&config.client_output_buffer_limit[ClientClass::Slave as usize]);
+    if feed.lag.is_too_far(lag, &limit, now.ms) {
+        log::warning!(
+            "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer limits: replica {} is \
+             {lag} bytes behind.",
+            conn.client.info.id,
+            conn.client.info.addr,
+            feed.replica.name()
+        );
+        return Err(GiveUp);
+    }
+    Ok(())
+}
+
+fn lag_limit(limit: &BufferLimit) -> LagLimit {
+    LagLimit { hard_bytes: limit.hard_bytes, soft_bytes: limit.soft_bytes, soft_ms: limit.soft_seconds as i64 * 1000 }
+}
+
+impl Image {
+    fn new(file: std::sync::Arc<std::fs::File>, len: u64, by_mark: bool) -> Image {
+        let (head, tail) = match by_mark {
+            true => {
+                let mark = crate::start::random_id();
+                (format!("$EOF:{mark}\r\n").into_bytes(), mark.as_str().as_bytes().to_vec())
+            }
+            false => (format!("${len}\r\n").into_bytes(), Vec::new()),
+        };
+        Image { file, head, at: 0, end: len, tail, by_mark }
+    }
+}
+
+const _: () = assert!(MARK_LEN == replication::history::ID_LEN);

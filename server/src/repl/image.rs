@@ -1,0 +1,154 @@
+//! A full sync: one image for all replicas that wait, as of one offset of the log, taken while writes go on.
+//!
+//! The cut is made by whoever holds all slots; a thread of its own then walks over the keys and writes the image into a
+//! file without a name, from which each replica's reactor sends it.
+
+use super::peer::{Delivery, Replica};
+use crate::config::REDIS_VERSION;
+use crate::log;
+use crate::node::Node;
+use crate::rdb_file::STREAM_DB;
+use engine::keyspace::Keyspace;
+use engine::snapshot::{Image, walk};
+use persistence::rdb::encode::Encoder;
+use persistence::rdb::file::Sum;
+use persistence::rdb::image::RdbFormat;
+use replication::feed::Stage;
+use replication::psync::full_line;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+
+/// Begins a full sync for every replica that waits for one, unless another snapshot is under way: then the replicas are
+/// looked at again each second. The caller holds all slots: this is the cut.
+pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) {
+    let waiting: Vec<Arc<Replica>> =
+        node.repl.replicas().iter().filter(|replica| replica.stage() == Stage::WaitCut).cloned().collect();
+    if waiting.is_empty() || node.repl.writing.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    log::notice!("Starting BGSAVE for SYNC with target: disk");
+    // The thread comes first: a snapshot that is begun must be walked over.
+    let (job, jobs) = mpsc::sync_channel::<Job>(1);
+    let thread = crate::start::spawn("sync", move || jobs.iter().for_each(|job| job.run(node)));
+    if let Err(error) = thread {
+        log::warning!("BGSAVE for replication failed: {}", crate::os_error::text(&error));
+        node.repl.writing.store(false, Ordering::Release);
+        return waiting.iter().for_each(|replica| replica.deliver(node, Delivery::Failed));
+    }
+    let compress = node.config().rdbcompression;
+    let full = Arc::new(AtomicBool::new(false));
+    let image = keys.cut(&node.oplog, full, move || Box::new(RdbFormat::new(compress)));
+    let stream_db = node.repl.is_replica().then(|| node.repl.stream_db.load(Ordering::Acquire));
+    let line = full_line(node.repl.state().history.id, image.offset()).into_bytes();
+    for replica in &waiting {
+        // Of a replica that came with SYNC nothing but an image is expected.
+        let line = if replica.says_acks { line.clone() } else { Vec::new() };
+        match node.oplog.pinned(image.offset()) {
+            Ok(cursor) => {
+                replica.set_stage(Stage::WaitImage);
+                replica.deliver(node, Delivery::Cut(line, cursor));
+            }
+            Err(_) => replica.deliver(node, Delivery::Failed),
+        }
+    }
+    // The thread waits for just this.
+    let _ = job.send(Job { image, stream_db, waiting });
+}
+
+/// What the thread is to do.
+struct Job {
+    image: Arc<Image>,
+    /// The database that the stream behind the image is in, if this server's log does not say so.
+    stream_db: Option<u32>,
+    waiting: Vec<Arc<Replica>>,
+}
+
+impl Job {
+    fn run(self, node: &'static Node) {
+        let written = write(node, &self.image, self.stream_db);
+        node.repl.writing.store(false, Ordering::Release);
+        match written {
+            Ok((file, len)) => {
+                log::notice!("Background saving terminated with success");
+                let file = Arc::new(file);
+                self.waiting.iter().for_each(|replica| replica.deliver(node, Delivery::Image(file.clone(), len)));
+            }
+            Err(error) => {
+                log::warning!("BGSAVE for replication failed: {error}");
+                self.waiting.iter().for_each(|replica| replica.deliver(node, Delivery::Failed));
+            }
+        }
+    }
+}
+
+/// Writes the image into a file without a name.
+fn write(node: &'static Node, image: &Arc<Image>, stream_db: Option<u32>) -> Result<(File, u64), String> {
+    let config = node.config();
+    let file = open();
+    let mut to = Summed { to: file.map(BufWriter::new).map_err(Some), sum: Sum::new(config.rdbchecksum), written: 0 };
+    let mut ends = Encoder::new(config.rdbcompression);
+    ends.header(REDIS_VERSION, image.now_ms() / 1000, crate::memory::used(node));
+    if let Some(db) = stream_db {
+        ends.aux(STREAM_DB, db.to_string().as_bytes());
+    }
+    let begun = to.write_all(&ends.out);
+    // Whatever happened: what was cut must be walked over.
+    let mut guest = node.guest();
+    let walked = walk(image, guest.owner(), &mut to).map_err(|error| error.to_string());
+    drop(guest);
+    begun.map_err(|error| error.to_string())?;
+    walked?;
+    ends.out.clear();
+    ends.end();
+    to.finish(&ends.out).map_err(|error| error.to_string())
+}
+
+fn open() -> io::Result<File> {
+    let path = PathBuf::from(format!("temp-sync-{}.rdb", std::process::id()));
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+    // Open files need no name, and a crash leaves nothing behind.
+    fs::remove_file(&path)?;
+    Ok(file)
+}
+
+/// A file with the checksum of what was written to it. One that could not be opened fails at the first write.
+struct Summed {
+    to: Result<BufWriter<File>, Option<io::Error>>,
+    sum: Sum,
+    written: u64,
+}
+
+impl Summed {
+    fn finish(mut self, end: &[u8]) -> io::Result<(File, u64)> {
+        self.write_all(end)?;
+        let trailer = self.sum.trailer();
+        self.write_all(&trailer)?;
+        let written = self.written;
+        let to = self.to.map_err(|error| error.unwrap_or(io::ErrorKind::NotFound.into()))?;
+        Ok((to.into_inner().map_err(io::IntoInnerError::into_error)?, written))
+    }
+}
+
+impl Write for Summed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let to = match &mut self.to {
+            Ok(to) => to,
+            Err(error) => return Err(error.take().unwrap_or(io::ErrorKind::NotFound.into())),
+        };
+        let written = to.write(bytes)?;
+        self.sum.update(&bytes[..written]);
+        self.written += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.to {
+            Ok(to) => to.flush(),
+            Err(_) => Ok(()),
+        }
+    }
+}

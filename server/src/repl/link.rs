@@ -1,0 +1,384 @@
+//! The link to this server's primary, as reactor 0 carries it: what `replication::link` decides, done.
+
+use super::apply::Applier;
+use super::receive::Incoming;
+use super::{Replication, connect};
+use crate::dispatch::Executor;
+use crate::log;
+use crate::net::Net;
+use crate::node::Node;
+use engine::clock::Now;
+use engine::effects::encode;
+use mio::net::TcpStream;
+use mio::{Interest, Token};
+use replication::link::{Action, Event, Introduction, Link, Phase, Say};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+
+/// The link's token, the last before those of connections.
+pub const TOKEN: Token = Token(crate::net::FIRST_CONN - 1);
+
+/// Bytes of one read.
+const READ_BYTES: usize = 64 * 1024;
+/// Reads before others have their turn.
+const READS_MAX: usize = 16;
+/// Bytes of the stream that wait to be applied before no more are read.
+const INPUT_BYTES_MAX: usize = 1 << 20;
+
+/// What other threads have found out for the link.
+pub enum News {
+    /// The primary's address.
+    Resolved {
+        /// The attempt it is for.
+        attempt: u64,
+        /// The address, or why there is none.
+        address: Result<SocketAddr, String>,
+    },
+    /// The image is in place, or could not be read.
+    Loaded {
+        /// The attempt it is for.
+        attempt: u64,
+        /// The database of the stream.
+        outcome: Result<u32, String>,
+    },
+}
+
+/// The link's driver.
+pub struct Driver {
+    link: Link,
+    socket: Option<TcpStream>,
+    /// Bytes for the primary that the socket did not take.
+    unsent: Vec<u8>,
+    /// Something may be there to read, and no event will say so.
+    readable: bool,
+    image: Option<Incoming>,
+    applier: Applier,
+    scratch: Vec<u8>,
+}
+
+impl Driver {
+    /// A link that follows nobody yet.
+    pub fn new(node: &'static Node) -> Driver {
+        Driver {
+            link: Link::default(),
+            socket: None,
+            unsent: Vec::new(),
+            readable: false,
+            image: None,
+            applier: Applier::new(node),
+            scratch: vec![0; READ_BYTES],
+        }
+    }
+
+    /// Whether there is something to do without an event.
+    pub fn has_work(&self, node: &Node) -> bool {
+        self.readable && self.may_read()
+            || self.link.phase() == Phase::Streaming && self.applier.is_put_off()
+            || node.repl.orders.load(Ordering::Relaxed)
+    }
+
+    fn may_read(&self) -> bool {
+        match self.link.phase() {
+            Phase::Handshake | Phase::Transfer => true,
+            Phase::Streaming => self.applier.waiting() < INPUT_BYTES_MAX,
+            Phase::Off | Phase::Waiting | Phase::Connecting | Phase::Loading => false,
+        }
+    }
+
+    /// The socket has something to say.
+    pub fn on_event(&mut self, readable: bool, writable: bool, exec: &mut Executor, net: &mut Net, now: Now) {
+        self.readable |= readable;
+        if writable && self.link.phase() == Phase::Connecting {
+            self.on_connected(exec, net, now);
+        } else if writable {
+            self.flush(exec, net, now);
+        }
+    }
+
+    /// One turn of the reactor: carries out orders, reads, applies.
+    pub fn turn(&mut self, exec: &mut Executor, net: &mut Net, now: Now) {
+        if exec.node.repl.take_orders() {
+            let following = exec.node.repl.state().primary.is_some();
+            let order = if following { Event::Follow } else { Event::Unfollow };
+            self.step(order, &[], exec, net, now);
+            self.step(Event::Tick, &[], exec, net, now);
+        }
+        let mut reads = 0;
+        while self.readable && self.may_read() && reads < READS_MAX {
+            reads += 1;
+            self.read(exec, net, now);
+        }
+        if self.link.phase() == Phase::Streaming {
+            self.apply(exec, net, now);
+        }
+    }
+
+    /// Once a second.
+    pub fn each_second(&mut self, exec: &mut Executor, net: &mut Net, now: Now) {
+        if self.link.phase() == Phase::Off {
+            return;
+        }
+        if matches!(self.link.phase(), Phase::Loading) {
+            // The primary must not take a long load for a dead replica.
+            self.send(b"\n", exec, net, now);
+        }
+        self.step(Event::Tick, &[], exec, net, now);
+        if self.link.phase() == Phase::Streaming && self.applier.is_ack_due(now.ms) {
+            self.acknowledge(exec, net, now);
+        }
+        self.publish(&exec.node.repl, now);
+    }
+
+    /// Another thread has found something out.
+    pub fn on_news(&mut self, news: News, exec: &mut Executor, net: &mut Net, now: Now) {
+        match news {
+            News::Resolved { attempt, .. } | News::Loaded { attempt, .. } if attempt != exec.node.repl.attempt() => {}
+            News::Resolved { address: Ok(address), .. } => self.open(address, exec, net, now),
+            News::Resolved { address: Err(why), .. } => self.step(Event::Broke(why), &[], exec, net, now),
+            News::Loaded { outcome: Ok(db), .. } => {
+                self.applier.begin(db, exec.node);
+                self.step(Event::Loaded, &[], exec, net, now);
+                self.acknowledge(exec, net, now);
+            }
+            News::Loaded { outcome: Err(why), .. } => self.step(Event::LoadFailed(why), &[], exec, net, now),
+        }
+    }
+
+    fn step(&mut self, event: Event<'_>, bytes: &[u8], exec: &mut Executor, net: &mut Net, now: Now) {
+        let timeout_ms = exec.settled.config.repl_timeout as i64 * 1000;
+        let before = self.link.phase();
+        let actions = self.link.step(event, now.ms, timeout_ms);
+        let phase = self.link.phase();
+        if before != phase {
+            let mut state = exec.node.repl.state();
+            // Orders that came meanwhile have set the phase already.
+            if state.primary.is_some() || phase == Phase::Off {
+                state.phase = phase;
+            }
+            if before == Phase::Streaming {
+                state.down_since_ms = now.ms;
+            }
+            drop(state);
+            exec.node.refresh_gate(now.ms);
+        }
+        for action in actions {
+            self.carry_out(action, bytes, exec, net, now);
+        }
+        self.publish(&exec.node.repl, now);
+    }
+
+    fn carry_out(&mut self, action: Action, bytes: &[u8], exec: &mut Executor, net: &mut Net, now: Now) {
+        let node = exec.node;
+        match action {
+            Action::Connect => {
+                node.repl.next_attempt();
+                let Some(primary) = node.repl.state().primary.clone() else { return };
+                log::notice!("Connecting to MASTER {}:{}", primary.host, primary.port);
+                if let Some(address) = connect::resolve(node, &primary, node.repl.attempt()) {
+                    self.open(address, exec, net, now);
+                }
+            }
+            Action::Close => self.close(node, net),
+            Action::Send(request) => self.send(&request, exec, net, now),
+            Action::BeginImage => {
+                node.drop_replicas("a full sync with the primary begins");
+                node.repl.state().backlog_from = None;
+                match Incoming::create() {
+                    Ok(image) => self.image = Some(image),
+                    Err(error) => {
+                        log::warning!(
+                            "Opening the temp file needed for MASTER <-> SLAVE synchronization: {}",
+                            crate::os_error::text(&error)
+                        );
+                        self.step(Event::Broke("no temp file".into()), &[], exec, net, now);
+                    }
+                }
+            }
+            Action::Image(range) => {
+                let part = bytes.get(range).unwrap_or_default();
+                let added = self.image.as_mut().map_or(Ok(()), |image| image.add(part));
+                if let Err(error) = added {
+                    log::warning!(
+                        "Write error or short write writing to the DB dump file needed for MASTER <-> SLAVE \
+                         synchronization: {}",
+                        crate::os_error::text(&error)
+                    );
+                    self.step(Event::Broke("the image cannot be kept".into()), &[], exec, net, now);
+                }
+            }
+            Action::Load { cut, of } => {
+                let Some(image) = self.image.take() else { return };
+                let loading = image.load(cut, of, node, exec.settled.settings.clone());
+                if let Err(error) = loading {
+                    self.step(Event::LoadFailed(error.to_string()), &[], exec, net, now);
+                }
+            }
+            Action::DropImage => {
+                self.image = None;
+                // A load that is under way ends in vain.
+                node.repl.next_attempt();
+            }
+            Action::Stream { from, id } => {
+                if let Some(id) = id {
+                    let mut state = node.repl.state();
+                    if id != state.history.id {
+                        state.history.branch(id, node.oplog.end());
+                        drop(state);
+                        // Those who follow us must learn the new name.
+                        node.drop_replicas("the primary's history has a new id");
+                    }
+                }
+                if self.link.phase() == Phase::Streaming {
+                    self.applier.begin(node.repl.stream_db.load(Ordering::Acquire), node);
+                }
+                self.applier.add(bytes.get(from..).unwrap_or_default());
+            }
+            Action::Suspend => self.applier.suspend(node),
+            Action::Log(Say::Notice, text) => log::notice!("{text}"),
+            Action::Log(Say::Warning, text) => log::warning!("{text}"),
+        }
+    }
+
+    fn open(&mut self, address: SocketAddr, exec: &mut Executor, net: &mut Net, now: Now) {
+        let opened = connect::open(address, &exec.settled.config).and_then(|stream| {
+            exec.node.repl.set_socket(Some(stream.try_clone()?));
+            let mut socket = TcpStream::from_std(stream);
+            net.poll.registry().register(&mut socket, TOKEN, Interest::READABLE | Interest::WRITABLE)?;
+            Ok(socket)
+        });
+        match opened {
+            Ok(socket) => {
+                log::notice!("MASTER <-> SLAVE sync started");
+                self.socket = Some(socket);
+            }
+            Err(error) => {
+                log::warning!("Unable to connect to MASTER: {}", crate::os_error::text(&error));
+                self.step(Event::Broke(crate::os_error::text(&error)), &[], exec, net, now);
+            }
+        }
+    }
+
+    fn on_connected(&mut self, exec: &mut Executor, net: &mut Net, now: Now) {
+        let Some(socket) = &self.socket else { return };
+        let failed = match (socket.take_error(), socket.peer_addr()) {
+            (Ok(None), Ok(peer)) => {
+                self.applier.peer = peer.to_string();
+                None
+            }
+            // Not yet.
+            (Ok(None), Err(error)) if error.kind() == io::ErrorKind::NotConnected => return,
+            (Ok(Some(error)) | Err(error), _) | (_, Err(error)) => Some(error),
+        };
+        let event = match failed {
+            Some(error) => Event::Broke(crate::os_error::text(&error)),
+            None => Event::Connected(self.introduction(exec)),
+        };
+        self.step(event, &[], exec, net, now);
+    }
+
+    fn introduction(&self, exec: &Executor) -> Introduction {
+        let config = &exec.settled.config;
+        let port = if config.slave_announce_port != 0 { config.slave_announce_port } else { config.port };
+        let state = exec.node.repl.state();
+        Introduction {
+            password: config.masterauth.clone(),
+            port,
+            ip: config.slave_announce_ip.clone(),
+            resume: state.resumable.then(|| (state.history.id, exec.node.oplog.end())),
+        }
+    }
+
+    fn close(&mut self, node: &'static Node, net: &mut Net) {
+        node.repl.set_socket(None);
+        self.unsent.clear();
+        self.readable = false;
+        if let Some(mut socket) = self.socket.take() {
+            // It goes with its descriptor at the latest.
+            let _ = net.poll.registry().deregister(&mut socket);
+        }
+    }
+
+    fn read(&mut self, exec: &mut Executor, net: &mut Net, now: Now) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let read = self.socket.as_mut().map(|socket| socket.read(&mut scratch));
+        match read {
+            None => self.readable = false,
+            Some(Ok(0)) => {
+                self.readable = false;
+                // What came before the end still counts.
+                self.apply(exec, net, now);
+                self.step(Event::Broke("connection lost".into()), &[], exec, net, now);
+            }
+            Some(Ok(n)) => {
+                exec.node.stats[exec.reactor].bytes_in.add(n as u64);
+                let bytes = &scratch[..n];
+                if self.link.phase() == Phase::Streaming {
+                    self.link.heard(now.ms);
+                    self.applier.add(bytes);
+                    self.apply(exec, net, now);
+                } else {
+                    self.step(Event::Bytes(bytes), bytes, exec, net, now);
+                }
+            }
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+            Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Some(Err(error)) => {
+                self.readable = false;
+                self.apply(exec, net, now);
+                self.step(Event::Broke(crate::os_error::text(&error)), &[], exec, net, now);
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    fn apply(&mut self, exec: &mut Executor, net: &mut Net, now: Now) {
+        if self.link.phase() != Phase::Streaming {
+            return;
+        }
+        if let Err(why) = self.applier.apply(exec, net, now) {
+            log::warning!("Protocol error in the stream of the MASTER: {why}");
+            exec.node.repl.state().resumable = false;
+            self.step(Event::Broke(why), &[], exec, net, now);
+        }
+        if exec.node.repl.ack_wanted.swap(false, Ordering::AcqRel) {
+            self.acknowledge(exec, net, now);
+        }
+    }
+
+    fn acknowledge(&mut self, exec: &mut Executor, net: &mut Net, now: Now) {
+        if self.link.phase() != Phase::Streaming || !exec.node.repl.state().resumable {
+            return;
+        }
+        let mut ack = Vec::new();
+        encode([&b"REPLCONF"[..], b"ACK", exec.node.oplog.end().to_string().as_bytes()].into_iter(), &mut ack);
+        self.send(&ack, exec, net, now);
+    }
+
+    fn send(&mut self, bytes: &[u8], exec: &mut Executor, net: &mut Net, now: Now) {
+        self.unsent.extend_from_slice(bytes);
+        self.flush(exec, net, now);
+    }
+
+    fn flush(&mut self, exec: &mut Executor, net: &mut Net, now: Now) {
+        while !self.unsent.is_empty() {
+            let Some(socket) = &mut self.socket else { return self.unsent.clear() };
+            match socket.write(&self.unsent) {
+                Ok(written) => drop(self.unsent.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.unsent.clear();
+                    return self.step(Event::Broke(crate::os_error::text(&error)), &[], exec, net, now);
+                }
+            }
+        }
+    }
+
+    /// Tells INFO and ROLE.
+    fn publish(&self, repl: &Replication, _now: Now) {
+        let mut state = repl.state();
+        state.heard_ms = self.link.last_ms();
+        state.progress = self.link.progress;
+    }
+}

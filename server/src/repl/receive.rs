@@ -1,0 +1,119 @@
+//! A primary's image: into a file as it comes, and from there into the keyspaces.
+//!
+//! The old data are served until the new are whole: the image is read into slots of its own by a thread of its own,
+//! and those take the place of the old ones while all slots are held.
+
+use crate::config::Config;
+use crate::log;
+use crate::mailbox::Mail;
+use crate::node::Node;
+use crate::rdb_file;
+use crate::repl::link::News;
+use commands::settings::Settings;
+use engine::clock::Now;
+use engine::keyspace::{Keyspace, Local};
+use engine::oplog::Consumer;
+use engine::raw::lock::SlotLocks;
+use engine::slot::Slot;
+use replication::history::ReplId;
+use slots::SlotId;
+use std::fs::{self, File};
+use std::io::{self, Seek, Write};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+/// An image on its way in.
+pub struct Incoming {
+    file: File,
+    len: u64,
+}
+
+impl Incoming {
+    /// An empty one, in a file without a name in the working directory.
+    pub fn create() -> io::Result<Incoming> {
+        let path = PathBuf::from(format!("temp-primary-{}.rdb", std::process::id()));
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+        // Open files need no name, and a crash leaves nothing behind.
+        fs::remove_file(&path)?;
+        Ok(Incoming { file, len: 0 })
+    }
+
+    /// Appends what has come.
+    pub fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.len += bytes.len() as u64;
+        self.file.write_all(bytes)
+    }
+
+    /// It is complete but for the `cut` last bytes, which are none of it: gives it to a thread that loads it and mails
+    /// the outcome. `of` says of what it is an image.
+    pub fn load(
+        mut self,
+        cut: usize,
+        of: Option<(ReplId, u64)>,
+        node: &'static Node,
+        settings: Settings,
+    ) -> io::Result<()> {
+        self.file.set_len(self.len.saturating_sub(cut as u64))?;
+        self.file.rewind()?;
+        let (file, attempt) = (self.file, node.repl.attempt());
+        let run = move || {
+            let outcome = load(file, of, node, &settings, attempt);
+            if let Some(reactor) = node.mailboxes.first() {
+                reactor.send(Mail::Link(News::Loaded { attempt, outcome }));
+            }
+        };
+        crate::start::spawn("load", run).map(drop)
+    }
+}
+
+/// Reads the image and puts it in place of all keys. Returns the database that the stream behind it is in.
+fn load(
+    file: File,
+    of: Option<(ReplId, u64)>,
+    node: &'static Node,
+    settings: &Settings,
+    attempt: u64,
+) -> Result<u32, String> {
+    log::notice!("MASTER <-> SLAVE sync: Loading DB in memory");
+    let config: &Config = &node.config();
+    let fresh = SlotLocks::new(slots::SLOTS, Slot::default);
+    let mut fresh_owner = fresh.register().ok_or("no owner of new slots")?;
+    fresh_owner.go_alone();
+    let mut fresh_slots = fresh_owner.nothing();
+    // A replica keeps keys past their expiry until its primary says otherwise.
+    let mut local = Local { is_replica: true, ..Local::default() };
+    let loaded = {
+        let mut keys = Keyspace::new(&mut fresh_slots, &mut local, 0, Now::read());
+        rdb_file::load_from(file, config, settings, &mut keys).map_err(|error| error.to_string())?
+    };
+    log::notice!("MASTER <-> SLAVE sync: Flushing old data");
+    let mut guest = node.guest();
+    let mut held = guest.owner().wait_privileged();
+    held.add_all();
+    if attempt != node.repl.attempt() {
+        return Err("another attempt has begun".into());
+    }
+    let garbage = {
+        let mut keys = Keyspace::new(&mut held, &mut local, 0, Now::read());
+        keys.flush(None);
+        for id in SlotId::all() {
+            keys.slot_mut(id).adopt(std::mem::take(fresh_slots.slot_mut(id)));
+        }
+        keys.garbage().take()
+    };
+    let stream_db = loaded.stream_db.unwrap_or(0);
+    {
+        let mut state = node.repl.state();
+        let offset = of.map_or_else(|| node.oplog.end(), |(_, offset)| offset);
+        node.oplog.restart(offset);
+        state.backlog_from = Some(offset);
+        state.resumable = of.is_some();
+        let id = of.map_or_else(crate::start::random_id, |(id, _)| id);
+        state.history.renew(id);
+        node.oplog.want(Consumer::Replicas, true);
+    }
+    node.repl.stream_db.store(stream_db, Ordering::Release);
+    drop(held);
+    node.free_later(garbage);
+    Ok(stream_db)
+}

@@ -1,0 +1,306 @@
+//! Replication between whole programs: ours and real Redis 7.0, in both directions, over links that break.
+
+use resp::Reply;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tests::{Client, Options, Random, Relay, Server, contents, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const DATABASES: u32 = 3;
+
+fn info(client: &mut Client, field: &str) -> Option<String> {
+    let Reply::Bulk(Some(text)) = client.run("INFO") else { return None };
+    let text = String::from_utf8_lossy(&text).into_owned();
+    text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(|value| value.trim().to_owned()))
+}
+
+fn number(client: &mut Client, field: &str) -> u64 {
+    info(client, field).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn follow(replica: &Server, primary: SocketAddr) {
+    let reply = replica.client().run(&format!("SLAVEOF {} {}", primary.ip(), primary.port()));
+    assert_eq!(reply, Reply::Simple(b"OK".to_vec()));
+}
+
+fn wait_for_link(replica: &Server) {
+    let mut client = replica.client();
+    let up = wait_until(PATIENCE, || info(&mut client, "master_link_status").as_deref() == Some("up"));
+    assert!(up, "the link does not come up");
+}
+
+/// Waits until `replica` has all that `primary` has written.
+fn wait_for_stream(primary: &Server, replica: &Server) {
+    wait_for_link(replica);
+    let (mut primary, mut replica) = (primary.client(), replica.client());
+    let there = wait_until(PATIENCE, || {
+        // Read first, so that what is written meanwhile does not count as reached.
+        let end = number(&mut primary, "master_repl_offset");
+        number(&mut replica, "slave_repl_offset") >= end
+    });
+    assert!(there, "the replica does not catch up");
+}
+
+/// Writes random commands until it is told to stop.
+struct Load {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<u64>>,
+}
+
+impl Load {
+    fn start(addr: SocketAddr, clients: u64) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads = (0..clients)
+            .map(|seed| {
+                let stop = stop.clone();
+                thread::spawn(move || write(addr, seed, &stop))
+            })
+            .collect();
+        Load { stop, threads }
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let written: u64 = self.threads.into_iter().map(|thread| thread.join().expect("no panic")).sum();
+        assert!(written > 0, "nobody could write");
+    }
+}
+
+/// Returns how many commands were answered. A server that goes away ends it.
+fn write(addr: SocketAddr, seed: u64, stop: &AtomicBool) -> u64 {
+    let (mut random, mut count) = (Random::new(seed), 0);
+    let Ok(mut client) = Client::connect(addr) else { return 0 };
+    while !stop.load(Ordering::SeqCst) {
+        for line in request(&mut random).lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            if client.try_call(&words).is_err() {
+                return count;
+            }
+            count += 1;
+        }
+        // The point is what breaks, not how fast it goes.
+        thread::sleep(Duration::from_micros(200));
+    }
+    count
+}
+
+fn request(random: &mut Random) -> String {
+    let key = random.below(300);
+    let member = random.below(40);
+    match random.below(20) {
+        0 => format!("SELECT {}", random.below(DATABASES as usize)),
+        1 => format!("SET s{key} {member}"),
+        2 => format!("INCR n{key}"),
+        3 => format!("INCRBYFLOAT f{key} 0.25"),
+        4 => format!("LPUSH l{key} {member} x y"),
+        5 => format!("RPOP l{key}"),
+        6 => format!("SADD t{key} {member} {}", member + 1),
+        7 => format!("SPOP t{key}"),
+        8 => format!("ZADD z{key} {member} m{member}"),
+        9 => format!("ZREMRANGEBYRANK z{key} 0 1"),
+        10 => format!("HSET h{key} f{member} {key}"),
+        11 => format!("HDEL h{key} f{member}"),
+        12 => format!("EXPIRE s{key} 1000"),
+        13 => format!("SET e{key} v PX {}", 1 + random.below(200)),
+        14 => format!("DEL s{key} l{key}"),
+        15 => format!("RENAME s{key} r{key}"),
+        16 => format!("MULTI\nINCR n{key}\nRPUSH l{key} in\nSELECT 1\nSET m{key} 1\nEXEC"),
+        17 => format!("APPEND s{key} abc"),
+        18 => format!("SUNIONSTORE u{key} t{key} t{}", random.below(300)),
+        _ => format!("EVAL redis.call('set',KEYS[1],ARGV[1]) 1 v{key} {member}"),
+    }
+}
+
+/// A load on `primary` while the link of `replica` through `relay` breaks again and again.
+fn break_links_under_load(primary: &Server, relay: &Relay, cuts: usize) {
+    let load = Load::start(primary.addr(), 4);
+    for _ in 0..cuts {
+        thread::sleep(Duration::from_millis(700));
+        relay.cut();
+    }
+    thread::sleep(Duration::from_millis(300));
+    load.stop();
+}
+
+fn assert_same(primary: &Server, replica: &Server) {
+    wait_for_stream(primary, replica);
+    // What has a short time to live is over now; it is deleted on both only when the primary comes upon it.
+    thread::sleep(Duration::from_millis(300));
+    contents(&mut primary.client(), DATABASES);
+    wait_for_stream(primary, replica);
+    let (theirs, ours) = (contents(&mut primary.client(), DATABASES), contents(&mut replica.client(), DATABASES));
+    let differing: Vec<_> = theirs
+        .iter()
+        .filter(|(key, value)| ours.get(*key) != Some(value))
+        .map(|(key, value)| (key, value, ours.get(key)))
+        .take(5)
+        .collect();
+    assert!(differing.is_empty(), "differ: {differing:?}");
+    assert_eq!(theirs.len(), ours.len());
+    assert!(!theirs.is_empty());
+}
+
+fn a_pair_survives(primary: Options, replica: Options) -> (Server, Server) {
+    let primary = Server::start(primary);
+    let replica = Server::start(replica);
+    let relay = Relay::to(primary.addr());
+    follow(&replica, relay.addr());
+    wait_for_link(&replica);
+    break_links_under_load(&primary, &relay, 6);
+    assert_same(&primary, &replica);
+    assert!(number(&mut primary.client(), "sync_partial_ok") > 0, "no partial sync");
+    drop(relay);
+    (primary, replica)
+}
+
+fn backlog(options: Options) -> Options {
+    options.set("repl-backlog-size", "64mb")
+}
+
+#[test]
+fn ours_follows_ours_over_a_link_that_breaks() {
+    for threads in [1, 4] {
+        let (primary, replica) = a_pair_survives(backlog(Options::codis(threads)), Options::codis(threads));
+        assert_eq!(primary.client().run("DEBUG DIGEST"), replica.client().run("DEBUG DIGEST"));
+        assert!(!replica.log().contains("so the data differ"), "{}", replica.log());
+    }
+}
+
+#[test]
+fn ours_follows_redis_7_over_a_link_that_breaks() {
+    for threads in [1, 4] {
+        a_pair_survives(backlog(Options::redis()), Options::codis(threads));
+    }
+}
+
+#[test]
+fn redis_7_follows_ours_over_a_link_that_breaks() {
+    for threads in [1, 4] {
+        a_pair_survives(backlog(Options::codis(threads)), Options::redis());
+    }
+}
+
+#[test]
+fn a_replica_of_a_replica_and_a_promoted_one_go_on_without_a_full_sync() {
+    let [first, second, third] = [(); 3].map(|()| Server::start(backlog(Options::codis(2))));
+    follow(&second, first.addr());
+    wait_for_link(&second);
+    follow(&third, second.addr());
+    wait_for_link(&third);
+    let load = Load::start(first.addr(), 2);
+    thread::sleep(Duration::from_millis(500));
+    load.stop();
+    assert_same(&first, &second);
+    assert_same(&second, &third);
+    let full_before = number(&mut second.client(), "sync_full");
+
+    // The middle one takes over; the others follow it.
+    assert_eq!(second.client().run("SLAVEOF NO ONE"), Reply::Simple(b"OK".to_vec()));
+    second.client().run("SET after promotion");
+    follow(&first, second.addr());
+    assert_same(&second, &first);
+    assert_same(&second, &third);
+    assert_eq!(number(&mut second.client(), "sync_full"), full_before, "{}", second.log());
+}
+
+#[test]
+fn a_replica_that_stops_reading_is_dropped_at_the_limit_and_comes_back() {
+    let limit = ["slave", "4mb", "0", "0"];
+    let options = Options::codis(1).set_words("client-output-buffer-limit", &limit).set("repl-timeout", "5");
+    let primary = Server::start(options);
+    let replica = Server::start(Options::codis(1).set("repl-timeout", "5"));
+    let relay = Relay::to(primary.addr());
+    follow(&replica, relay.addr());
+    wait_for_link(&replica);
+    relay.stall(true);
+    let before = primary.resident_bytes();
+    let mut client = primary.client();
+    let value = "x".repeat(64 * 1024);
+    for _ in 0..2000 {
+        client.call(&["SET", "big", &value]);
+    }
+    let dropped = wait_until(PATIENCE, || number(&mut client, "connected_slaves") == 0);
+    assert!(dropped, "the replica is still there");
+    let grown = primary.resident_bytes().saturating_sub(before);
+    assert!(grown < 64 << 20, "128 MB were written, and memory has grown by {grown} bytes");
+    relay.stall(false);
+    assert!(wait_until(PATIENCE, || number(&mut client, "connected_slaves") == 1), "it does not come back");
+    assert_same(&primary, &replica);
+}
+
+#[test]
+fn wait_counts_replicas_that_have_the_clients_writes() {
+    let primary = Server::start(Options::codis(2));
+    let replicas = [(); 2].map(|()| Server::start(Options::codis(1)));
+    for replica in &replicas {
+        follow(replica, primary.addr());
+        wait_for_link(replica);
+    }
+    let mut client = primary.client();
+    client.run("SET a 1");
+    assert_eq!(client.run("WAIT 2 10000"), Reply::Int(2));
+    assert_eq!(replicas[0].client().run("GET a"), Reply::bulk("1"));
+    client.run("SET a 2");
+    assert_eq!(client.run("WAIT 3 100"), Reply::Int(2));
+    assert_eq!(client.run("WAIT 0 0"), Reply::Int(2));
+    assert_eq!(client.run("WAIT 1 -1"), Reply::Error(b"ERR timeout is negative".to_vec()));
+    client.run("MULTI");
+    client.run("WAIT 9 0");
+    assert_eq!(client.run("EXEC"), Reply::Array(Some(vec![Reply::Int(2)])));
+}
+
+#[test]
+fn a_replica_refuses_writes_and_without_its_primary_old_data_if_told_so() {
+    let primary = Server::start(Options::codis(1));
+    let replica = Server::start(Options::codis(4).set("slave-serve-stale-data", "no"));
+    primary.client().run("SET k v");
+    follow(&replica, primary.addr());
+    wait_for_link(&replica);
+    let mut client = replica.client();
+    assert_eq!(client.run("GET k"), Reply::bulk("v"));
+    let refused = |reply: Reply, code: &str| matches!(reply, Reply::Error(text) if text.starts_with(code.as_bytes()));
+    assert!(refused(client.run("SET k w"), "READONLY"));
+    client.run("CONFIG SET slave-read-only no");
+    assert_eq!(client.run("SET own 1"), Reply::Simple(b"OK".to_vec()));
+    drop(primary);
+    assert!(wait_until(PATIENCE, || refused(client.run("GET k"), "MASTERDOWN")));
+    assert!(matches!(client.run("INFO"), Reply::Bulk(Some(_))));
+    client.run("SLAVEOF NO ONE");
+    assert_eq!(client.run("GET k"), Reply::bulk("v"));
+    assert_eq!(client.run("SET k w"), Reply::Simple(b"OK".to_vec()));
+}
+
+#[test]
+fn a_key_past_its_expiry_is_hidden_on_a_replica_until_the_primary_deletes_it() {
+    let primary = Server::start(Options::codis(1));
+    let replica = Server::start(Options::codis(1));
+    follow(&replica, primary.addr());
+    wait_for_link(&replica);
+    let (mut client, mut other) = (primary.client(), replica.client());
+    client.run("DEBUG SET-ACTIVE-EXPIRE 0");
+    client.run("SET k v PX 50");
+    assert_eq!(client.run("WAIT 1 10000"), Reply::Int(1));
+    assert!(wait_until(PATIENCE, || other.run("GET k") == Reply::Bulk(None)));
+    assert_eq!(other.run("DBSIZE"), Reply::Int(1));
+    assert_eq!(client.run("GET k"), Reply::Bulk(None));
+    assert!(wait_until(PATIENCE, || other.run("DBSIZE") == Reply::Int(0)));
+}
+
+#[test]
+fn a_password_and_a_restart_with_the_file_that_config_rewrite_wrote() {
+    let primary = Server::start(Options::codis(1).set("requirepass", "secret word"));
+    let mut client = primary.client();
+    client.call(&["AUTH", "secret word"]);
+    client.run("SET k v");
+    let text = format!("slaveof 127.0.0.1 {}\nmasterauth \"secret word\"\n", primary.addr().port());
+    let replica = Server::start(Options::codis(1).config(&text));
+    wait_for_link(&replica);
+    assert_eq!(replica.client().run("GET k"), Reply::bulk("v"));
+    assert_eq!(replica.client().run("CONFIG REWRITE"), Reply::Simple(b"OK".to_vec()));
+    let replica = replica.restart(&[]);
+    wait_for_link(&replica);
+    assert_eq!(replica.client().run("GET k"), Reply::bulk("v"));
+}
