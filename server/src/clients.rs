@@ -2,9 +2,10 @@
 //!
 //! A connection's own thread writes its figures with plain atomic stores; anybody reads them.
 
+use engine::interest::Watch;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// What others may know of a connection.
 #[derive(Default)]
@@ -41,6 +42,12 @@ pub struct ClientInfo {
     pub parked: AtomicBool,
     /// What it is to us ([`Kind`]).
     pub kind: AtomicU8,
+    /// Whether CLIENT KILL has ended it: it is served no more.
+    pub killed: AtomicBool,
+    /// Whether it is shown every command (MONITOR).
+    pub monitor: AtomicBool,
+    /// What it watches, if it does.
+    pub watch: Mutex<Option<Weak<Watch>>>,
     /// Its last command: one more than the row's id, 0 for none.
     pub command: AtomicU32,
 }
@@ -70,6 +77,14 @@ impl ClientInfo {
     /// It is this from now on.
     pub fn set_kind(&self, kind: Kind) {
         self.kind.store(kind as u8, Ordering::Relaxed);
+    }
+
+    /// Its address as MONITOR shows it.
+    pub fn monitor_name(&self) -> Vec<u8> {
+        match self.addr.strip_suffix(":0") {
+            Some(path) if self.unix => format!("unix:{path}").into_bytes(),
+            _ => self.addr.clone().into_bytes(),
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! One client's connection: its socket, what waits in both directions, and its session.
 
 use crate::clients::ClientInfo;
+use crate::config::{ClientClass, Config};
 use crate::node::Run;
 use crate::park::Parking;
+use crate::pubsub::Subscriptions;
 use crate::repl::peer::{Feed, Peer};
 use crate::stakes::Stakes;
 use commands::args::Args;
@@ -79,6 +81,8 @@ pub struct Client {
     pub queue: Option<Queue>,
     /// What WATCH has registered.
     pub watched: Option<Stakes>,
+    /// What it listens to: while it does, few commands are allowed.
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// Whether it waits for a reply that comes later.
     pub parking: Parking,
     /// What it is in replication, if it has said so.
@@ -92,6 +96,19 @@ impl Client {
     #[inline]
     pub fn feed(&self) -> Option<&Feed> {
         self.peer.as_ref().and_then(|peer| peer.feed.as_ref())
+    }
+}
+
+impl Client {
+    /// Whether it is ended when it says nothing for `timeout` seconds.
+    pub fn may_idle_out(&self) -> bool {
+        let listens = self.subscriptions.is_some() || self.info.monitor.load(Ordering::Relaxed);
+        !listens && self.parking.parked.is_none() && self.feed().is_none()
+    }
+
+    /// The class whose output limits it has. Monitors count as normal clients, as in 3.2.
+    pub fn class(&self) -> ClientClass {
+        if self.subscriptions.is_some() { ClientClass::Pubsub } else { ClientClass::Normal }
     }
 }
 
@@ -171,8 +188,24 @@ pub struct Conn {
     pub unserved: bool,
     /// Turns in a row in which it could not have the slots it needs.
     pub deferrals: u32,
+    /// `output` got something outside of a turn of this connection: to be sent before the reactor sleeps.
+    pub flush_due: bool,
+    /// It is among those that go on when clients are no longer paused.
+    pub paused: bool,
     /// Since when replies waiting are over the soft limit, Unix milliseconds.
     pub over_soft_limit_since_ms: Option<i64>,
+}
+
+/// The buffer that 3.2 has in every client, and the size of the chunks that follow when it is full.
+const CHUNK_BYTES: usize = 16 * 1024;
+/// What 3.2 counts for each chunk besides its bytes.
+const CHUNK_OVERHEAD_BYTES: usize = 40;
+
+/// Waiting replies as 3.2 counts them: bytes in the client's own buffer, number of chunks after it, their memory.
+pub fn as_chunks(waiting: usize) -> [usize; 3] {
+    let more = waiting.saturating_sub(CHUNK_BYTES);
+    let chunks = more.div_ceil(CHUNK_BYTES);
+    [waiting.min(CHUNK_BYTES), chunks, more + chunks * CHUNK_OVERHEAD_BYTES]
 }
 
 /// How a write ended.
@@ -201,8 +234,35 @@ impl Conn {
             has_kept: false,
             unserved: false,
             deferrals: 0,
+            flush_due: false,
+            paused: false,
             over_soft_limit_since_ms: None,
         }
+    }
+
+    /// Whether the replies that wait are more than the client's class may have.
+    pub fn is_over_output_limit(&mut self, config: &Config, now_ms: i64) -> bool {
+        let limit = &config.client_output_buffer_limit[self.client.class() as usize];
+        let [_, _, memory] = as_chunks(self.waiting());
+        let waiting = memory as u64;
+        if limit.hard_bytes != 0 && waiting >= limit.hard_bytes {
+            return true;
+        }
+        if limit.soft_bytes == 0 || waiting < limit.soft_bytes {
+            self.over_soft_limit_since_ms = None;
+            return false;
+        }
+        let since = *self.over_soft_limit_since_ms.get_or_insert(now_ms);
+        now_ms - since > limit.soft_seconds as i64 * 1000
+    }
+
+    /// What the log says when it is.
+    pub fn over_limit_text(&self) -> String {
+        let info = &self.client.info;
+        format!(
+            "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer limits.",
+            info.id, info.addr
+        )
     }
 
     /// Bytes of replies that wait.

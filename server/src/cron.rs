@@ -58,8 +58,12 @@ impl Cron {
             exec.node.rates.sample(now.ms, totals);
         }
         memory::make_room(exec, now);
-        if exec.node.active_expire.load(Ordering::Relaxed) && !exec.node.repl.is_replica() {
+        if exec.node.active_expire.load(Ordering::Relaxed) && !exec.node.repl.is_replica() && !exec.node.is_paused(now)
+        {
+            let start = Ticks::now();
             self.expire(exec, now);
+            let took_ms = Ticks::now().since(start) / (ticks::per_microsecond() * 1000);
+            exec.node.latency.add("expire-cycle", took_ms, now.ms);
         }
     }
 

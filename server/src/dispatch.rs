@@ -232,6 +232,9 @@ impl Executor {
         {
             return Err(Error::Text(errors::NO_AUTH));
         }
+        if client.subscriptions.is_some() && !while_subscribed(&row) {
+            return Err(Error::Text(errors::SUBSCRIBED_CONTEXT));
+        }
         if room == Room::None
             && row.spec.flags.contains(Flags::DENYOOM)
             && crate::slots_commands::may_grow(self.node, &row, args)
@@ -268,6 +271,9 @@ impl Executor {
         }
         self.local.is_replica = self.gate & Gate::REPLICA != 0;
         self.local.effects.logging = self.node.oplog.is_on();
+        if self.node.monitors.are_there() && !row.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN) {
+            self.node.monitors.show(&self.node.mailboxes, client.session.db, &client.info.monitor_name(), &args);
+        }
         let start = out.len();
         let first = prepared.first.map(|(hash, slot)| Key { bytes: args.at(1), hash, slot });
         let db = client.session.db;
@@ -291,6 +297,7 @@ impl Executor {
                         replies: &mut client.replies,
                         queue: &mut client.queue,
                         watched: &mut client.watched,
+                        subscriptions: &mut client.subscriptions,
                         parking: Some(&mut client.parking),
                         peer: &mut client.peer,
                         written: &mut client.written,
@@ -320,10 +327,12 @@ impl Executor {
         let stats = &self.node.stats[self.reactor];
         stats.commands.add(1);
         let ended = Ticks::now();
+        let took = ended.since(self.last);
         if let Some((calls, ticks)) = stats.commands_by_id.get(usize::from(row.id)) {
             calls.add(1);
-            ticks.add(ended.since(self.last));
+            ticks.add(took);
         }
+        self.node.note_time(row, &args, took, now);
         self.last = ended;
         self.finish();
         Ran::Done
@@ -392,6 +401,11 @@ fn runs_at_once(row: &Command<Run>) -> bool {
     matches!(row.spec.name, "exec" | "discard" | "multi" | "watch" | "quit")
 }
 
+/// Commands that a client may send while it listens to channels.
+fn while_subscribed(row: &Command<Run>) -> bool {
+    matches!(row.spec.name, "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ping" | "quit")
+}
+
 /// Queues a request of a transaction.
 fn queue(client: &mut Client, out: &mut Out, row: Command<Run>, args: &Args<'_>) {
     let Some(queue) = &mut client.queue else { return };
@@ -407,14 +421,18 @@ fn queue(client: &mut Client, out: &mut Out, row: Command<Run>, args: &Args<'_>)
     out.simple("QUEUED");
 }
 
-/// Appends the effects to the oplog; the slots are still held.
+/// Appends the effects to the oplog and publishes the events; the slots are still held.
 #[inline]
 pub fn log_effects(node: &Node, local: &Local, scratch: &mut Vec<u8>, db: u32, args: Args<'_>) -> Option<Offset> {
-    local.effects.has_records().then(|| {
+    let end = local.effects.has_records().then(|| {
         scratch.clear();
         local.effects.records(args.iter(), scratch);
         node.oplog.append(db, scratch)
-    })
+    });
+    if !local.effects.notices().is_empty() {
+        node.publish_notices(local.effects.notices(), local.effects.wanted);
+    }
+    end
 }
 
 /// After an error the client reads only its text.

@@ -7,12 +7,16 @@
 use crate::conn::Socket;
 use crate::dispatch::Executor;
 use crate::park::Ticket;
+use crate::pubsub::Message;
 use crate::repl::link::News;
 use engine::clock::Now;
 use mio::Waker;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Messages to clients that may wait in one mailbox, bytes.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// Work for another thread.
 pub type Call = Box<dyn FnOnce(&mut Executor, Now) + Send>;
@@ -36,11 +40,17 @@ pub enum Mail {
     },
     /// To be done by the reactor's thread, with no slot held.
     Call(Call),
+    /// A message for those who subscribe.
+    Published(Arc<Message>),
+    /// A command for those who watch: a whole line.
+    Shown(Arc<[u8]>),
 }
 
 /// A reactor's queue.
 pub struct Mailbox {
     queue: Mutex<Vec<Mail>>,
+    /// Bytes of messages that wait.
+    load: AtomicUsize,
     sleeping: AtomicBool,
     waker: Waker,
 }
@@ -48,7 +58,7 @@ pub struct Mailbox {
 impl Mailbox {
     /// An empty queue whose reactor is woken by `waker`.
     pub fn new(waker: Waker) -> Mailbox {
-        Mailbox { queue: Mutex::default(), sleeping: AtomicBool::new(false), waker }
+        Mailbox { queue: Mutex::default(), load: AtomicUsize::new(0), sleeping: AtomicBool::new(false), waker }
     }
 
     fn queue(&self) -> MutexGuard<'_, Vec<Mail>> {
@@ -70,6 +80,19 @@ impl Mailbox {
         }
     }
 
+    /// As [`Mailbox::send`], of a message to clients of `bytes`: when too many wait, clients are not served until they
+    /// are delivered ([`Mailbox::is_flooded`]).
+    pub fn send_message(&self, mail: Mail, bytes: usize) {
+        self.load.fetch_add(bytes, Ordering::Relaxed);
+        self.send(mail);
+    }
+
+    /// Whether more messages wait than should.
+    #[inline]
+    pub fn is_flooded(&self) -> bool {
+        self.load.load(Ordering::Relaxed) > MESSAGE_BYTES_MAX
+    }
+
     /// Wakes the reactor, whatever it does.
     pub fn wake(&self) {
         // It fails only when the descriptor is gone, and then so is the reactor.
@@ -78,6 +101,7 @@ impl Mailbox {
 
     /// Takes everything that is queued into `mail`, which must be empty.
     pub fn take(&self, mail: &mut Vec<Mail>) {
+        self.load.store(0, Ordering::Relaxed);
         std::mem::swap(&mut *self.queue(), mail);
     }
 

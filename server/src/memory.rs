@@ -69,22 +69,25 @@ fn evict(exec: &mut Executor, now: Now) -> Room {
     let Some(rule) = rule(config.maxmemory_policy) else { return Room::None };
     let (start, budget) = (Ticks::now(), ticks::per_microsecond() * MICROSECONDS);
     let samples = usize::try_from(config.maxmemory_samples).unwrap_or(usize::MAX);
-    loop {
+    let room = loop {
         match exec.evictor.pick(&mut exec.owner, rule, samples, now) {
             Pick::Key(found) => {
                 // If somebody took the slot meanwhile, the next one goes.
                 let _ = exec.in_slot(found.slot, found.db, now, |keys| keys.evict(&Key::new(&found.key)));
             }
-            Pick::Nothing => return Room::None,
-            Pick::Busy => return Room::NotYet,
+            Pick::Nothing => break Room::None,
+            Pick::Busy => break Room::NotYet,
         }
         if !is_over(node, &config) {
-            return Room::Enough;
+            break Room::Enough;
         }
         if Ticks::now().since(start) > budget {
-            return Room::NotYet;
+            break Room::NotYet;
         }
-    }
+    };
+    let took_ms = Ticks::now().since(start) / (ticks::per_microsecond() * 1000);
+    node.latency.add("eviction-cycle", took_ms, now.ms);
+    room
 }
 
 /// What `maxmemory-policy` says.

@@ -9,6 +9,8 @@
 //!    connections is woken once instead of once a reply, which is the larger part of what a single small request costs.
 //!    Whatever else is sent to a connection goes after what is kept for it.
 
+mod listening;
+
 use crate::clients::ClientInfo;
 use crate::config::Config;
 use crate::conn::{Client, Conn, Replies, Sent, Socket};
@@ -17,6 +19,7 @@ use crate::log;
 use crate::mailbox::Mail;
 use crate::node::Node;
 use crate::park::{Parked, Parking};
+use crate::pubsub::Audience;
 use commands::ctx::Session;
 use engine::clock::Now;
 use mio::{Poll, Token};
@@ -61,6 +64,14 @@ pub struct Net {
     /// Places of clients, by their ids.
     places: HashMap<u64, usize>,
     next_reactor: usize,
+    /// Who listens.
+    audience: Audience,
+    /// Places of those that are shown every command.
+    monitors: Vec<usize>,
+    /// Places with output to send before the reactor sleeps.
+    due: Vec<usize>,
+    /// Places that are served when clients are no longer paused.
+    pub paused: Vec<usize>,
     /// When parked clients give up: (Unix milliseconds, client) to place.
     deadlines: BTreeMap<(i64, u64), usize>,
     kept: Kept,
@@ -82,6 +93,10 @@ impl Net {
             free: Vec::new(),
             places: HashMap::new(),
             next_reactor: 0,
+            audience: Audience::default(),
+            monitors: Vec::new(),
+            due: Vec::new(),
+            paused: Vec::new(),
             deadlines: BTreeMap::new(),
             kept: Kept::default(),
             keep_all: false,
@@ -147,6 +162,7 @@ impl Net {
             replies: Replies::On,
             queue: None,
             watched: None,
+            subscriptions: None,
             parking: Parking::default(),
             peer: None,
             written: 0,
@@ -166,6 +182,7 @@ impl Net {
             if let Some(peer) = &mut conn.client.peer {
                 peer.leave(self.node, Now::read().ms);
             }
+            self.hush(index, &mut conn.client);
             self.node.clients.remove(conn.client.info.id);
             self.places.remove(&conn.client.info.id);
             self.free.push(index);

@@ -3,23 +3,29 @@
 //! Made once, at start, and never dropped: threads hold plain references to it.
 
 use crate::clients::Clients;
-use crate::config::{Config, MaxmemoryPolicy};
+use crate::config::{Config, MaxmemoryPolicy, NotifyFlags};
 use crate::guests::Guests;
+use crate::latency::Latency;
 use crate::mailbox::Mailbox;
 use crate::migrate::Migrations;
+use crate::monitor::Monitors;
+use crate::pubsub::PubSub;
 use crate::repl::Replication;
 use crate::scripting::Scripts;
 use crate::slots_commands::Moves;
+use crate::slow::Slow;
+use crate::slowlog::SlowLog;
 use crate::stakes::Leaving;
 use crate::stats::{Rates, ReactorStats};
 use commands::settings::Settings;
 use commands::table::{Command, Registry};
 use engine::clock::Now;
+use engine::effects::class;
 use engine::keyspace::Waste;
 use engine::oplog::Oplog;
 use engine::raw::lock::SlotLocks;
 use engine::slot::Slot;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -66,6 +72,18 @@ pub struct Node {
     pub scripts: Scripts,
     /// Registrations that clients' ends left in slots, by reactor.
     pub leaving: Vec<Leaving>,
+    /// Channels and their subscribers.
+    pub pubsub: PubSub,
+    /// Who is shown every command.
+    pub monitors: Monitors,
+    /// From when on a command is slow.
+    pub slow: Slow,
+    /// Slow commands.
+    pub slowlog: SlowLog,
+    /// Events that took long.
+    pub latency: Latency,
+    /// Until when clients are paused, Unix milliseconds; 0 if they are not.
+    pub paused_until_ms: AtomicI64,
     /// Threads besides the reactors that take slot locks.
     pub guests: Guests,
     /// Keys on their way to and from other servers.
@@ -90,13 +108,15 @@ pub struct Settled {
     pub config: Arc<Config>,
     /// Those that commands on keys depend on.
     pub settings: Settings,
+    /// Classes of keyspace events that are wanted, and on which channels; 0 if none.
+    pub notify: u32,
 }
 
 impl Node {
     /// A node with nothing in it.
     pub fn new(config: Config, mailboxes: Vec<Mailbox>, free: SyncSender<Vec<Waste>>, run_id: String) -> Node {
         let registry = registry(&config);
-        Node {
+        let node = Node {
             locks: SlotLocks::new(slots::SLOTS, Slot::default),
             oplog: Oplog::new(config.repl_backlog_size),
             repl: Replication::new(&run_id, config.slaveof.clone(), mailboxes.len()),
@@ -115,13 +135,21 @@ impl Node {
             peak_memory: AtomicU64::new(0),
             guests: Guests::default(),
             moves: Moves::default(),
+            pubsub: PubSub::default(),
+            monitors: Monitors::default(),
+            slow: Slow::default(),
+            slowlog: SlowLog::default(),
+            latency: Latency::default(),
+            paused_until_ms: AtomicI64::new(0),
             free,
             freeing: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             migrations: Migrations::default(),
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(1),
-        }
+        };
+        node.set_slow(&node.config());
+        node
     }
 
     /// Changes the settings: `change` gets a copy, which comes in force if it succeeds. One change at a time.
@@ -129,9 +157,22 @@ impl Node {
         let mut current = self.config.write().unwrap_or_else(PoisonError::into_inner);
         let mut changed = Config::clone(&current);
         let result = change(&mut changed)?;
+        self.set_slow(&changed);
         *current = Arc::new(changed);
         self.config_version.fetch_add(1, Ordering::Release);
         Ok(result)
+    }
+
+    /// Whether clients are not served at `now`: they are paused, or messages to clients pile up in some mailbox.
+    #[inline]
+    pub fn holds_back(&self, now: Now) -> bool {
+        self.is_paused(now) || self.mailboxes.iter().any(Mailbox::is_flooded)
+    }
+
+    /// Whether clients are paused at `now`.
+    #[inline]
+    pub fn is_paused(&self, now: Now) -> bool {
+        now.ms <= self.paused_until_ms.load(Ordering::Relaxed)
     }
 
     /// The settings in force.
@@ -171,7 +212,9 @@ impl Settled {
         let version = node.config_version.load(Ordering::Acquire);
         let config = node.config();
         let settings = settings_of(&config);
-        Settled { version, config, settings }
+        let NotifyFlags(notify) = config.notify_keyspace_events;
+        let notify = if notify & (class::KEYSPACE | class::KEYEVENT) == 0 { 0 } else { notify };
+        Settled { version, config, settings, notify }
     }
 
     /// Reads them again if they have changed.

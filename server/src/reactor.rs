@@ -6,7 +6,6 @@
 //! 3. Replies to a few small requests leave together when the turn ends (`net.rs`), others as soon as they are there.
 //! 4. Events are edge-triggered: a read that filled its buffer, or a write that came back short, is remembered here.
 
-use crate::config::ClientClass;
 use crate::conn::{Conn, Sent};
 use crate::cron::Cron;
 use crate::dispatch::{Executor, Prepared, Ran, Turn};
@@ -127,7 +126,11 @@ impl Reactor {
             turn_began_ms.store(now.ms, Ordering::Relaxed);
             self.exec.settled.refresh(self.node());
             self.exec.share_locks();
+            self.exec.local.effects.wanted = self.exec.settled.notify;
             self.take_mail(now);
+            if !self.net.paused.is_empty() && !self.node().is_paused(now) {
+                self.end_pause();
+            }
             for event in &events {
                 match event.token() {
                     WAKER => {}
@@ -159,6 +162,9 @@ impl Reactor {
                 link.turn(&mut self.exec, &mut self.net, now);
             }
             self.feed_replicas(now);
+            // What commands of this turn published.
+            self.take_mail(now);
+            self.net.flush_due(&self.exec.settled.config, now);
             self.exec.publish_stats();
             self.run_cron(now);
         }
@@ -177,7 +183,8 @@ impl Reactor {
             return Duration::ZERO;
         }
         let cron = self.cron.until_next(self.exec.settled.config.hz);
-        match self.net.next_deadline_ms() {
+        let resumed = (!self.net.paused.is_empty()).then(|| self.node().paused_until_ms.load(Ordering::Relaxed) + 1);
+        match self.net.next_deadline_ms().into_iter().chain(resumed).min() {
             Some(at) => cron.min(Duration::from_millis(at.saturating_sub(Now::read().ms).max(0) as u64)),
             None => cron,
         }
@@ -202,6 +209,8 @@ impl Reactor {
                     }
                 }
                 Mail::Resume { ticket, reply } => self.resume(ticket, &reply, now),
+                Mail::Published(message) => self.net.deliver(&message, &self.exec.settled.config),
+                Mail::Shown(line) => self.net.show(&line, &self.exec.settled.config),
             }
         }
         self.mail = mail;
@@ -352,8 +361,37 @@ impl Reactor {
         }
     }
 
+    /// Puts a connection off because clients are paused, or because too much is on its way to clients; false for one
+    /// that is not served anyway.
+    #[cold]
+    fn hold_back(&mut self, index: usize, now: Now) -> bool {
+        let Some(conn) = self.net.conns.get_mut(index).and_then(Option::as_mut) else { return false };
+        if conn.client.parking.parked.is_some() || conn.client.close_after_reply || conn.client.feed().is_some() {
+            return false;
+        }
+        if !self.exec.node.is_paused(now) {
+            self.net.again.push(index);
+        } else if !std::mem::replace(&mut conn.paused, true) {
+            self.net.paused.push(index);
+        }
+        true
+    }
+
+    /// Goes on with the connections that were held back while clients were paused.
+    fn end_pause(&mut self) {
+        for index in std::mem::take(&mut self.net.paused) {
+            if let Some(conn) = self.net.conns.get_mut(index).and_then(Option::as_mut) {
+                conn.paused = false;
+                self.net.again.push(index);
+            }
+        }
+    }
+
     /// Reads and serves one connection once.
     fn turn(&mut self, index: usize, now: Now) {
+        if self.node().holds_back(now) && self.hold_back(index, now) {
+            return;
+        }
         self.net.send_kept_of(index);
         let Some(mut conn) = self.net.conns.get_mut(index).and_then(Option::take) else { return };
         let next = self.serve(&mut conn, now);
@@ -378,6 +416,9 @@ impl Reactor {
     }
 
     fn serve(&mut self, conn: &mut Conn, now: Now) -> Next {
+        if conn.client.info.killed.load(Ordering::Relaxed) {
+            return Next::Close;
+        }
         if conn.client.close_after_reply {
             return if conn.waiting() == 0 { Next::Close } else { Next::Keep };
         }
@@ -501,12 +542,8 @@ impl Reactor {
         } else if conn.client.close_after_reply && conn.waiting() == 0 && !conn.has_kept {
             served = Served::Close;
         }
-        if self.is_over_output_limit(conn, now) {
-            log::warning!(
-                "Client id={} addr={} scheduled to be closed ASAP for overcoming of output buffer limits.",
-                conn.client.info.id,
-                conn.client.info.addr
-            );
+        if conn.is_over_output_limit(&self.exec.settled.config, now.ms) {
+            log::warning!("{}", conn.over_limit_text());
             served = Served::Close;
         }
         out.shrink(OUT_KEEP_BYTES);
@@ -556,7 +593,7 @@ impl Reactor {
                 conn.parser.reset();
                 return stopped;
             }
-            if conn.client.close_after_reply || self.is_over_output_limit(conn, now) {
+            if conn.client.close_after_reply || conn.is_over_output_limit(&self.exec.settled.config, now.ms) {
                 return Served::All;
             }
             match end {
@@ -630,27 +667,12 @@ impl Reactor {
                 let (_, written) = conn.send(out.as_slice());
                 out.clear();
                 self.exec.node.stats[self.exec.reactor].bytes_out.add(written as u64);
-                if self.is_over_output_limit(conn, now) {
+                if conn.is_over_output_limit(&self.exec.settled.config, now.ms) {
                     return None;
                 }
             }
         }
         None
-    }
-
-    /// Whether the replies that wait are more than the client's class may have.
-    fn is_over_output_limit(&self, conn: &mut Conn, now: Now) -> bool {
-        let limit = &self.exec.settled.config.client_output_buffer_limit[ClientClass::Normal as usize];
-        let waiting = conn.waiting() as u64;
-        if limit.hard_bytes != 0 && waiting >= limit.hard_bytes {
-            return true;
-        }
-        if limit.soft_bytes == 0 || waiting < limit.soft_bytes {
-            conn.over_soft_limit_since_ms = None;
-            return false;
-        }
-        let since = *conn.over_soft_limit_since_ms.get_or_insert(now.ms);
-        now.ms - since > limit.soft_seconds as i64 * 1000
     }
 
     // --- time
@@ -664,11 +686,8 @@ impl Reactor {
         for index in 0..self.net.conns.len() {
             let Some(conn) = &mut self.net.conns[index] else { continue };
             let idle = now.ms - conn.client.info.last_ms.load(Ordering::Relaxed);
-            let over = conn.waiting() > 0 && {
-                let limit = &self.exec.settled.config.client_output_buffer_limit[ClientClass::Normal as usize];
-                conn.over_soft_limit_since_ms.is_some_and(|since| now.ms - since > limit.soft_seconds as i64 * 1000)
-            };
-            if timeout_ms > 0 && idle > timeout_ms && conn.client.parking.parked.is_none() {
+            let over = conn.waiting() > 0 && conn.is_over_output_limit(&self.exec.settled.config, now.ms);
+            if timeout_ms > 0 && idle > timeout_ms && conn.client.may_idle_out() {
                 log::verbose!("Closing idle client");
                 self.net.close(index);
             } else if over {

@@ -13,7 +13,12 @@ pub struct Skip {
     pub unit: String,
     /// The test's name, to the letter.
     pub name: String,
+    /// It is a gap with more than one server thread only, and then it may pass by chance.
+    pub several_threads: bool,
 }
+
+/// How the reason begins of a test that is skipped with more than one server thread only.
+const SEVERAL_THREADS: &str = "with several threads: ";
 
 /// All tests that are not run.
 pub struct Skips(Vec<Skip>);
@@ -68,7 +73,8 @@ impl Skips {
             if name.is_empty() || reason.is_empty() {
                 return Err(format!("skip.txt: a name and a reason are needed: {line}").into());
             }
-            let skip = Skip { unit: unit.to_owned(), name: name.to_owned() };
+            let several_threads = reason.starts_with(SEVERAL_THREADS);
+            let skip = Skip { unit: unit.to_owned(), name: name.to_owned(), several_threads };
             if skips.contains(&skip) {
                 return Err(format!("skip.txt: twice: {line}").into());
             }
@@ -85,9 +91,10 @@ impl Skips {
         }
     }
 
-    /// The tests of `unit` that are not run.
-    pub fn of(&self, unit: &str) -> Vec<Skip> {
-        self.0.iter().filter(|skip| skip.unit == unit).cloned().collect()
+    /// The tests of `unit` that are not run with so many server threads.
+    pub fn of(&self, unit: &str, threads: u16) -> Vec<Skip> {
+        let skipped = |skip: &&Skip| skip.unit == unit && (threads > 1 || !skip.several_threads);
+        self.0.iter().filter(skipped).cloned().collect()
     }
 }
 
@@ -117,10 +124,16 @@ mod tests {
     #[test]
     fn skips_belong_to_their_unit_and_may_hold_bars() {
         let skips = Skips::parse("unit/a | one | why\nunit/b | EVAL - a|b | why\nunit/b | two | why").unwrap();
-        let names = |unit| skips.of(unit).into_iter().map(|skip| skip.name).collect::<Vec<_>>();
+        let names = |unit| skips.of(unit, 1).into_iter().map(|skip| skip.name).collect::<Vec<_>>();
         assert_eq!(names("unit/a"), ["one"]);
         assert_eq!(names("unit/b"), ["EVAL - a|b", "two"]);
         assert!(names("unit/c").is_empty());
+    }
+
+    #[test]
+    fn some_tests_are_skipped_with_several_threads_only() {
+        let skips = Skips::parse("unit/a | one | with several threads: why\nunit/a | two | why").unwrap();
+        assert_eq!((skips.of("unit/a", 1).len(), skips.of("unit/a", 4).len()), (1, 2));
     }
 
     #[test]

@@ -109,7 +109,7 @@ mod tests {
     use crate::output::Failure;
 
     fn job(skips: &[&str]) -> Job {
-        let skip = |name: &&str| Skip { unit: "unit/x".to_owned(), name: (*name).to_owned() };
+        let skip = |name: &&str| Skip { unit: "unit/x".to_owned(), name: (*name).to_owned(), several_threads: false };
         Job { unit: "unit/x".to_owned(), threads: Some(4), skips: skips.iter().map(skip).collect(), tried: None }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Handler, NodeCtx};
 use crate::clients::{ClientInfo, Kind};
-use crate::conn::Replies;
+use crate::conn::{Replies, as_chunks};
 use crate::mailbox::Mail;
 use commands::error::{Error, Outcome};
 use commands::table::{Command, command};
@@ -20,6 +20,7 @@ fn client(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         b"list" if argc == 2 => list(ctx),
         b"kill" => kill(ctx),
         b"reply" if argc == 3 => reply(ctx),
+        b"pause" if argc == 3 => pause(ctx),
         b"getname" if argc == 2 => {
             let name = ctx.client.info.name.lock().unwrap_or_else(PoisonError::into_inner).clone();
             ctx.out.bulk_or_null((!name.is_empty()).then_some(&name));
@@ -72,10 +73,13 @@ fn list(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 /// One line of CLIENT LIST. `command` is the last one it sent.
 fn line(info: &ClientInfo, now_ms: i64, command: &str, text: &mut String) {
     let name = info.name.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let watch = info.watch.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut flags = String::new();
     let letters = [
+        (info.monitor.load(Relaxed), 'O'),
         (info.queued.load(Relaxed) >= 0, 'x'),
         (info.parked.load(Relaxed), 'b'),
+        (watch.and_then(|watch| watch.upgrade()).is_some_and(|watch| watch.is_dirty()), 'd'),
         (info.closing.load(Relaxed), 'c'),
         (info.unix, 'U'),
     ];
@@ -93,11 +97,12 @@ fn line(info: &ClientInfo, now_ms: i64, command: &str, text: &mut String) {
         flags.push('N');
     }
     let waiting = info.output.load(Relaxed);
+    let [own, chunks, memory] = as_chunks(waiting);
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
         "id={} addr={} fd={} name={} age={} idle={} flags={flags} db={} sub={} psub={} multi={} qbuf={} qbuf-free={} \
-         obl=0 oll={} omem={waiting} events={} cmd={}",
+         obl={own} oll={chunks} omem={memory} events={} cmd={}",
         info.id,
         info.addr,
         info.fd,
@@ -110,10 +115,21 @@ fn line(info: &ClientInfo, now_ms: i64, command: &str, text: &mut String) {
         info.queued.load(Relaxed),
         info.input[0].load(Relaxed),
         info.input[1].load(Relaxed),
-        usize::from(waiting > 0),
         if waiting > 0 { "rw" } else { "r" },
         command,
     );
+}
+
+fn pause(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let ms = resp::parse_i64(ctx.args.at(2)).ok_or(Error::Text(errors::TIMEOUT_NOT_AN_INTEGER))?;
+    if ms < 0 {
+        return Err(Error::Text(errors::TIMEOUT_NEGATIVE));
+    }
+    let until = ctx.keys.now().ms.saturating_add(ms);
+    // A pause that is under way is made longer, never shorter.
+    ctx.node.paused_until_ms.fetch_max(if ms == 0 { 0 } else { until }, Relaxed);
+    ctx.out.ok();
+    Ok(())
 }
 
 /// What CLIENT KILL TYPE tells apart.
@@ -197,6 +213,8 @@ fn kill(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
             // At once, even if this thread is to be busy for a while: the link comes again by itself.
             ctx.node.repl.break_link();
         } else {
+            info.killed.store(true, Relaxed);
+            ctx.node.clients.remove(info.id);
             ctx.node.mailboxes[info.reactor].send(Mail::Kill(info.id));
         }
     }

@@ -28,6 +28,13 @@ pub fn equal_in_constant_time(secret: &[u8], guess: &[u8]) -> bool {
 }
 
 fn ping(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    if ctx.client.subscriptions.is_some() && ctx.args.len() <= 2 {
+        ctx.out.array(2);
+        ctx.out.bulk(b"pong");
+        let text = ctx.args.at(1);
+        ctx.out.bulk(text);
+        return Ok(());
+    }
     match (ctx.args.len(), ctx.args.get(1)) {
         (1, _) => ctx.out.simple("PONG"),
         (2, Some(text)) => ctx.ctx.out.bulk(text),

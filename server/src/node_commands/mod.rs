@@ -11,10 +11,14 @@ pub mod connection;
 mod debug;
 mod dump;
 mod info;
+mod latency;
 mod migrate;
+mod monitor;
 mod process;
+mod pubsub;
 mod replication;
 mod script;
+mod slowlog;
 mod transaction;
 
 pub use connection::equal_in_constant_time;
@@ -26,6 +30,7 @@ use crate::dispatch::reply_error;
 use crate::net::Net;
 use crate::node::{Node, Run};
 use crate::park::Parking;
+use crate::pubsub::Subscriptions;
 use crate::repl::peer::Peer;
 use crate::scripting::engine::Engine;
 use crate::stakes::Stakes;
@@ -33,7 +38,8 @@ use commands::args::Args;
 use commands::ctx::{Ctx, Session};
 use commands::error::Outcome;
 use commands::table::{Access, Command};
-use resp::Out;
+use engine::raw::ticks::Ticks;
+use resp::{Flags, Out};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -54,6 +60,8 @@ pub struct Seat<'c> {
     pub queue: &'c mut Option<Queue>,
     /// What WATCH has registered.
     pub watched: &'c mut Option<Stakes>,
+    /// What it listens to.
+    pub subscriptions: &'c mut Option<Box<Subscriptions>>,
     /// How to wait for a reply that comes later; `None` in a script or a transaction, which never wait.
     pub parking: Option<&'c mut Parking>,
     /// What it is in replication.
@@ -105,7 +113,8 @@ impl NodeCtx<'_, '_> {
         if row.access == Access::All {
             keys.hold_all();
         }
-        let begin = out.len();
+        Self::show(self.node, self.client.info, row, session.db, in_script, &args);
+        let (begin, now, started) = (out.len(), keys.now(), Ticks::now());
         let mut ctx = Ctx { args, out, keys, session, settings: self.ctx.settings, first: None, in_script };
         let outcome = match row.handler {
             Run::Keys(handler) => handler(&mut ctx),
@@ -119,6 +128,7 @@ impl NodeCtx<'_, '_> {
                     replies: &mut *self.client.replies,
                     queue: &mut None,
                     watched: &mut *self.client.watched,
+                    subscriptions: &mut *self.client.subscriptions,
                     parking: None,
                     peer: &mut *self.client.peer,
                     written: &mut *self.client.written,
@@ -130,6 +140,16 @@ impl NodeCtx<'_, '_> {
             }),
         };
         reply_error(out, begin, outcome);
+        self.node.note_time(row, &args, Ticks::now().since(started), now);
+    }
+
+    /// Shows a command that a script or a transaction runs to those who MONITOR.
+    #[inline]
+    fn show(node: &Node, info: &ClientInfo, row: &Command<Run>, db: u32, in_script: bool, args: &Args<'_>) {
+        if node.monitors.are_there() && !row.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN) {
+            let from = if in_script { b"lua".to_vec() } else { info.monitor_name() };
+            node.monitors.show(&node.mailboxes, db, &from, args);
+        }
     }
 }
 
@@ -146,9 +166,13 @@ pub fn tables() -> impl Iterator<Item = Command<Handler>> {
         dump::TABLE,
         info::TABLE,
         migrate::TABLE,
+        latency::TABLE,
+        monitor::TABLE,
         process::TABLE,
         replication::TABLE,
+        pubsub::TABLE,
         script::TABLE,
+        slowlog::TABLE,
         transaction::TABLE,
     ]
     .into_iter()

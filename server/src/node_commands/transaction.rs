@@ -12,8 +12,8 @@ use commands::table::{Access, Command, command};
 use engine::effects::encode;
 use engine::interest::{Stake, Watch};
 use resp::{Flags, KeySpec, Out, errors};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 
 fn multi(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     if ctx.client.queue.is_some() {
@@ -39,6 +39,16 @@ fn discard(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 
 fn exec(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let queue = take_queue(ctx).ok_or(Error::Text(errors::EXEC_WITHOUT_MULTI))?;
+    let ran = run(ctx, queue);
+    // After what it ran, which is the order of things.
+    if ctx.node.monitors.are_there() {
+        let from = ctx.client.info.monitor_name();
+        ctx.node.monitors.show(&ctx.node.mailboxes, ctx.session.db, &from, &ctx.args);
+    }
+    ran
+}
+
+fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
     let watched = ctx.client.watched.take();
     if queue.failed {
         return Err(Error::Text(errors::EXEC_ABORT));
@@ -89,7 +99,12 @@ fn watch(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         return Err(Error::Text(errors::WATCH_IN_MULTI));
     }
     let (node, reactor) = (ctx.node, ctx.reactor);
-    let fresh = || Stakes::new(node, reactor, Stake::Watch(Arc::new(Watch::default())));
+    let info = ctx.client.info;
+    let fresh = || {
+        let watch = Arc::new(Watch::default());
+        *info.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::downgrade(&watch));
+        Stakes::new(node, reactor, Stake::Watch(watch))
+    };
     let watched = ctx.client.watched.get_or_insert_with(fresh);
     for i in 1..ctx.ctx.args.len() {
         let key = ctx.ctx.key(i);

@@ -89,6 +89,7 @@ impl Applier {
             replies: Replies::On,
             queue: None,
             watched: None,
+            subscriptions: None,
             parking: Parking::default(),
             peer: None,
             written: 0,

@@ -24,8 +24,8 @@ pub(super) fn stats(ctx: &mut NodeCtx<'_, '_>, text: &mut String) {
     field!(text, "evicted_keys", sum(stats, |s| &s.evicted) + running.evicted);
     field!(text, "keyspace_hits", sum(stats, |s| &s.hits) + running.hits);
     field!(text, "keyspace_misses", sum(stats, |s| &s.misses) + running.misses);
-    field!(text, "pubsub_channels", 0);
-    field!(text, "pubsub_patterns", 0);
+    field!(text, "pubsub_channels", ctx.node.pubsub.channel_count());
+    field!(text, "pubsub_patterns", ctx.node.pubsub.pattern_count());
     field!(text, "latest_fork_usec", 0);
     field!(text, "migrate_cached_sockets", ctx.node.migrations.cached_sockets());
 }

@@ -1,0 +1,96 @@
+//! MONITOR: every command, as it is about to run, in a line for those who watch.
+//!
+//! While nobody watches this costs a look at one counter. Lines are posted under one mutex while the command's slots are
+//! held, so all monitors see one order, in which commands on one key stand as they ran. AUTH is never shown.
+
+use crate::config::quote;
+use crate::mailbox::{Mail, Mailbox};
+use commands::args::Args;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Who watches, on which reactors.
+#[derive(Default)]
+pub struct Monitors {
+    count: AtomicUsize,
+    by_reactor: Mutex<Vec<usize>>,
+}
+
+impl Monitors {
+    fn lock(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.by_reactor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether anybody watches.
+    #[inline]
+    pub fn are_there(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
+    /// One more client of `reactor` watches.
+    pub fn join(&self, reactor: usize) {
+        let mut by_reactor = self.lock();
+        if by_reactor.len() <= reactor {
+            by_reactor.resize(reactor + 1, 0);
+        }
+        by_reactor[reactor] += 1;
+        self.count.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// One fewer.
+    pub fn leave(&self, reactor: usize) {
+        let mut by_reactor = self.lock();
+        if let Some(count) = by_reactor.get_mut(reactor) {
+            *count -= 1;
+            self.count.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Shows a command of database `db` to all who watch; `from` is its sender's address.
+    #[cold]
+    pub fn show(&self, mailboxes: &[Mailbox], db: u32, from: &[u8], args: &Args<'_>) {
+        if args.at(0).eq_ignore_ascii_case(b"auth") {
+            return;
+        }
+        let by_reactor = self.lock();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let line: Arc<[u8]> = line(now.as_secs(), now.subsec_micros(), db, from, args).into();
+        for (mailbox, _) in mailboxes.iter().zip(by_reactor.iter()).filter(|(_, count)| **count > 0) {
+            mailbox.send_message(Mail::Shown(line.clone()), line.len());
+        }
+    }
+}
+
+fn line(seconds: u64, micros: u32, db: u32, from: &[u8], args: &Args<'_>) -> Vec<u8> {
+    let mut line = Vec::with_capacity(64);
+    // Writing to a vector cannot fail.
+    let _ = write!(line, "+{seconds}.{micros:06} [{db} ");
+    line.extend_from_slice(from);
+    line.push(b']');
+    for arg in args.iter() {
+        line.push(b' ');
+        line.extend_from_slice(&quote(arg));
+    }
+    line.extend_from_slice(b"\r\n");
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use resp::Arg;
+
+    #[test]
+    fn a_line_is_that_of_3_2() {
+        let bytes = b"setk\"\n\x01\xff";
+        let ranges = [Arg { start: 0, len: 3 }, Arg { start: 3, len: 1 }, Arg { start: 4, len: 4 }];
+        let args = Args::new(bytes, &ranges);
+        let line = line(17, 42, 9, b"127.0.0.1:5", &args);
+        assert_eq!(
+            String::from_utf8_lossy(&line),
+            "+17.000042 [9 127.0.0.1:5] \"set\" \"k\" \"\\\"\\n\\x01\\xff\"\r\n"
+        );
+    }
+}

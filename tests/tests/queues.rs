@@ -1,0 +1,264 @@
+//! Queues on lists that clients wait for, locks on WATCH, and channels, on a server of four threads: what clients rely on
+//! when many of them push, wait, give up and die at once.
+
+#![forbid(unsafe_code)]
+
+use resp::Reply;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+use tests::{Client, Options, Server};
+
+/// The element of a blocking pop's reply; `None` if its time ran out.
+fn element(reply: Reply) -> Option<Vec<u8>> {
+    match reply {
+        Reply::Array(None) | Reply::Bulk(None) => None,
+        Reply::Bulk(Some(element)) => Some(element),
+        Reply::Array(Some(mut pair)) => match pair.pop() {
+            Some(Reply::Bulk(Some(element))) => Some(element),
+            other => panic!("no element: {other:?}"),
+        },
+        other => panic!("no pop's reply: {other:?}"),
+    }
+}
+
+fn int(reply: Reply) -> i64 {
+    match reply {
+        Reply::Int(int) => int,
+        other => panic!("no integer: {other:?}"),
+    }
+}
+
+/// What consumers have been given, and how many of them died with a pop under way.
+#[derive(Default)]
+struct Taken {
+    elements: Mutex<HashMap<Vec<u8>, usize>>,
+    died: AtomicUsize,
+}
+
+impl Taken {
+    fn add(&self, element: Vec<u8>) {
+        *self.elements.lock().expect("no panic").entry(element).or_default() += 1;
+    }
+}
+
+/// Takes elements from any of the queues until `STOP`; every `dies_after` pops the client dies waiting.
+fn consume(server: &Server, taken: &Taken, consumer: usize, dies_after: usize) {
+    let mut client = server.client();
+    for round in 1.. {
+        let pop: &[&str] = match (consumer + round) % 4 {
+            0 => &["BLPOP", "q0", "q1", "q2", "1"],
+            1 => &["BRPOP", "q2", "q1", "q0", "0"],
+            2 => &["BLPOP", "q1", "q1", "1"],
+            _ => &["BRPOPLPUSH", "q0", "done", "1"],
+        };
+        if round % dies_after == 0 {
+            let mut request = Vec::new();
+            tests::encode(pop, &mut request);
+            client.send(&request).expect("a live server");
+            taken.died.fetch_add(1, Ordering::Relaxed);
+            client = server.client();
+            continue;
+        }
+        match element(client.call(pop)) {
+            Some(element) if element == b"STOP" => return,
+            Some(element) => taken.add(element),
+            None => {}
+        }
+    }
+}
+
+#[test]
+fn no_element_of_a_queue_is_lost_or_given_twice() {
+    const PRODUCERS: usize = 4;
+    const EACH: usize = 1500;
+    const CONSUMERS: usize = 12;
+    let server = Server::start(Options::codis(4));
+    let taken = Taken::default();
+    thread::scope(|scope| {
+        let consumers: Vec<_> = (0..CONSUMERS)
+            .map(|consumer| {
+                let (server, taken) = (&server, &taken);
+                let dies_after = if consumer % 3 == 0 { 40 } else { usize::MAX };
+                scope.spawn(move || consume(server, taken, consumer, dies_after))
+            })
+            .collect();
+        let producers: Vec<_> = (0..PRODUCERS)
+            .map(|producer| {
+                let server = &server;
+                scope.spawn(move || {
+                    let mut client = server.client();
+                    for n in (0..EACH).step_by(3) {
+                        let queue = |k: usize| format!("q{}", (n / 3 + producer + k) % 3);
+                        let name = |k: usize| format!("{producer}:{}", n + k);
+                        match n % 2 {
+                            0 => {
+                                client.call(&["LPUSH", &queue(0), &name(0), &name(1)]);
+                                client.call(&["RPUSH", &queue(1), &name(2)]);
+                            }
+                            _ => {
+                                client.run("MULTI");
+                                client.call(&["RPUSH", &queue(0), &name(0)]);
+                                client.call(&["LPUSH", &queue(1), &name(1), &name(2)]);
+                                client.run("EXEC");
+                            }
+                        }
+                    }
+                })
+            })
+            .collect();
+        producers.into_iter().for_each(|producer| producer.join().expect("a producer failed"));
+        // Every consumer takes one of these at its next pop; those of the dead are taken by nobody.
+        let mut client = server.client();
+        while !consumers.iter().all(|consumer| consumer.is_finished()) {
+            for queue in ["q0", "q1", "q2"] {
+                if int(client.run(&format!("LLEN {queue}"))) == 0 {
+                    client.run(&format!("RPUSH {queue} STOP"));
+                }
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        consumers.into_iter().for_each(|consumer| consumer.join().expect("a consumer failed"));
+    });
+    let mut client = server.client();
+    for queue in ["q0", "q1", "q2"] {
+        while let Some(element) = element(client.run(&format!("LPOP {queue}"))) {
+            if element != b"STOP" {
+                taken.add(element);
+            }
+        }
+    }
+    let elements = taken.elements.into_inner().expect("no panic");
+    assert!(elements.values().all(|&times| times == 1), "an element was given twice");
+    let (lost, died) = (PRODUCERS * EACH - elements.len(), taken.died.into_inner());
+    assert!(lost <= died, "{lost} elements are lost, but only {died} clients died waiting");
+    let info = client.run("INFO clients");
+    assert!(matches!(info, Reply::Bulk(Some(text)) if String::from_utf8_lossy(&text).contains("blocked_clients:0")));
+}
+
+#[test]
+fn who_waits_longest_is_served_first_whichever_thread_serves_it() {
+    let server = Server::start(Options::codis(4));
+    let mut waiting: Vec<Client> = (0..8).map(|_| server.client()).collect();
+    let mut pusher = server.client();
+    for (n, client) in waiting.iter_mut().enumerate() {
+        client.send(b"*3\r\n$5\r\nBLPOP\r\n$1\r\nq\r\n$1\r\n0\r\n").expect("a live server");
+        let blocked = format!("blocked_clients:{}", n + 1);
+        let counted = |pusher: &mut Client| match pusher.run("INFO clients") {
+            Reply::Bulk(Some(text)) => String::from_utf8_lossy(&text).contains(&blocked),
+            _ => false,
+        };
+        assert!(tests::wait_until(Duration::from_secs(10), || counted(&mut pusher)));
+    }
+    assert_eq!(int(pusher.run("RPUSH q 0 1 2 3")), 4);
+    assert_eq!(int(pusher.run("RPUSH q 4 5 6 7")), 4);
+    for (n, client) in waiting.iter_mut().enumerate() {
+        assert_eq!(element(client.read()), Some(n.to_string().into_bytes()));
+    }
+}
+
+#[test]
+fn a_counter_on_watch_loses_no_increment() {
+    const CLIENTS: usize = 6;
+    const EACH: usize = 150;
+    let server = Server::start(Options::codis(4));
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let server = &server;
+            scope.spawn(move || {
+                let mut client_ = server.client();
+                let mut done = 0;
+                while done < EACH {
+                    client_.run("WATCH {a}n {b}n");
+                    let read = |reply| match reply {
+                        Reply::Bulk(Some(text)) => String::from_utf8_lossy(&text).parse().expect("a number"),
+                        _ => 0i64,
+                    };
+                    let (a, b) = (read(client_.run("GET {a}n")), read(client_.run("GET {b}n")));
+                    client_.run("MULTI");
+                    client_.run(&format!("SET {{a}}n {}", a + 1));
+                    client_.run(&format!("SET {{b}}n {}", b + 1));
+                    match client_.run("EXEC") {
+                        Reply::Array(Some(_)) => done += 1,
+                        Reply::Array(None) => {}
+                        other => panic!("client {client}: EXEC replied {other:?}"),
+                    }
+                }
+            });
+        }
+    });
+    let mut client = server.client();
+    let total = (CLIENTS * EACH).to_string().into_bytes();
+    for key in ["{a}n", "{b}n"] {
+        assert_eq!(client.run(&format!("GET {key}")), Reply::Bulk(Some(total.clone())));
+    }
+}
+
+#[test]
+fn subscribers_on_all_threads_see_one_order() {
+    const SUBSCRIBERS: usize = 8;
+    const PUBLISHERS: usize = 3;
+    const EACH: usize = 400;
+    let server = Server::start(Options::codis(4));
+    let mut subscribers: Vec<Client> = (0..SUBSCRIBERS).map(|_| server.client()).collect();
+    for (n, subscriber) in subscribers.iter_mut().enumerate() {
+        subscriber.call(if n % 2 == 0 { &["SUBSCRIBE", "news"] } else { &["PSUBSCRIBE", "ne*"] });
+    }
+    thread::scope(|scope| {
+        for publisher in 0..PUBLISHERS {
+            let server = &server;
+            scope.spawn(move || {
+                let mut client = server.client();
+                for n in 0..EACH {
+                    let receivers = client.call(&["PUBLISH", "news", &format!("{publisher}:{n}")]);
+                    assert_eq!(receivers, Reply::Int(SUBSCRIBERS as i64));
+                }
+            });
+        }
+    });
+    let read_all = |subscriber: &mut Client| -> Vec<Vec<u8>> {
+        (0..PUBLISHERS * EACH)
+            .map(|_| match subscriber.read() {
+                Reply::Array(Some(mut parts)) => match parts.pop() {
+                    Some(Reply::Bulk(Some(payload))) => payload,
+                    other => panic!("no payload: {other:?}"),
+                },
+                other => panic!("no message: {other:?}"),
+            })
+            .collect()
+    };
+    let first = read_all(&mut subscribers[0]);
+    for subscriber in &mut subscribers[1..] {
+        assert!(read_all(subscriber) == first, "two subscribers saw two orders");
+    }
+}
+
+#[test]
+fn a_paused_server_keeps_requests_and_answers_them_after() {
+    for threads in [1, 4] {
+        let server = Server::start(Options::codis(threads));
+        let (mut admin, mut client) = (server.client(), server.client());
+        assert_eq!(admin.run("CLIENT PAUSE 300"), Reply::Simple(b"OK".to_vec()));
+        assert_eq!(int(client.run("INCR n")), 1);
+        assert_eq!(int(admin.run("INCR n")), 2);
+    }
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_is_ended_and_others_go_on() {
+    let server = Server::start(Options::codis(4));
+    let mut admin = server.client();
+    admin.call(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 1000000 0 0"]);
+    let (mut reads, mut stalls) = (server.client(), server.client());
+    reads.call(&["SUBSCRIBE", "c"]);
+    stalls.call(&["SUBSCRIBE", "c"]);
+    let payload = "x".repeat(100_000);
+    let ended = tests::wait_until(Duration::from_secs(20), || {
+        let receivers = int(admin.call(&["PUBLISH", "c", &payload]));
+        assert!(matches!(reads.read(), Reply::Array(Some(_))));
+        receivers == 1
+    });
+    assert!(ended, "the client that does not read is still there");
+}
