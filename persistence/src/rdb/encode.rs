@@ -5,6 +5,7 @@ use super::ziplist;
 use crate::lzf::Compressor;
 use engine::encoding::item::Item;
 use engine::raw::entry::{EntryRef, Kind, Value};
+use std::cell::Cell;
 
 /// Strings up to this length may be held as an integer.
 const INT_TEXT_MAX: usize = 11;
@@ -13,18 +14,34 @@ const COMPRESS_ABOVE: usize = 20;
 /// Compressing must save at least this many bytes.
 const SAVING_MIN: usize = 4;
 
+thread_local! {
+    /// A compressor without an encoder: its table is far larger than most values, so that DUMP must not make one for each.
+    static SPARE: Cell<Option<Compressor>> = const { Cell::new(None) };
+}
+
 /// Writes pieces to the end of a buffer.
 pub struct Encoder {
     /// The bytes so far.
     pub out: Vec<u8>,
+    compress: bool,
+    /// Taken when it is first needed.
     compressor: Option<Compressor>,
     scratch: Vec<u8>,
+}
+
+impl Drop for Encoder {
+    fn drop(&mut self) {
+        if let Some(compressor) = self.compressor.take() {
+            // Without a place to keep it, while the thread ends, it is freed.
+            let _ = SPARE.try_with(|spare| spare.set(Some(compressor)));
+        }
+    }
 }
 
 impl Encoder {
     /// With an empty buffer; `compress` is `rdbcompression`.
     pub fn new(compress: bool) -> Encoder {
-        Encoder { out: Vec::new(), compressor: compress.then(Compressor::default), scratch: Vec::new() }
+        Encoder { out: Vec::new(), compress, compressor: None, scratch: Vec::new() }
     }
 
     /// A length or count.
@@ -88,10 +105,11 @@ impl Encoder {
     }
 
     fn compressed(&mut self, bytes: &[u8]) -> bool {
-        let Some(compressor) = &mut self.compressor else { return false };
-        if bytes.len() <= COMPRESS_ABOVE {
+        if !self.compress || bytes.len() <= COMPRESS_ABOVE {
             return false;
         }
+        let spare = || SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default();
+        let compressor = self.compressor.get_or_insert_with(spare);
         let mut packed = std::mem::take(&mut self.scratch);
         let smaller = compressor.compress(bytes, bytes.len() - SAVING_MIN, &mut packed);
         if smaller {

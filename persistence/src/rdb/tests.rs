@@ -170,7 +170,7 @@ proptest! {
     fn a_damaged_value_is_refused_or_decoded_but_nothing_worse(value in value(), kind in 0u8..22, at: usize, to: u8) {
         let mut encoder = Encoder::new(false);
         encoder.value(value.entry(b"k", None).view().value());
-        let mut bytes = encoder.out;
+        let mut bytes = std::mem::take(&mut encoder.out);
         let at = at % bytes.len();
         bytes[at] = to;
         let _ = decoder(&bytes).value(kind);
