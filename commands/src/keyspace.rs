@@ -174,6 +174,7 @@ fn flushdb(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 fn flushall(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let removed = ctx.keys.flush(None);
+    ctx.keys.effects().flushed = true;
     // One more than was removed: it is logged even when there was nothing.
     ctx.keys.dirty(removed + 1);
     ctx.out.ok();

@@ -57,6 +57,8 @@ pub struct Effects {
     pub dirty: u64,
     /// Classes of events that somebody wants; 0 when nobody does.
     pub wanted: u32,
+    /// FLUSHALL was carried out.
+    pub flushed: bool,
     /// Whether the oplog wants records.
     pub logging: bool,
     form: Form,
@@ -87,6 +89,7 @@ impl Effects {
     /// Ready for the next command; keeps the masks and the buffers' memory.
     pub fn reset(&mut self) {
         self.dirty = 0;
+        self.flushed = false;
         self.form = Form::Verbatim;
         self.framed = false;
         for buffer in [&mut self.before, &mut self.instead, &mut self.also] {

@@ -817,4 +817,12 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     pub fn is_replica(&self) -> bool {
         self.local.is_replica
     }
+
+    /// Carries out commands of a file as those of a primary: keys past their expiry are as any others, since they were
+    /// when it was written. Gives what was in force, to be given back.
+    pub fn replaying(&mut self, how: (bool, bool)) -> (bool, bool) {
+        let before = (self.local.is_replica, self.local.is_from_primary);
+        (self.local.is_replica, self.local.is_from_primary) = how;
+        before
+    }
 }

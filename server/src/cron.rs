@@ -56,6 +56,7 @@ impl Cron {
             let totals = [sum(stats, |s| &s.commands), sum(stats, |s| &s.bytes_in), sum(stats, |s| &s.bytes_out)];
             exec.node.migrations.close_idle_sockets(now);
             exec.node.rates.sample(now.ms, totals);
+            crate::persist::tick(exec, now);
         }
         memory::make_room(exec, now);
         if exec.node.active_expire.load(Ordering::Relaxed) && !exec.node.repl.is_replica() && !exec.node.is_paused(now)

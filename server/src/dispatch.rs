@@ -10,6 +10,7 @@ use crate::memory::{self, Room};
 use crate::net::Net;
 use crate::node::{Node, Run, Settled};
 use crate::node_commands::NodeCtx;
+use crate::persist::gate;
 use crate::repl::Gate;
 use crate::scripting::busy;
 use crate::scripting::engine::Engine;
@@ -53,6 +54,8 @@ pub struct Executor {
     /// The running request is the primary's: its bytes for the log, until they are appended, and the attempt at
     /// following whose stream it is.
     piece: Option<(Vec<u8>, u64)>,
+    /// It carries out what a file holds: nothing is refused, nothing is logged.
+    pub replaying: bool,
 }
 
 /// A command whose row and first key are known: what the look-ahead prepares.
@@ -111,6 +114,7 @@ impl Executor {
             engine: None,
             gate: 0,
             piece: None,
+            replaying: false,
         }
     }
 
@@ -249,6 +253,12 @@ impl Executor {
         if self.node.scripts.is_busy() {
             busy::admit(&self.node.scripts, client.queue.is_some(), &row, args)?;
         }
+        let bits = self.node.persist.gate.bits();
+        if bits & (gate::REFUSED | gate::LOADING) != 0
+            && let Some(error) = gate::refusal(self.node, bits, &row)
+        {
+            return Err(error);
+        }
         Ok(row)
     }
 
@@ -256,6 +266,13 @@ impl Executor {
         let Turn { net, client, out, now, deferrals } = turn;
         let (now, deferrals) = (*now, *deferrals);
         client.info.command.store(u32::from(row.id) + 1, std::sync::atomic::Ordering::Relaxed);
+        let bits = self.node.persist.gate.bits();
+        if bits & (gate::CUT | gate::AOF | gate::STOPPING) != 0
+            && !self.replaying
+            && gate::must_wait(self.node, bits, row)
+        {
+            return Ran::PutOff;
+        }
         self.node.stats[self.reactor].running.store(u32::from(row.id) + 1, std::sync::atomic::Ordering::Relaxed);
         let Some(mut held) = hold(self.node, &mut self.owner, &args, row, prepared, deferrals) else {
             return Ran::PutOff;
@@ -265,13 +282,19 @@ impl Executor {
         {
             return Ran::PutOff;
         }
-        if self.node.repl.gate.bits() != self.gate || self.piece.is_some() && !self.node.repl.is_attempt(&self.piece) {
+        if !self.replaying && self.node.repl.gate.bits() != self.gate
+            || self.piece.is_some() && !self.node.repl.is_attempt(&self.piece)
+        {
             // What was asked before the slots were held is true no longer.
             return Ran::PutOff;
         }
-        self.local.is_replica = self.gate & Gate::REPLICA != 0;
-        self.local.effects.logging = self.node.oplog.is_on();
-        if self.node.monitors.are_there() && !row.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN) {
+        // Commands of a file are a primary's.
+        self.local.is_replica = self.replaying || self.gate & Gate::REPLICA != 0;
+        self.local.effects.logging = self.node.oplog.is_on() && !self.replaying;
+        if self.node.monitors.are_there()
+            && !self.replaying
+            && !row.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN)
+        {
             self.node.monitors.show(&self.node.mailboxes, client.session.db, &client.info.monitor_name(), &args);
         }
         let start = out.len();
@@ -309,8 +332,10 @@ impl Executor {
             }
         };
         reply_error(out, start, outcome);
+        let mut flushed = false;
         if self.local.effects.dirty > 0 {
             self.node.stats[self.reactor].dirty.add(self.local.effects.dirty);
+            flushed = self.local.effects.flushed;
         }
         if let Some((piece, _)) = &mut self.piece {
             self.node.repl.stream_db.store(client.session.db, std::sync::atomic::Ordering::Release);
@@ -324,6 +349,9 @@ impl Executor {
             Serving { node, local, settled, records, unserved }.all(&mut held, now);
         }
         drop(held);
+        if flushed {
+            crate::persist::save::after_flushall(self.node);
+        }
         let stats = &self.node.stats[self.reactor];
         stats.commands.add(1);
         let ended = Ticks::now();
@@ -336,6 +364,24 @@ impl Executor {
         self.last = ended;
         self.finish();
         Ran::Done
+    }
+
+    /// Carries out a command that a file holds; false if there is no such command.
+    pub fn replay(&mut self, turn: &mut Turn<'_>, args: Args<'_>) -> bool {
+        let prepared = self.prepare(&args);
+        let Some(row) = prepared.row.filter(|row| row.spec.arity_ok(args.len())) else { return false };
+        self.begin_batch();
+        while self.call(turn, args, &row, &prepared) == Ran::PutOff {
+            std::thread::yield_now();
+        }
+        true
+    }
+
+    /// Works with all slots held, outside of any command; `None` if somebody else is privileged.
+    pub fn with_all<R>(&mut self, now: Now, work: impl FnOnce(&mut Keyspace<'_, '_>) -> R) -> Option<R> {
+        let mut held = self.owner.try_privileged()?;
+        held.add_all();
+        Some(work(&mut Keyspace::new(&mut held, &mut self.local, 0, now)))
     }
 
     /// Gets ready for the next command.

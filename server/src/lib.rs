@@ -34,6 +34,7 @@ pub mod node_commands;
 pub mod notices;
 pub mod os_error;
 pub mod park;
+pub mod persist;
 pub mod pubsub;
 pub mod rdb_file;
 pub mod reactor;

@@ -9,6 +9,7 @@ use crate::latency::Latency;
 use crate::mailbox::Mailbox;
 use crate::migrate::Migrations;
 use crate::monitor::Monitors;
+use crate::persist::Persist;
 use crate::pubsub::PubSub;
 use crate::repl::Replication;
 use crate::scripting::Scripts;
@@ -60,7 +61,9 @@ pub struct Node {
     pub started: Now,
     /// 40 hexadecimal digits, new at every start.
     pub run_id: String,
-    /// Changes since the last save, less those of reactors' running batches.
+    /// Files.
+    pub persist: Persist,
+    /// Changes by threads that are no reactors.
     pub dirty: AtomicU64,
     /// Set when the server is to end.
     pub stopping: AtomicBool,
@@ -129,6 +132,7 @@ impl Node {
             mailboxes,
             started: Now::read(),
             run_id,
+            persist: Persist::default(),
             dirty: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             active_expire: AtomicBool::new(true),
@@ -227,7 +231,7 @@ impl Settled {
 }
 
 /// The part of the settings that commands on keys depend on.
-fn settings_of(config: &Config) -> Settings {
+pub fn settings_of(config: &Config) -> Settings {
     Settings {
         databases: config.databases,
         hash: engine::value::hash::HashLimits {

@@ -5,15 +5,16 @@
 use crate::config::{Config, REDIS_VERSION};
 use crate::memory;
 use crate::node::Node;
-use commands::settings::Settings;
+use crate::node::settings_of;
+use crate::persist::Temporary;
+use engine::clock::Now;
 use engine::keyspace::Keyspace;
 use persistence::rdb::RdbError;
 use persistence::rdb::decode::Limits;
 use persistence::rdb::file::Writer;
 use persistence::rdb::load::{Event, LoadOptions, Loader};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter};
-use std::path::PathBuf;
 
 /// The note, of Redis 4, that says which database a stream behind an image is in.
 pub const STREAM_DB: &str = "repl-stream-db";
@@ -29,17 +30,12 @@ pub struct Loaded {
 
 /// Writes all keys to the file that the settings name, in the working directory. All slots must be held.
 pub fn save(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>) -> io::Result<()> {
-    let temporary = PathBuf::from(format!("temp-{}.rdb", std::process::id()));
-    let written = write(node, config, keys, File::create(&temporary)?);
-    let replaced = written.and_then(|()| fs::rename(&temporary, &config.dbfilename));
-    if replaced.is_err() {
-        // The error that matters is the one before.
-        let _ = fs::remove_file(&temporary);
-    }
-    replaced
+    let mut temporary = Temporary::create(format!("temp-{}.rdb", std::process::id()).into())?;
+    write(node, config, keys, &temporary.file)?;
+    temporary.rename(&config.dbfilename)
 }
 
-fn write(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>, file: File) -> io::Result<()> {
+fn write(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>, file: &File) -> io::Result<()> {
     let mut writer = Writer::new(BufWriter::new(file), config.rdbcompression, config.rdbchecksum);
     writer.encoder.header(REDIS_VERSION, keys.now().ms / 1000, memory::used(node));
     let selected = keys.db();
@@ -69,20 +65,10 @@ fn write(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>, file: File) 
     file.sync_all()
 }
 
-/// Puts the keys of the file that the settings name among those that are there; keys past their expiry are left out
-/// unless this is a replica.
-pub fn load(config: &Config, settings: &Settings, keys: &mut Keyspace<'_, '_>) -> Result<Loaded, RdbError> {
-    load_from(File::open(&config.dbfilename).map_err(RdbError::from)?, config, settings, keys)
-}
-
-/// As [`load`], from `file`.
-pub fn load_from(
-    file: File,
-    config: &Config,
-    settings: &Settings,
-    keys: &mut Keyspace<'_, '_>,
-) -> Result<Loaded, RdbError> {
-    let options = LoadOptions {
+/// How the settings want an RDB file to be read at the moment `now`.
+pub fn options(config: &Config, now: Now) -> LoadOptions {
+    let settings = settings_of(config);
+    LoadOptions {
         limits: Limits {
             hash: settings.hash,
             list_node: settings.list_node,
@@ -91,11 +77,21 @@ pub fn load_from(
         },
         databases: config.databases,
         checksum: config.rdbchecksum,
-        lru: keys.now().lru(),
-    };
+        lru: now.lru(),
+    }
+}
+
+/// Puts the keys of the file that the settings name among those that are there; keys past their expiry are left out
+/// unless this is a replica.
+pub fn load(config: &Config, keys: &mut Keyspace<'_, '_>) -> Result<Loaded, RdbError> {
+    load_from(File::open(&config.dbfilename).map_err(RdbError::from)?, config, keys)
+}
+
+/// As [`load`], from `file`.
+pub fn load_from(file: File, config: &Config, keys: &mut Keyspace<'_, '_>) -> Result<Loaded, RdbError> {
     let (selected, now_ms) = (keys.db(), keys.now().ms);
     let mut found = Loaded::default();
-    let loaded = Loader::new(file, options)?.each(|event| {
+    let loaded = Loader::new(file, options(config, keys.now()))?.each(|event| {
         match event {
             Event::Entry(loaded) => {
                 let entry = loaded.entry;

@@ -15,6 +15,7 @@ use crate::mailbox::Mail;
 use crate::net::{FIRST_CONN, Net, WAKER};
 use crate::node::Node;
 use crate::park::Ticket;
+use crate::persist::gate;
 use crate::repl;
 use commands::args::Args;
 use engine::clock::Now;
@@ -69,6 +70,8 @@ pub struct Reactor {
     link: Option<Box<repl::Driver>>,
     /// The log's end when other reactors were last told.
     seen_end: u64,
+    /// Clients whose replies wait for the append only file.
+    held: Vec<u64>,
 }
 
 /// Buffers that all connections of the thread share.
@@ -102,7 +105,18 @@ impl Reactor {
         let net = Net::new(poll, exec.node, exec.reactor, listeners);
         let link = (exec.reactor == 0).then(|| Box::new(repl::Driver::new(exec.node)));
         let repl_cron = repl::cron::Cron::default();
-        Reactor { exec, net, batch, mail: Vec::new(), cron, unsettled: false, repl_cron, link, seen_end: 0 }
+        Reactor {
+            exec,
+            net,
+            batch,
+            mail: Vec::new(),
+            cron,
+            unsettled: false,
+            repl_cron,
+            link,
+            seen_end: 0,
+            held: Vec::new(),
+        }
     }
 
     fn node(&self) -> &'static Node {
@@ -157,6 +171,9 @@ impl Reactor {
                 self.time_out(index, now);
             }
             self.unsettled = self.exec.settle(now);
+            if self.exec.node.persist.gate.has(gate::AOF) {
+                self.release_replies(now);
+            }
             self.net.send_kept();
             if let Some(link) = &mut self.link {
                 link.turn(&mut self.exec, &mut self.net, now);
@@ -309,7 +326,7 @@ impl Reactor {
 
     fn go_on(&mut self, conn: &mut Conn, reply: &[u8], now: Now) {
         if !reply.is_empty() {
-            let (_, written) = conn.send(reply);
+            let (_, written) = deliver(self.exec.node, &mut self.held, conn, reply);
             self.exec.node.stats[self.exec.reactor].bytes_out.add(written as u64);
         }
         conn.unserved = !conn.input.is_empty();
@@ -338,6 +355,32 @@ impl Reactor {
             self.net.close(index);
         } else {
             self.net.again.push(index);
+        }
+    }
+
+    // --- replies
+
+    /// The end of a turn: the append only file gets what it is to have, and replies that waited for it leave.
+    fn release_replies(&mut self, now: Now) {
+        let node = self.node();
+        if self.held.is_empty() {
+            return node.persist.aof.poke(node);
+        }
+        let done = node.persist.aof.sync_to(node, node.oplog.end());
+        for id in std::mem::take(&mut self.held) {
+            let Some(index) = self.net.place_of(id) else { continue };
+            let Some(Some(conn)) = self.net.conns.get_mut(index) else { continue };
+            if !done {
+                log::warning!("Closing client {id}: what it was to be told is not on disk");
+                self.net.close(index);
+                continue;
+            }
+            let (sent, bytes) = conn.flush();
+            node.stats[self.exec.reactor].bytes_out.add(bytes as u64);
+            conn.publish(now.ms);
+            if sent == Sent::Broken || sent == Sent::All && conn.client.close_after_reply {
+                self.net.close(index);
+            }
         }
     }
 
@@ -531,8 +574,9 @@ impl Reactor {
         let mut out = std::mem::take(&mut self.batch.out);
         self.batch.served = 0;
         let mut served = self.serve_batches(conn, bytes, &mut out, now);
-        if !out.is_empty() && !self.net.keep(conn, &mut out, self.batch.served) {
-            let (sent, written) = conn.send(out.as_slice());
+        let holds = self.exec.node.persist.aof.holds_replies();
+        if !out.is_empty() && (holds || !self.net.keep(conn, &mut out, self.batch.served)) {
+            let (sent, written) = deliver(self.exec.node, &mut self.held, conn, out.as_slice());
             // The buffer is shared: the next connection must not get this one's replies.
             out.clear();
             self.exec.node.stats[self.exec.reactor].bytes_out.add(written as u64);
@@ -664,7 +708,7 @@ impl Reactor {
                 return None;
             }
             if out.len() > SEND_AT_BYTES {
-                let (_, written) = conn.send(out.as_slice());
+                let (_, written) = deliver(self.exec.node, &mut self.held, conn, out.as_slice());
                 out.clear();
                 self.exec.node.stats[self.exec.reactor].bytes_out.add(written as u64);
                 if conn.is_over_output_limit(&self.exec.settled.config, now.ms) {
@@ -695,6 +739,19 @@ impl Reactor {
             }
         }
     }
+}
+
+/// Sends replies, or keeps them until the append only file has what they acknowledge: then the client is noted in `held`.
+fn deliver(node: &Node, held: &mut Vec<u64>, conn: &mut Conn, replies: &[u8]) -> (Sent, usize) {
+    if !node.persist.aof.holds_replies() {
+        return conn.send(replies);
+    }
+    conn.output.extend_raw(replies);
+    let id = conn.client.info.id;
+    if held.last() != Some(&id) {
+        held.push(id);
+    }
+    (Sent::Part, 0)
 }
 
 /// Why a batch ended.

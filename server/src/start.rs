@@ -57,12 +57,18 @@ pub fn serve(config: Config, supervisor: Option<Supervisor>) -> Result<(), Strin
     if let Some(supervisor) = supervisor {
         supervisor.ready();
     }
-    if port != 0 {
-        log::notice!("The server is now ready to accept connections on port {port}");
-    }
-    if let Some(path) = unix {
-        log::notice!("The server is now ready to accept connections at {}", path.display());
-    }
+    crate::persist::load::announce(node, &node.config());
+    node.persist.aof.start(node).map_err(fail("Starting a thread"))?;
+    let load = move || {
+        crate::persist::load::at_start(node);
+        if port != 0 {
+            log::notice!("The server is now ready to accept connections on port {port}");
+        }
+        if let Some(path) = unix {
+            log::notice!("The server is now ready to accept connections at {}", path.display());
+        }
+    };
+    spawn("load", load).map_err(fail("Starting a thread"))?;
 
     let mut handles = Vec::new();
     let mut first = None;
@@ -134,7 +140,7 @@ fn watch_signals(node: &'static Node) -> io::Result<()> {
                 std::process::exit(1);
             }
             log::warning!("Received {name} scheduling shutdown...");
-            node.stop();
+            crate::persist::shutdown::by_signal(node);
         }
     })?;
     Ok(())

@@ -9,6 +9,7 @@
 //!
 //! * [`read`]: what a file holds, and up to where it is whole. [`rewrite`]: the commands that make an entry anew.
 
+pub mod image;
 pub mod read;
 pub mod rewrite;
 #[cfg(test)]

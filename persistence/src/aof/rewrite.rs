@@ -2,6 +2,7 @@
 
 use engine::encoding::item::Item;
 use engine::raw::entry::{EntryRef, Value};
+use engine::snapshot::Element;
 use resp::Out;
 
 /// Elements of a collection that one command adds at most: `AOF_REWRITE_ITEMS_PER_CMD`.
@@ -37,9 +38,40 @@ pub fn entry(out: &mut Out, entry: EntryRef<'_>) {
             item(out, value);
         }),
     }
-    if let Some(at_ms) = entry.expire_at_ms() {
+    expiry(out, key, entry.expire_at_ms());
+}
+
+/// The command that gives a key its expiry, if it has one.
+pub fn expiry(out: &mut Out, key: &[u8], expire_at_ms: Option<i64>) {
+    if let Some(at_ms) = expire_at_ms {
         begin(out, b"PEXPIREAT", key, 1);
         out.bulk_int(at_ms);
+    }
+}
+
+/// The commands that add elements of a value to its key: one, but for a list, whose nodes are cut as they need be. All
+/// are of one type.
+pub fn elements(out: &mut Out, key: &[u8], elements: &[Element<'_>]) {
+    let len = elements.len();
+    match elements.first() {
+        Some(Element::Member(_)) => begin(out, b"SADD", key, len),
+        Some(Element::Pair(..)) => begin(out, b"HMSET", key, 2 * len),
+        Some(Element::Scored(..)) => begin(out, b"ZADD", key, 2 * len),
+        Some(Element::Node(_)) | None => {}
+    }
+    for element in elements {
+        match element {
+            Element::Member(member) => out.bulk(member),
+            Element::Pair(field, value) => {
+                out.bulk(field);
+                out.bulk(value);
+            }
+            Element::Scored(member, score) => {
+                out.bulk_of(|text| resp::format_f64_17g(*score, text));
+                out.bulk(member);
+            }
+            Element::Node(node) => in_commands(out, b"RPUSH", key, 1, node.len(), node.iter(), item),
+        }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::{Handler, NodeCtx};
 use crate::config::{Effect, ProcessHost};
-use crate::log;
+use crate::{log, persist};
 use commands::error::{Error, Outcome};
-use commands::table::{Command, command};
+use commands::table::{Access, Command, command};
 use resp::{Flags, KeySpec};
 
 fn config(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
@@ -50,6 +50,28 @@ fn config(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 }
 
 fn set(ctx: &mut NodeCtx<'_, '_>, name: &[u8], value: &[u8]) -> Outcome {
+    if name.eq_ignore_ascii_case(b"appendonly") {
+        return turn_aof(ctx, value);
+    }
+    change(ctx, name, value)?;
+    persist::aof::settings_changed(ctx.node);
+    Ok(())
+}
+
+/// The AOF is turned on or off first: the setting follows only if that could be done.
+fn turn_aof(ctx: &mut NodeCtx<'_, '_>, value: &[u8]) -> Outcome {
+    let before = ctx.node.config().appendonly;
+    change(ctx, b"appendonly", value)?;
+    let node = ctx.node;
+    let on = node.config().appendonly;
+    node.persist.aof.turn(node, &mut ctx.ctx.keys, on).map_err(|error| {
+        // Back to what it was, which cannot be refused.
+        let _ = change(ctx, b"appendonly", if before { b"yes" } else { b"no" });
+        Error::Text(error)
+    })
+}
+
+fn change(ctx: &mut NodeCtx<'_, '_>, name: &[u8], value: &[u8]) -> Outcome {
     let mut watch = false;
     ctx.node.change_config(|config| {
         match config.set(name, value).map_err(Error::Owned)? {
@@ -71,4 +93,5 @@ fn set(ctx: &mut NodeCtx<'_, '_>, name: &[u8], value: &[u8]) -> Outcome {
 }
 
 pub(super) static TABLE: &[Command<Handler>] =
-    &[command("config", -2, KeySpec::NONE, Flags::LOADING.or(Flags::ADMIN).or(Flags::STALE), config)];
+    &[command::<Handler>("config", -2, KeySpec::NONE, Flags::LOADING.or(Flags::ADMIN).or(Flags::STALE), config)
+        .holding(Access::Touch)];

@@ -1,7 +1,10 @@
 //! DEBUG: what tests and people who look for a bug ask for. Holds all slots, whatever it is asked.
 
 use super::{Handler, NodeCtx};
+use crate::persist::load::{Replay, replay_file};
 use crate::rdb_file;
+use commands::args::Args;
+use commands::ctx::Session;
 use commands::digest;
 use commands::error::{Error, Outcome};
 use commands::generic::reference_count;
@@ -10,7 +13,7 @@ use engine::clock::lru_idle_seconds;
 use engine::keyspace::{Key, SetExpire};
 use engine::raw::alloc;
 use engine::raw::entry::{EntryRef, Value};
-use resp::{Flags, KeySpec, errors};
+use resp::{Flags, KeySpec, Out, errors};
 use signal_hook::consts::{SIGABRT, SIGSEGV};
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
@@ -32,6 +35,7 @@ fn debug(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
             return Err("ERR failed to restart the server. Check server logs.".into());
         }
         (b"reload", _) => return reload(ctx),
+        (b"loadaof", _) => return load_aof(ctx),
         (b"object", 3) => return object(ctx),
         (b"sdslen", 3) => return sdslen(ctx),
         (b"populate", 3 | 4) => return populate(ctx),
@@ -59,12 +63,13 @@ fn debug(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 }
 
 fn help(ctx: &mut NodeCtx<'_, '_>) {
-    const LINES: [&str; 19] = [
+    const LINES: [&str; 20] = [
         "DEBUG <subcommand> [argument ...], where <subcommand> is one of:",
         "assert -- end the server as after a failed assertion.",
         "crash-and-recover [milliseconds] -- not supported.",
         "digest -- a fingerprint of all keys and values.",
         "error <text> -- reply with an error of this text.",
+        "loadaof -- forget all keys, and read the append only file.",
         "htstats <db> -- figures of the tables of a database.",
         "jemalloc info -- what the allocator says of itself.",
         "jemalloc purge -- give unused pages back to the system.",
@@ -115,12 +120,48 @@ fn reload(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         Error::Text("ERR")
     })?;
     ctx.keys.flush(None);
-    let settings = ctx.settings;
-    rdb_file::load(&config, settings, &mut ctx.ctx.keys).map_err(|error| {
+    rdb_file::load(&config, &mut ctx.ctx.keys).map_err(|error| {
         crate::log::warning!("Error loading DB from disk: {error}");
         Error::Text("ERR Error trying to load the RDB dump")
     })?;
     crate::log::warning!("DB reloaded by DEBUG RELOAD");
+    ctx.out.ok();
+    Ok(())
+}
+
+/// Carries out what the AOF holds, with the slots that are held.
+struct Held<'r, 'c, 'h> {
+    ctx: &'r mut NodeCtx<'c, 'h>,
+    session: Session,
+    out: Out,
+}
+
+impl Replay for Held<'_, '_, '_> {
+    fn replay(&mut self, args: Args<'_>) -> bool {
+        let row = self.ctx.node.registry.get(args.at(0)).copied();
+        let Some(row) = row.filter(|row| row.spec.arity_ok(args.len())) else { return false };
+        self.ctx.invoke(&row, args, Some(&mut self.session), &mut self.out);
+        self.out.clear();
+        true
+    }
+}
+
+fn load_aof(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let node = ctx.node;
+    if node.persist.aof.is_written() {
+        node.persist.aof.sync_to(node, node.oplog.end());
+    }
+    let logging = std::mem::take(&mut ctx.keys.effects().logging);
+    ctx.keys.flush(None);
+    let config = node.config();
+    let before = ctx.keys.replaying((true, true));
+    let mut held = Held { ctx: &mut *ctx, session: Session::default(), out: Out::new() };
+    let loaded = replay_file(node, &config, &mut held, false);
+    ctx.keys.replaying(before);
+    ctx.keys.effects().reset();
+    ctx.keys.effects().logging = logging;
+    loaded.map_err(|_| Error::Text("ERR"))?;
+    crate::log::warning!("Append Only File loaded by DEBUG LOADAOF");
     ctx.out.ok();
     Ok(())
 }

@@ -17,6 +17,7 @@ mod monitor;
 mod process;
 mod pubsub;
 mod replication;
+mod saving;
 mod script;
 mod slowlog;
 mod transaction;
@@ -171,6 +172,7 @@ pub fn tables() -> impl Iterator<Item = Command<Handler>> {
         process::TABLE,
         replication::TABLE,
         pubsub::TABLE,
+        saving::TABLE,
         script::TABLE,
         slowlog::TABLE,
         transaction::TABLE,

@@ -1,8 +1,9 @@
-//! The process: TIME, SHUTDOWN, LASTSAVE.
+//! The process: TIME, SHUTDOWN.
 
 use super::{Handler, NodeCtx};
+use crate::persist::shutdown::{Save, shut_down};
 use commands::error::{Error, Outcome};
-use commands::table::{Command, command};
+use commands::table::{Access, Command, command};
 use resp::{Flags, KeySpec, errors};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,18 +20,17 @@ fn shutdown(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     if args.len() > 2 || args.len() == 2 && !args.is(1, "nosave") && !args.is(1, "save") {
         return Err(Error::Text(errors::SYNTAX));
     }
-    crate::log::warning!("User requested shutdown...");
-    if args.is(1, "nosave") {
-        ctx.node.scripts.abandon();
+    let wish = match args.get(1) {
+        None => Save::AsConfigured,
+        Some(_) if args.is(1, "save") => Save::Yes,
+        Some(_) => Save::No,
+    };
+    let node = ctx.node;
+    if wish == Save::No {
+        node.scripts.abandon();
     }
-    ctx.node.stop();
-    Ok(())
-}
-
-fn lastsave(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
-    // Nothing was saved since the start, which is what the original says then.
-    let at = ctx.node.started.ms / 1000;
-    ctx.out.int(at);
+    shut_down(node, &mut ctx.ctx.keys, wish).map_err(|_| Error::Text("ERR Errors trying to SHUTDOWN. Check logs."))?;
+    *ctx.client.close_after_reply = true;
     Ok(())
 }
 
@@ -38,6 +38,6 @@ const FAST_RANDOM: Flags = Flags::RANDOM.or(Flags::FAST);
 
 pub(super) static TABLE: &[Command<Handler>] = &[
     command("time", 1, KeySpec::NONE, FAST_RANDOM, time),
-    command("shutdown", -1, KeySpec::NONE, Flags::ADMIN.or(Flags::LOADING).or(Flags::STALE), shutdown),
-    command("lastsave", 1, KeySpec::NONE, FAST_RANDOM, lastsave),
+    command::<Handler>("shutdown", -1, KeySpec::NONE, Flags::ADMIN.or(Flags::LOADING).or(Flags::STALE), shutdown)
+        .holding(Access::All),
 ];

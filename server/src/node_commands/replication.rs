@@ -94,7 +94,7 @@ fn begin_feed(ctx: &mut NodeCtx<'_, '_>, request: Option<(&[u8], &[u8])>) -> Out
     }
     if waits_for_company {
         log::notice!("Delay next BGSAVE for diskless SYNC");
-    } else if !node.repl.writing.load(Ordering::Acquire) {
+    } else {
         crate::repl::begin_full_sync(node, &mut ctx.ctx.keys);
     }
     Ok(())

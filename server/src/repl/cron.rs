@@ -8,7 +8,6 @@ use engine::clock::Now;
 use engine::keyspace::Keyspace;
 use engine::oplog::Consumer;
 use replication::feed::{Stage, begins_now};
-use std::sync::atomic::Ordering;
 
 /// A second's tick.
 const TICK_MS: i64 = 1000;
@@ -55,7 +54,7 @@ impl Cron {
 
 /// Whether replicas have waited long enough for an image.
 fn wants_sync(node: &Node, diskless: bool, delay_s: u64, now: Now) -> bool {
-    if node.repl.writing.load(Ordering::Acquire) {
+    if node.persist.state().job().is_some() {
         return false;
     }
     let replicas = node.repl.replicas();

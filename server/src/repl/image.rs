@@ -7,9 +7,12 @@ use super::peer::{Delivery, Replica};
 use crate::config::REDIS_VERSION;
 use crate::log;
 use crate::node::Node;
+use crate::persist::job::{self, Ended, Kind};
 use crate::rdb_file::STREAM_DB;
 use engine::keyspace::Keyspace;
-use engine::snapshot::{Image, walk};
+use engine::raw::lock::Owner;
+use engine::slot::Slot;
+use engine::snapshot::{Format, Image, walk};
 use persistence::rdb::encode::Encoder;
 use persistence::rdb::file::Sum;
 use persistence::rdb::image::RdbFormat;
@@ -19,30 +22,23 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::atomic::Ordering;
 
 /// Begins a full sync for every replica that waits for one, unless another snapshot is under way: then the replicas are
 /// looked at again each second. The caller holds all slots: this is the cut.
 pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) {
     let waiting: Vec<Arc<Replica>> =
         node.repl.replicas().iter().filter(|replica| replica.stage() == Stage::WaitCut).cloned().collect();
-    if waiting.is_empty() || node.repl.writing.swap(true, Ordering::AcqRel) {
+    if waiting.is_empty() {
         return;
     }
-    log::notice!("Starting BGSAVE for SYNC with target: disk");
-    // The thread comes first: a snapshot that is begun must be walked over.
-    let (job, jobs) = mpsc::sync_channel::<Job>(1);
-    let thread = crate::start::spawn("sync", move || jobs.iter().for_each(|job| job.run(node)));
-    if let Err(error) = thread {
-        log::warning!("BGSAVE for replication failed: {}", crate::os_error::text(&error));
-        node.repl.writing.store(false, Ordering::Release);
-        return waiting.iter().for_each(|replica| replica.deliver(node, Delivery::Failed));
-    }
     let compress = node.config().rdbcompression;
-    let full = Arc::new(AtomicBool::new(false));
-    let image = keys.cut(&node.oplog, full, move || Box::new(RdbFormat::new(compress)));
     let stream_db = node.repl.is_replica().then(|| node.repl.stream_db.load(Ordering::Acquire));
+    let job = Job { stream_db, waiting: waiting.clone() };
+    let make = move || Box::new(RdbFormat::new(compress)) as Box<dyn Format>;
+    let work = move |image: &Arc<Image>, owner: &mut Owner<'static, Slot>| job.run(node, image, owner);
+    let Ok(image) = job::begin(node, keys, Kind::Sync, make, work) else { return };
+    log::notice!("Starting BGSAVE for SYNC with target: disk");
     let line = full_line(node.repl.state().history.id, image.offset()).into_bytes();
     for replica in &waiting {
         // Of a replica that came with SYNC nothing but an image is expected.
@@ -55,38 +51,40 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) {
             Err(_) => replica.deliver(node, Delivery::Failed),
         }
     }
-    // The thread waits for just this.
-    let _ = job.send(Job { image, stream_db, waiting });
 }
 
 /// What the thread is to do.
 struct Job {
-    image: Arc<Image>,
     /// The database that the stream behind the image is in, if this server's log does not say so.
     stream_db: Option<u32>,
     waiting: Vec<Arc<Replica>>,
 }
 
 impl Job {
-    fn run(self, node: &'static Node) {
-        let written = write(node, &self.image, self.stream_db);
-        node.repl.writing.store(false, Ordering::Release);
-        match written {
+    fn run(self, node: &'static Node, image: &Arc<Image>, owner: &mut Owner<'static, Slot>) -> Ended {
+        match write(node, image, owner, self.stream_db) {
             Ok((file, len)) => {
                 log::notice!("Background saving terminated with success");
                 let file = Arc::new(file);
                 self.waiting.iter().for_each(|replica| replica.deliver(node, Delivery::Image(file.clone(), len)));
+                Ended::Well
             }
             Err(error) => {
                 log::warning!("BGSAVE for replication failed: {error}");
                 self.waiting.iter().for_each(|replica| replica.deliver(node, Delivery::Failed));
+                Ended::Badly
             }
         }
     }
 }
 
 /// Writes the image into a file without a name.
-fn write(node: &'static Node, image: &Arc<Image>, stream_db: Option<u32>) -> Result<(File, u64), String> {
+fn write(
+    node: &'static Node,
+    image: &Arc<Image>,
+    owner: &mut Owner<'static, Slot>,
+    stream_db: Option<u32>,
+) -> Result<(File, u64), String> {
     let config = node.config();
     let file = open();
     let mut to = Summed { to: file.map(BufWriter::new).map_err(Some), sum: Sum::new(config.rdbchecksum), written: 0 };
@@ -97,9 +95,7 @@ fn write(node: &'static Node, image: &Arc<Image>, stream_db: Option<u32>) -> Res
     }
     let begun = to.write_all(&ends.out);
     // Whatever happened: what was cut must be walked over.
-    let mut guest = node.guest();
-    let walked = walk(image, guest.owner(), &mut to).map_err(|error| error.to_string());
-    drop(guest);
+    let walked = walk(image, owner, &mut to).map_err(|error| error.to_string());
     begun.map_err(|error| error.to_string())?;
     walked?;
     ends.out.clear();

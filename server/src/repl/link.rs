@@ -209,7 +209,7 @@ impl Driver {
             }
             Action::Load { cut, of } => {
                 let Some(image) = self.image.take() else { return };
-                let loading = image.load(cut, of, node, exec.settled.settings.clone());
+                let loading = image.load(cut, of, node);
                 if let Err(error) = loading {
                     self.step(Event::LoadFailed(error.to_string()), &[], exec, net, now);
                 }

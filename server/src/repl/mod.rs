@@ -106,8 +106,6 @@ pub struct Replication {
     hosts: Vec<AtomicUsize>,
     /// Full syncs begun, partial ones, and partial ones refused.
     pub syncs: [AtomicU64; 3],
-    /// A snapshot for replicas is being written.
-    pub writing: AtomicBool,
     /// The database that the stream of this server's primary is in.
     pub stream_db: AtomicU32,
     /// The primary wants to know how far we are.
@@ -144,7 +142,6 @@ impl Replication {
             replicas: Mutex::default(),
             hosts: (0..reactors).map(|_| AtomicUsize::new(0)).collect(),
             syncs: Default::default(),
-            writing: AtomicBool::new(false),
             stream_db: AtomicU32::new(0),
             ack_wanted: AtomicBool::new(false),
             attempt: AtomicU64::new(0),

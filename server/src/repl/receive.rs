@@ -9,7 +9,6 @@ use crate::mailbox::Mail;
 use crate::node::Node;
 use crate::rdb_file;
 use crate::repl::link::News;
-use commands::settings::Settings;
 use engine::clock::Now;
 use engine::keyspace::{Keyspace, Local};
 use engine::oplog::Consumer;
@@ -46,18 +45,12 @@ impl Incoming {
 
     /// It is complete but for the `cut` last bytes, which are none of it: gives it to a thread that loads it and mails
     /// the outcome. `of` says of what it is an image.
-    pub fn load(
-        mut self,
-        cut: usize,
-        of: Option<(ReplId, u64)>,
-        node: &'static Node,
-        settings: Settings,
-    ) -> io::Result<()> {
+    pub fn load(mut self, cut: usize, of: Option<(ReplId, u64)>, node: &'static Node) -> io::Result<()> {
         self.file.set_len(self.len.saturating_sub(cut as u64))?;
         self.file.rewind()?;
         let (file, attempt) = (self.file, node.repl.attempt());
         let run = move || {
-            let outcome = load(file, of, node, &settings, attempt);
+            let outcome = load(file, of, node, attempt);
             if let Some(reactor) = node.mailboxes.first() {
                 reactor.send(Mail::Link(News::Loaded { attempt, outcome }));
             }
@@ -67,13 +60,7 @@ impl Incoming {
 }
 
 /// Reads the image and puts it in place of all keys. Returns the database that the stream behind it is in.
-fn load(
-    file: File,
-    of: Option<(ReplId, u64)>,
-    node: &'static Node,
-    settings: &Settings,
-    attempt: u64,
-) -> Result<u32, String> {
+fn load(file: File, of: Option<(ReplId, u64)>, node: &'static Node, attempt: u64) -> Result<u32, String> {
     log::notice!("MASTER <-> SLAVE sync: Loading DB in memory");
     let config: &Config = &node.config();
     let fresh = SlotLocks::new(slots::SLOTS, Slot::default);
@@ -84,7 +71,7 @@ fn load(
     let mut local = Local { is_replica: true, ..Local::default() };
     let loaded = {
         let mut keys = Keyspace::new(&mut fresh_slots, &mut local, 0, Now::read());
-        rdb_file::load_from(file, config, settings, &mut keys).map_err(|error| error.to_string())?
+        rdb_file::load_from(file, config, &mut keys).map_err(|error| error.to_string())?
     };
     log::notice!("MASTER <-> SLAVE sync: Flushing old data");
     let mut guest = node.guest();

@@ -1,0 +1,441 @@
+//! The append only file while the server runs: who writes it when, and what a failure means.
+//!
+//! ```text
+//!   always    a reactor keeps the replies of its turn, writes and synchronises all that the log has, and sends them.
+//!             Who comes while another does so waits for it, and mostly finds its own part done: one for all.
+//!   everysec  the thread `aof` writes what is new within a millisecond or two, and synchronises each second
+//!   no        the same without synchronising
+//! ```
+//! 1. Under `always` no reply leaves before all that its turn saw is on disk. When that fails, the clients are cut off:
+//!    none was told of a change that may be lost.
+//! 2. The log keeps what is not on disk; a writer that would make that more than [`LAG_BYTES_MAX`] comes later.
+//! 3. While the file cannot be written, writes are refused; each try that succeeds ends that.
+
+use super::aof_tail::{Error, Tail};
+use super::job::{Kind, now_s};
+use super::{gate, rewrite};
+use crate::config::{AppendFsync, Config};
+use crate::log;
+use crate::node::Node;
+use crate::os_error;
+use engine::keyspace::Keyspace;
+use engine::oplog::{Consumer, Offset};
+use engine::raw::alloc;
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+/// Bytes of the log that may wait for the disk.
+pub const LAG_BYTES_MAX: u64 = 64 << 20;
+/// Pause of the thread between two writes.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Pause of the thread when there is nothing to do, or after a failure.
+const REST: Duration = Duration::from_millis(100);
+/// How often `everysec` synchronises.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+/// A synchronisation that takes longer is told of.
+const SLOW_SYNC: Duration = Duration::from_secs(2);
+/// Seconds between two log lines about the same failure.
+const LOG_EVERY_S: i64 = 30;
+
+/// How replies and the file depend on each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Mode {
+    /// No file is written.
+    Off = 0,
+    /// Replies do not wait.
+    Behind = 1,
+    /// Replies wait for what is written, not for the disk: `no-appendfsync-on-rewrite`.
+    Written = 2,
+    /// Replies wait for the disk.
+    Always = 3,
+}
+
+/// The append only file.
+#[derive(Default)]
+pub struct Aof {
+    tail: Mutex<Option<Tail>>,
+    mode: AtomicU8,
+    /// Wanted, but there is no file that could be loaded: a rewrite makes it.
+    waiting: AtomicBool,
+    written: AtomicU64,
+    synced: AtomicU64,
+    size: AtomicU64,
+    base_size: AtomicU64,
+    error: Mutex<Option<String>>,
+    error_logged_s: AtomicI64,
+    /// Synchronisations that took long.
+    pub delayed: AtomicU64,
+    /// A synchronisation is running.
+    pub syncing: AtomicBool,
+    resting: AtomicBool,
+    thread: Mutex<Option<Thread>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Aof {
+    /// Whether `appendonly` is in force, with a file or without one yet.
+    pub fn is_on(&self) -> bool {
+        self.is_waiting() || self.is_written()
+    }
+
+    /// Whether the file waits for its first rewrite.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether a file is written.
+    pub fn is_written(&self) -> bool {
+        self.mode.load(Ordering::Relaxed) != Mode::Off as u8
+    }
+
+    /// Whether replies must wait for the file.
+    #[inline]
+    pub fn holds_replies(&self) -> bool {
+        self.mode.load(Ordering::Relaxed) >= Mode::Written as u8
+    }
+
+    /// Bytes of the file now, and after the last rewrite.
+    pub fn sizes(&self) -> (u64, u64) {
+        (self.size.load(Ordering::Relaxed), self.base_size.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of the log that are not written yet.
+    pub fn unwritten(&self, node: &Node) -> u64 {
+        if self.is_written() { node.oplog.end().saturating_sub(self.written.load(Ordering::Relaxed)) } else { 0 }
+    }
+
+    /// Whether so much waits for the disk that writers must.
+    #[inline]
+    pub fn is_far_behind(&self, node: &Node) -> bool {
+        node.oplog.end().saturating_sub(self.synced.load(Ordering::Relaxed)) > LAG_BYTES_MAX && self.is_written()
+    }
+
+    /// Why the file cannot be written, if it cannot.
+    pub fn error(&self) -> Option<String> {
+        lock(&self.error).clone()
+    }
+
+    // --- on and off
+
+    /// Opens the file at the start, when all that is in it is loaded. An error is fatal.
+    pub fn open(&self, node: &'static Node, config: &Config) -> io::Result<()> {
+        let path = config.appendfilename.clone();
+        let file = File::options().append(true).create(true).open(&path)?;
+        let mut guest = node.guest();
+        let mut held = guest.owner().wait_privileged();
+        held.add_all();
+        node.oplog.want(Consumer::Aof, true);
+        let offset = node.oplog.cut();
+        let tail = Tail::new(file, path, &node.oplog, offset, false, 0).map_err(into_io)?;
+        self.base_size.store(tail.len(), Ordering::Relaxed);
+        *lock(&self.tail) = Some(tail);
+        self.publish(node, config);
+        Ok(())
+    }
+
+    /// `CONFIG SET appendonly`; all slots are held.
+    pub fn turn(&self, node: &'static Node, keys: &mut Keyspace<'_, '_>, on: bool) -> Result<(), &'static str> {
+        match (on, self.is_on()) {
+            (true, false) => self.turn_on(node, keys),
+            (false, true) => {
+                self.turn_off(node, keys);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn turn_on(&self, node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), &'static str> {
+        const FAILED: &str = "ERR Unable to turn on AOF. Check server logs.";
+        let config = node.config();
+        let name = &config.appendfilename;
+        if let Err(error) = File::options().append(true).create(true).open(name) {
+            let dir = std::env::current_dir().unwrap_or_default();
+            log::warning!(
+                "Redis needs to enable the AOF but can't open the append only file {} (in server root dir {}): {}",
+                name.display(),
+                dir.display(),
+                os_error::text(&error)
+            );
+            return Err(FAILED);
+        }
+        self.waiting.store(true, Ordering::Relaxed);
+        keys.hold_all();
+        if rewrite::begin(node, keys).is_err() {
+            node.persist.state().rewrite_scheduled = true;
+            log::warning!(
+                "AOF was enabled but there is already a child process saving an RDB file on disk. \
+                 An AOF background was scheduled to start when possible."
+            );
+        }
+        Ok(())
+    }
+
+    fn turn_off(&self, node: &'static Node, keys: &mut Keyspace<'_, '_>) {
+        keys.hold_all();
+        self.sync_to(node, node.oplog.end());
+        node.oplog.want(Consumer::Aof, false);
+        self.waiting.store(false, Ordering::Relaxed);
+        let mut state = node.persist.state();
+        state.rewrite_scheduled = false;
+        if state.kill(Kind::Rewrite) {
+            log::notice!("Killing running AOF rewrite child: {}", std::process::id());
+        }
+        drop(state);
+        if let Some(tail) = lock(&self.tail).take()
+            && tail.provisional
+        {
+            // Of no use without a base.
+            let _ = fs::remove_file(tail.path());
+        }
+        self.publish(node, &node.config());
+        self.recovered(node);
+    }
+
+    /// Begins to write to a file of its own from `offset` on, until a rewrite has made the base; all slots are held.
+    pub(super) fn begin_provisional(&self, node: &Node, offset: Offset) -> io::Result<()> {
+        let path = PathBuf::from(format!("temp-tail-{}.aof", std::process::id()));
+        let file = File::options().write(true).create(true).truncate(true).open(&path)?;
+        drop(file);
+        let file = File::options().append(true).open(&path)?;
+        *lock(&self.tail) = Some(Tail::new(file, path, &node.oplog, offset, true, 0).map_err(into_io)?);
+        self.publish(node, &node.config());
+        Ok(())
+    }
+
+    /// Lets `work` have the tail: nothing is written meanwhile.
+    pub(super) fn with_tail<R>(&self, node: &Node, work: impl FnOnce(&mut Option<Tail>) -> R) -> R {
+        let result = work(&mut lock(&self.tail));
+        self.publish(node, &node.config());
+        result
+    }
+
+    /// The file was rewritten and has so many bytes.
+    pub(super) fn rewritten(&self, base_size: u64) {
+        self.base_size.store(base_size, Ordering::Relaxed);
+        self.waiting.store(false, Ordering::Relaxed);
+    }
+
+    /// Makes the settings and the state of the file known to all threads.
+    pub fn publish(&self, node: &Node, config: &Config) {
+        let tail = lock(&self.tail);
+        let mode = match &*tail {
+            None => Mode::Off,
+            Some(tail) if tail.provisional || config.appendfsync != AppendFsync::Always => Mode::Behind,
+            Some(_) if config.no_appendfsync_on_rewrite && node.persist.gate.has(gate::CUT) => Mode::Written,
+            Some(_) => Mode::Always,
+        };
+        if let Some(tail) = &*tail {
+            self.written.store(tail.offset(), Ordering::Release);
+            self.synced.store(tail.synced(), Ordering::Release);
+            self.size.store(tail.len(), Ordering::Relaxed);
+        }
+        self.mode.store(mode as u8, Ordering::Release);
+        node.persist.gate.set(gate::AOF, mode != Mode::Off);
+    }
+
+    // --- writing
+
+    /// Makes sure that the file has all up to `offset`, on disk where replies wait for that; false if it cannot.
+    pub fn sync_to(&self, node: &Node, offset: Offset) -> bool {
+        let done = || {
+            let mark =
+                if self.mode.load(Ordering::Acquire) == Mode::Written as u8 { &self.written } else { &self.synced };
+            mark.load(Ordering::Acquire) >= offset
+        };
+        if done() {
+            return true;
+        }
+        let mut guard = lock(&self.tail);
+        if done() {
+            // Somebody else did it for us.
+            return true;
+        }
+        let Some(tail) = guard.as_mut() else { return true };
+        let only_written = self.mode.load(Ordering::Acquire) == Mode::Written as u8;
+        let result = tail.write(&node.oplog).and_then(|()| match only_written {
+            true => tail.skip_sync(&node.oplog),
+            false => tail.sync(&node.oplog),
+        });
+        self.written.store(tail.offset(), Ordering::Release);
+        self.synced.store(tail.synced(), Ordering::Release);
+        self.size.store(tail.len(), Ordering::Relaxed);
+        self.conclude(node, &mut guard, result)
+    }
+
+    /// Deals with how a write ended; true if it went well.
+    fn conclude(&self, node: &Node, guard: &mut Option<Tail>, result: Result<(), Error>) -> bool {
+        match result {
+            Ok(()) => {
+                self.recovered(node);
+                true
+            }
+            Err(Error::Io(error)) => {
+                self.failed(node, &error);
+                false
+            }
+            Err(Error::Lost) => {
+                // Another history begins (a full sync): the file is made anew.
+                log::notice!("The append only file belongs to another data set now: it is rewritten");
+                *guard = None;
+                self.mode.store(Mode::Off as u8, Ordering::Release);
+                node.persist.gate.set(gate::AOF, false);
+                self.waiting.store(true, Ordering::Relaxed);
+                node.persist.state().rewrite_scheduled = true;
+                true
+            }
+        }
+    }
+
+    fn failed(&self, node: &Node, error: &io::Error) {
+        let text = os_error::text(error);
+        let now = now_s();
+        if now - self.error_logged_s.load(Ordering::Relaxed) > LOG_EVERY_S {
+            self.error_logged_s.store(now, Ordering::Relaxed);
+            log::warning!("Error writing to the AOF file: {text}");
+        }
+        *lock(&self.error) = Some(text);
+        node.persist.gate.set(gate::REFUSED, true);
+    }
+
+    fn recovered(&self, node: &Node) {
+        if node.persist.gate.has(gate::REFUSED) && lock(&self.error).take().is_some() {
+            log::warning!("AOF write error looks solved, Redis can write again.");
+            self.error_logged_s.store(0, Ordering::Relaxed);
+            // A save may have failed as well; nobody waits for its state while it holds the tail.
+            node.persist.gate.set(gate::REFUSED, true);
+        }
+    }
+
+    /// Tells the thread that the log has grown.
+    #[inline]
+    pub fn poke(&self, node: &Node) {
+        if self.resting.load(Ordering::Relaxed)
+            && node.oplog.end() > self.written.load(Ordering::Relaxed)
+            && self.resting.swap(false, Ordering::AcqRel)
+            && let Some(thread) = &*lock(&self.thread)
+        {
+            thread.unpark();
+        }
+    }
+
+    /// Starts the thread that writes what no reply waits for.
+    pub fn start(&self, node: &'static Node) -> io::Result<()> {
+        thread::Builder::new().name("aof".into()).spawn(move || {
+            let _account = alloc::open_account();
+            let aof = &node.persist.aof;
+            *lock(&aof.thread) = Some(thread::current());
+            let mut last_sync = Instant::now();
+            while !node.stopping.load(Ordering::SeqCst) {
+                match aof.work(node, &mut last_sync) {
+                    Work::Done => thread::sleep(PAUSE),
+                    Work::Failed => thread::sleep(REST),
+                    Work::Nothing => {
+                        aof.resting.store(true, Ordering::SeqCst);
+                        if node.oplog.end() == aof.written.load(Ordering::Relaxed) || !aof.is_written() {
+                            thread::park_timeout(REST);
+                        }
+                        aof.resting.store(false, Ordering::SeqCst);
+                    }
+                }
+            }
+        })?;
+        Ok(())
+    }
+
+    /// One turn of the thread.
+    fn work(&self, node: &'static Node, last_sync: &mut Instant) -> Work {
+        if !self.is_written() {
+            return Work::Nothing;
+        }
+        let config = node.config();
+        if node.persist.gate.has(gate::REFUSED) && self.error().is_none() {
+            // Only a failed save is left of what refuses writes, or nothing.
+            let refused = !node.persist.state().save_ok();
+            node.persist.gate.set(gate::REFUSED, refused);
+        }
+        if self.holds_replies() {
+            let end = node.oplog.end();
+            let idle = self.synced.load(Ordering::Relaxed) >= end;
+            return match idle || self.sync_to(node, end) {
+                true => Work::Nothing,
+                false => Work::Failed,
+            };
+        }
+        let syncs = config.appendfsync != AppendFsync::No
+            && !(config.no_appendfsync_on_rewrite && node.persist.gate.has(gate::CUT));
+        let is_due = last_sync.elapsed() >= SYNC_EVERY;
+        let (ok, did, unsynced) = {
+            let mut guard = lock(&self.tail);
+            let Some(tail) = guard.as_mut() else { return Work::Nothing };
+            let before = tail.offset();
+            let mut result = tail.write(&node.oplog);
+            if result.is_ok() && !syncs && is_due {
+                result = tail.skip_sync(&node.oplog);
+            }
+            let unsynced = if syncs && is_due { tail.unsynced().ok().flatten() } else { None };
+            let did = tail.offset() != before;
+            self.written.store(tail.offset(), Ordering::Release);
+            self.synced.store(tail.synced(), Ordering::Release);
+            self.size.store(tail.len(), Ordering::Relaxed);
+            (self.conclude(node, &mut guard, result), did, unsynced)
+        };
+        if is_due {
+            *last_sync = Instant::now();
+        }
+        let mut ok = ok;
+        if let Some(unsynced) = unsynced {
+            self.syncing.store(true, Ordering::Relaxed);
+            let began = Instant::now();
+            let synced = unsynced.file.sync_data();
+            self.syncing.store(false, Ordering::Relaxed);
+            if began.elapsed() > SLOW_SYNC {
+                self.delayed.fetch_add(1, Ordering::Relaxed);
+                log::notice!(
+                    "Asynchronous AOF fsync is taking too long (disk is busy?). \
+                     Writing the AOF buffer without waiting for fsync to complete, this may slow down Redis."
+                );
+            }
+            let mut guard = lock(&self.tail);
+            if let Some(tail) = guard.as_mut() {
+                let result = tail.after_sync(&node.oplog, &unsynced, synced);
+                self.written.store(tail.offset(), Ordering::Release);
+                self.synced.store(tail.synced(), Ordering::Release);
+                ok &= self.conclude(node, &mut guard, result);
+            }
+        }
+        match (ok, did) {
+            (false, _) => Work::Failed,
+            (true, true) => Work::Done,
+            (true, false) => Work::Nothing,
+        }
+    }
+}
+
+/// What a turn of the thread came to.
+enum Work {
+    Done,
+    Nothing,
+    Failed,
+}
+
+fn into_io(error: Error) -> io::Error {
+    match error {
+        Error::Io(error) => error,
+        Error::Lost => io::Error::other("the log is gone"),
+    }
+}
+
+/// Makes the settings that were just changed known; called when none of the node's locks is held.
+pub fn settings_changed(node: &Node) {
+    node.persist.aof.publish(node, &node.config());
+}

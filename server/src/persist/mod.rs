@@ -1,0 +1,122 @@
+//! Files: when they are written, by whom, and what clients may do meanwhile.
+//!
+//! ```text
+//!   SAVE, SHUTDOWN ----- a thread that holds all slots writes an RDB file             crate::rdb_file
+//!   BGSAVE, save points  ---.
+//!   BGREWRITEAOF ------------+-- one job at a time: cut under all slots, then a thread that walks     job
+//!   full sync --------------'
+//!   appendonly yes ----- a cursor on the oplog that ends in a file                    aof
+//!   start -------------- a thread loads one of the two, clients read -LOADING         load
+//! ```
+//! 1. A file takes the place of an older one in one step, once all of it is on disk: a crash leaves the one or the other.
+//! 2. What was acknowledged under `appendfsync always` is on disk.
+//! 3. While a file cannot be written, writes are refused, and the server goes on when it can be again.
+
+pub mod aof;
+mod aof_tail;
+mod file;
+pub mod gate;
+pub mod job;
+pub mod load;
+mod points;
+mod rewrite;
+pub mod save;
+pub mod shutdown;
+
+use crate::dispatch::Executor;
+use crate::node::Node;
+use crate::stats::sum;
+use aof::Aof;
+use engine::clock::Now;
+pub use file::Temporary;
+use gate::Gate;
+use job::State;
+use load::Loading;
+use points::{Decision, Facts};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// It could not be done; the log says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logged;
+
+/// All that the server knows of its files.
+#[derive(Default)]
+pub struct Persist {
+    /// What commands must heed.
+    pub gate: Gate,
+    state: Mutex<State>,
+    /// A snapshot's queue is full: see [`engine::snapshot`].
+    full: Arc<AtomicBool>,
+    /// The append only file.
+    pub aof: Aof,
+    /// What is being loaded.
+    pub loading: Loading,
+}
+
+impl Persist {
+    /// What was saved and what is being saved.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Node {
+    /// Changes ever.
+    pub fn changes_ever(&self) -> u64 {
+        sum(&self.stats, |s| &s.dirty) + self.dirty.load(Ordering::Relaxed)
+    }
+
+    /// Changes since the last save.
+    pub fn changes(&self) -> u64 {
+        self.changes_ever().saturating_sub(self.persist.state().dirty_base)
+    }
+}
+
+/// Begins what is due: a scheduled rewrite or save, a save point, a rewrite of a grown file. Called by the first reactor
+/// some times a second.
+pub fn tick(exec: &mut Executor, now: Now) {
+    let node = exec.node;
+    if node.persist.gate.has(gate::LOADING) {
+        return;
+    }
+    let config = exec.settled.config.clone();
+    let (aof_size, aof_base) = node.persist.aof.sizes();
+    let dirty = node.changes();
+    let decision = {
+        let state = node.persist.state();
+        points::decide(&Facts {
+            busy: state.job().is_some(),
+            now_s: now.ms / 1000,
+            dirty,
+            last_save_s: state.last_save_s(node),
+            last_try_s: state.last_try_s,
+            save_ok: state.save_ok(),
+            points: &config.save,
+            save_scheduled: state.save_scheduled,
+            rewrite_scheduled: state.rewrite_scheduled,
+            aof_size,
+            aof_base,
+            rewrite_percentage: config.auto_aof_rewrite_percentage,
+            rewrite_min_size: config.auto_aof_rewrite_min_size,
+            aof_on: node.persist.aof.is_on(),
+        })
+    };
+    match decision {
+        Decision::Nothing => return,
+        Decision::Save(Some(point)) => {
+            crate::log::notice!("{} changes in {} seconds. Saving...", point.changes, point.seconds);
+        }
+        Decision::Rewrite(Some(growth)) => {
+            crate::log::notice!("Starting automatic rewriting of AOF on {growth}% growth");
+        }
+        _ => {}
+    }
+    exec.with_all(now, |keys| match decision {
+        Decision::Save(_) => drop(save::begin(node, keys)),
+        _ => drop(rewrite::begin(node, keys)),
+    });
+}
+
+/// Begins a rewrite of the AOF; all slots are held.
+pub use rewrite::begin as begin_rewrite;

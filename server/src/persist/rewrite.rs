@@ -1,0 +1,182 @@
+//! A new AOF: a snapshot as commands, then what the log has had since, then the old one's name.
+//!
+//! ```text
+//!   old file   | .......................... | what came after the cut | and goes on coming
+//!                                           '----- copied from here --'--> switched under the tail's lock
+//!   new file   | snapshot as of the cut     | the same                |
+//! ```
+//! What comes after the cut is not kept in memory: the old file has it.
+
+use super::aof_tail::Error;
+use super::file::{Output, Temporary};
+use super::job::{self, Busy, Ended, Kind};
+use crate::config::Config;
+use crate::node::Node;
+use crate::{log, os_error};
+use engine::keyspace::Keyspace;
+use engine::oplog::Consumer;
+use engine::raw::lock::Owner;
+use engine::slot::Slot;
+use engine::snapshot::{Failed, Image, walk};
+use persistence::aof::image::AofFormat;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Less than this is copied while nothing is written to the old file.
+const SWITCH_BYTES: u64 = 256 << 10;
+const COPY_BYTES: usize = 256 << 10;
+
+/// Where what came after the cut is.
+struct Rest {
+    file: File,
+    at: u64,
+}
+
+/// Begins a rewrite in the background; all slots are held.
+pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Busy> {
+    let config = node.config();
+    if node.persist.state().job().is_some() {
+        return Err(Busy);
+    }
+    keys.hold_all();
+    let aof = &node.persist.aof;
+    if aof.is_waiting() && !node.oplog.is_wanted_by(Consumer::Aof) {
+        node.oplog.want(Consumer::Aof, true);
+    }
+    if aof.is_waiting() && !aof.is_written() {
+        let offset = node.oplog.cut();
+        if let Err(error) = aof.begin_provisional(node, offset) {
+            log::warning!("Can't make a temporary append only file: {}", os_error::text(&error));
+            return Err(Busy);
+        }
+    }
+    job::begin(
+        node,
+        keys,
+        Kind::Rewrite,
+        || Box::new(AofFormat::default()),
+        move |image, owner| background(node, &config, image, owner),
+    )?;
+    let mut state = node.persist.state();
+    state.rewrite_scheduled = false;
+    log::notice!("Background append only file rewriting started by pid {}", std::process::id());
+    drop(state);
+    Ok(())
+}
+
+fn background(node: &'static Node, config: &Config, image: &Arc<Image>, owner: &mut Owner<'static, Slot>) -> Ended {
+    match make(node, config, image, owner) {
+        Ok(()) => Ended::Well,
+        Err(error) => {
+            if !node.persist.state().is_killed() {
+                log::warning!("Write error writing append only file on disk: {}", os_error::text(&error));
+            }
+            Ended::Badly
+        }
+    }
+}
+
+fn make(node: &'static Node, config: &Config, image: &Arc<Image>, owner: &mut Owner<'static, Slot>) -> io::Result<()> {
+    let opened = open(node, image);
+    let (mut temporary, rest) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            image.cancel();
+            // The walk must be done; nothing is written by it.
+            let _ = walk(image, owner, &mut io::sink());
+            return Err(error);
+        }
+    };
+    {
+        let output =
+            Output::new(&temporary.file, image, "Background AOF rewrite", config.aof_rewrite_incremental_fsync);
+        let mut output = BufWriter::with_capacity(COPY_BYTES, output);
+        match walk(image, owner, &mut output) {
+            Ok(()) => output.flush()?,
+            Err(Failed::Write(error)) => return Err(error),
+            Err(Failed::Void(why)) => return Err(io::Error::other(why)),
+        }
+    }
+    temporary.file.sync_all()?;
+    log::notice!("Background AOF rewrite terminated with success");
+    let Some(mut rest) = rest else {
+        return rename_unless_killed(node, &mut temporary, config);
+    };
+    let begin = rest.at;
+    loop {
+        let end = node.persist.aof.with_tail(node, |tail| tail.as_ref().map(|tail| tail.len()));
+        let Some(end) = end else { return Err(io::Error::other("the append only file was closed")) };
+        if end.saturating_sub(rest.at) < SWITCH_BYTES || image_is_of_no_use(node) {
+            break;
+        }
+        rest.copy(&temporary.file, end)?;
+        temporary.file.sync_data()?;
+    }
+    let base = node.persist.aof.with_tail(node, |tail| {
+        let Some(tail) = tail else { return Err(io::Error::other("the append only file was closed")) };
+        tail.write(&node.oplog).map_err(|error| match error {
+            Error::Io(error) => error,
+            Error::Lost => io::Error::other("the log began anew"),
+        })?;
+        rest.copy(&temporary.file, tail.len())?;
+        temporary.file.sync_all()?;
+        let len = temporary.file.metadata()?.len();
+        let file = File::options().append(true).open(temporary.path())?;
+        let was_provisional = tail.provisional.then(|| tail.path().to_owned());
+        rename_unless_killed(node, &mut temporary, config)?;
+        tail.adopt(&node.oplog, file, config.appendfilename.clone(), len)
+            .map_err(|_| io::Error::other("the log began anew"))?;
+        if let Some(path) = was_provisional {
+            // Its content is in the new file.
+            let _ = std::fs::remove_file(path);
+        }
+        node.persist.aof.rewritten(len);
+        Ok(len)
+    })?;
+    let copied = (rest.at - begin) as f64 / f64::from(1 << 20);
+    log::notice!("Residual parent diff successfully flushed to the rewritten AOF ({copied:.2} MB)");
+    log::verbose!("The append only file has {base} bytes now");
+    Ok(())
+}
+
+fn image_is_of_no_use(node: &Node) -> bool {
+    node.persist.state().is_killed()
+}
+
+fn open(node: &Node, image: &Arc<Image>) -> io::Result<(Temporary, Option<Rest>)> {
+    let name = PathBuf::from(format!("temp-rewriteaof-bg-{}.aof", std::process::id()));
+    let temporary = Temporary::create(name)?;
+    let rest = node.persist.aof.with_tail(node, |tail| {
+        tail.as_ref().map(|tail| {
+            let at = tail.position_at(image.offset());
+            File::open(tail.path()).map(|file| Rest { file, at })
+        })
+    });
+    Ok((temporary, rest.transpose()?))
+}
+
+fn rename_unless_killed(node: &Node, temporary: &mut Temporary, config: &Config) -> io::Result<()> {
+    let state = node.persist.state();
+    if state.is_killed() {
+        return Err(io::Error::other("killed"));
+    }
+    temporary.rename(&config.appendfilename)
+}
+
+impl Rest {
+    /// Copies up to `end` of the old file to the end of `to`.
+    fn copy(&mut self, to: &File, end: u64) -> io::Result<()> {
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut to = to;
+        while self.at < end {
+            let len = buffer.len().min((end - self.at) as usize);
+            self.file.read_exact_at(&mut buffer[..len], self.at)?;
+            to.write_all(&buffer[..len])?;
+            self.at += len as u64;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! RDB files: in the foreground, in the background, and the empty one that FLUSHALL leaves.
+
+use super::file::{Output, Temporary};
+use super::job::{self, Busy, Ended, Kind};
+use super::{Logged, gate};
+use crate::config::{Config, REDIS_VERSION};
+use crate::node::Node;
+use crate::{log, memory, os_error, rdb_file};
+use engine::keyspace::Keyspace;
+use engine::raw::lock::Owner;
+use engine::slot::Slot;
+use engine::snapshot::{Failed, Image, walk};
+use persistence::rdb::file::Writer;
+use persistence::rdb::image::RdbFormat;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+fn dir() -> String {
+    std::env::current_dir().map_or_else(|_| "unknown".into(), |dir| dir.display().to_string())
+}
+
+/// Saves in the foreground; all slots are held. Says in the log why it could not.
+pub fn foreground(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>) -> Result<(), Logged> {
+    keys.hold_all();
+    let dirty = node.changes_ever();
+    match rdb_file::save(node, config, keys) {
+        Ok(()) => {
+            log::notice!("DB saved on disk");
+            let mut state = node.persist.state();
+            state.saved(Some(dirty));
+            node.persist.gate.set(gate::REFUSED, node.persist.aof.error().is_some());
+            Ok(())
+        }
+        Err(error) => {
+            log_failure(config, &error);
+            Err(Logged)
+        }
+    }
+}
+
+fn log_failure(config: &Config, error: &io::Error) {
+    let (error, name) = (os_error::text(error), config.dbfilename.display());
+    log::warning!("Failed saving the RDB file {name} (in server root dir {}): {error}", dir());
+    log::warning!("Write error saving DB on disk: {error}");
+}
+
+/// Begins to save in the background; all slots are held.
+pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Busy> {
+    let config = node.config();
+    let compress = config.rdbcompression;
+    let used = memory::used(node);
+    job::begin(
+        node,
+        keys,
+        Kind::Save,
+        move || Box::new(RdbFormat::new(compress)),
+        move |image, owner| background(node, &config, image, owner, used),
+    )?;
+    node.persist.state().save_scheduled = false;
+    log::notice!("Background saving started by pid {}", std::process::id());
+    Ok(())
+}
+
+fn background(node: &Node, config: &Config, image: &Arc<Image>, owner: &mut Owner<'static, Slot>, used: u64) -> Ended {
+    let name = PathBuf::from(format!("temp-{}-bg.rdb", std::process::id()));
+    let mut temporary = match Temporary::create(name) {
+        Ok(temporary) => temporary,
+        Err(error) => {
+            image.cancel();
+            // The walk must be done; nothing is written by it.
+            let _ = walk(image, owner, &mut io::sink());
+            log_failure(config, &error);
+            return Ended::Badly;
+        }
+    };
+    let result = write(config, image, owner, &temporary, used).and_then(|()| {
+        // FLUSHALL and SHUTDOWN kill a save under the same lock, so that none is renamed after that.
+        let state = node.persist.state();
+        if state.is_killed() {
+            return Err(io::Error::other("killed"));
+        }
+        temporary.rename(&config.dbfilename)
+    });
+    match result {
+        Ok(()) => {
+            log::notice!("DB saved on disk");
+            Ended::Well
+        }
+        Err(error) => {
+            if !node.persist.state().is_killed() {
+                log_failure(config, &error);
+            }
+            Ended::Badly
+        }
+    }
+}
+
+fn write(
+    config: &Config,
+    image: &Arc<Image>,
+    owner: &mut Owner<'static, Slot>,
+    temporary: &Temporary,
+    used: u64,
+) -> io::Result<()> {
+    let output = Output::new(&temporary.file, image, "Background saving", true);
+    let mut writer = Writer::new(output, config.rdbcompression, config.rdbchecksum);
+    writer.encoder.header(REDIS_VERSION, image.now_ms() / 1000, used);
+    match walk(image, owner, &mut writer) {
+        Ok(()) => {}
+        Err(Failed::Write(error)) => return Err(error),
+        Err(Failed::Void(why)) => return Err(io::Error::other(why)),
+    }
+    writer.finish()?.flush()?;
+    temporary.file.sync_all()
+}
+
+/// FLUSHALL was carried out: a save that is under way is of no use, and with save points the file is emptied too.
+#[cold]
+pub fn after_flushall(node: &Node) {
+    if node.persist.gate.has(gate::LOADING) {
+        return;
+    }
+    let config = node.config();
+    node.persist.state().kill(Kind::Save);
+    if config.save.is_empty() {
+        return;
+    }
+    match write_empty(node, &config) {
+        Ok(()) => {
+            log::notice!("DB saved on disk");
+            node.persist.state().saved(None);
+            node.persist.gate.set(gate::REFUSED, node.persist.aof.error().is_some());
+        }
+        Err(error) => log_failure(&config, &error),
+    }
+}
+
+fn write_empty(node: &Node, config: &Config) -> io::Result<()> {
+    let mut temporary = Temporary::create(format!("temp-{}-empty.rdb", std::process::id()).into())?;
+    let mut writer = Writer::new(&temporary.file, config.rdbcompression, config.rdbchecksum);
+    writer.encoder.header(REDIS_VERSION, job::now_s(), memory::used(node));
+    writer.finish()?.sync_all()?;
+    temporary.rename(&config.dbfilename)
+}

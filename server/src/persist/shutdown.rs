@@ -1,0 +1,74 @@
+//! The end: what is still to be saved, and that nothing changes after.
+
+use super::job::Kind;
+use super::save;
+use super::{Logged, gate};
+use crate::log;
+use crate::node::Node;
+use engine::clock::Now;
+use engine::keyspace::{Keyspace, Local};
+
+/// What SHUTDOWN was told about saving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Save {
+    /// Nothing: as the save points say.
+    AsConfigured,
+    /// SAVE.
+    Yes,
+    /// NOSAVE.
+    No,
+}
+
+/// Saves what is to be saved and asks all threads to end; all slots are or can be held. When it cannot, the server goes
+/// on.
+pub fn shut_down(node: &Node, keys: &mut Keyspace<'_, '_>, wish: Save) -> Result<(), Logged> {
+    let config = node.config();
+    let loading = node.persist.gate.has(gate::LOADING);
+    log::warning!("User requested shutdown...");
+    keys.hold_all();
+    {
+        let mut state = node.persist.state();
+        if state.kill(Kind::Save) {
+            log::warning!("There is a child saving an .rdb. Killing it!");
+        }
+        if node.persist.aof.is_on() && state.running_since_s(Kind::Rewrite).is_some() {
+            if node.persist.aof.is_waiting() {
+                log::warning!("Writing initial AOF, can't exit.");
+                return Err(Logged);
+            }
+            log::warning!("There is a child rewriting the AOF. Killing it!");
+            state.kill(Kind::Rewrite);
+        }
+    }
+    if node.persist.aof.is_written() {
+        log::notice!("Calling fsync() on the AOF file.");
+        node.persist.aof.sync_to(node, node.oplog.end());
+    }
+    let by_points = !config.save.is_empty() && wish != Save::No;
+    if !loading && (by_points || wish == Save::Yes) {
+        log::notice!("Saving the final RDB snapshot before exiting.");
+        if save::foreground(node, &config, keys).is_err() {
+            log::warning!("Error trying to save the DB, can't exit.");
+            return Err(Logged);
+        }
+    }
+    node.persist.gate.set(gate::STOPPING, true);
+    node.stop();
+    Ok(())
+}
+
+/// As a signal asks for it, from a thread that is no reactor.
+pub fn by_signal(node: &'static Node) {
+    if node.persist.gate.has(gate::LOADING) {
+        std::process::exit(0);
+    }
+    let mut guest = node.guest();
+    let mut held = guest.owner().wait_privileged();
+    let mut local = Local::default();
+    let mut keys = Keyspace::new(&mut held, &mut local, 0, Now::read());
+    if shut_down(node, &mut keys, Save::AsConfigured).is_err() {
+        log::warning!(
+            "SIGTERM received but errors trying to shut down the server, check the logs for more information"
+        );
+    }
+}
