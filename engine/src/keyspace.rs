@@ -252,6 +252,18 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         self.reach(slot);
     }
 
+    /// Holds the slot of `key` as [`Keyspace::hold`] does, and loads first its bucket, then, in a second call with the
+    /// bucket there, its entry into the cache: for who will need it soon.
+    #[inline]
+    pub fn prefetch(&mut self, key: &Key<'_>, bucket_is_there: bool) {
+        self.reach(key.slot);
+        match self.dbslot(key.slot) {
+            Some(db) if bucket_is_there => db.prefetch_entry(key.hash),
+            Some(db) => db.prefetch_bucket(key.hash),
+            None => {}
+        }
+    }
+
     /// Holds every slot, waiting for them; only what may take slots as it goes can ask for it.
     pub fn hold_all(&mut self) {
         self.held.add_all();

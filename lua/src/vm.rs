@@ -25,8 +25,11 @@ pub struct Options {
 
 /// Most that [`Options::memory_bytes_max`] can ask for.
 const MEMORY_BYTES_MAX: usize = 2 << 30;
-/// Runs between two steps of the collector, which is also the size of a step.
-const COLLECT_PERIOD: u32 = 50;
+/// Bytes that runs may leave behind before the collector takes a step: less than what makes Lua collect by itself, in
+/// the middle of a script.
+const GARBAGE_BYTES_MAX: usize = 32 * 1024;
+/// Size of that step, in KiB of work: a whole cycle as long as scripts keep little.
+const STEP_KIB: i32 = 64;
 /// Capacity that a buffer may keep between runs.
 const KEEP_BYTES_MAX: usize = 64 * 1024;
 
@@ -44,7 +47,8 @@ pub struct Vm {
     state: State,
     known: Known,
     scripts: HashMap<Sha, Script, BuildHasherDefault<Digits>>,
-    runs_since_step: u32,
+    /// The collector takes its next step when so many bytes are held.
+    collect_at: usize,
     flushes: u32,
 }
 
@@ -101,7 +105,8 @@ impl Vm {
             // Only for want of memory: `memory_bytes_max` does not even cover the libraries.
             Err(error) => panic!("no scripting engine in {memory} bytes: {error:?}"),
         };
-        Vm { options, state, known, scripts: HashMap::default(), runs_since_step: 0, flushes: 0 }
+        let collect_at = state.shared().memory.used() + GARBAGE_BYTES_MAX;
+        Vm { options, state, known, scripts: HashMap::default(), collect_at, flushes: 0 }
     }
 
     /// Forgets all scripts, and whatever scripts left behind.
@@ -208,10 +213,9 @@ impl Vm {
         if short_of_memory {
             self.state.collect_all();
         }
-        self.runs_since_step += 1;
-        if self.runs_since_step == COLLECT_PERIOD {
-            self.state.collect_step(COLLECT_PERIOD as i32);
-            self.runs_since_step = 0;
+        if self.used_memory() >= self.collect_at {
+            self.state.collect_step(STEP_KIB);
+            self.collect_at = self.used_memory() + GARBAGE_BYTES_MAX;
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::scripting::engine::{Engine, Named};
 use crate::scripting::host::ScriptHost;
 use commands::error::{Error, Outcome};
 use commands::table::{Access, Command, command};
+use engine::keyspace::Key;
 use lua::{ScriptError, Sha};
 use resp::{Flags, GetKeys, KeySpec, Out, errors};
 
@@ -47,6 +48,11 @@ fn run_with(
     named: Named<'_>,
     key_count: usize,
 ) -> Result<(), ScriptError> {
+    // The key that the script will ask for comes into the cache while the script is found and made ready.
+    let first = (key_count > 0).then(|| Key::new(ctx.args.at(3)));
+    if let Some(key) = &first {
+        ctx.keys.prefetch(key, false);
+    }
     let script = engine.script(&ctx.node.scripts, named)?;
     let rest = ctx.args.from(3);
     let mut few = [&[][..]; FEW];
@@ -62,6 +68,9 @@ fn run_with(
         }
     };
     let (keys, argv) = rest.split_at(key_count);
+    if let Some(key) = &first {
+        ctx.keys.prefetch(key, true);
+    }
     // The script's reply goes straight to the client's; the commands of the script have one of their own.
     let mut out = std::mem::replace(ctx.out, Out::new());
     let mut host = ScriptHost::new(ctx, &mut engine.scratch);
