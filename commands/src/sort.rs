@@ -1,11 +1,12 @@
 //! SORT: the elements of a list, set or sorted set in another order, or what keys named after them hold.
 //!
 //! A *pattern* names a key by an element: its first `*` stands for the element, and what follows a `->` is a field of the
-//! hash at that key. The keys that patterns name are not among the arguments, hence the row's [`Access::Touch`].
+//! hash at that key. The keys that patterns name are not among the arguments, hence the row's [`Access::Patterns`].
 //!
 //! Elements and weights are copied into one arena first, each followed by a NUL (which collation wants): looking up keys
 //! may remove expired ones, even the one that is being sorted.
 
+use crate::args::Args;
 use crate::ctx::Ctx;
 use crate::error::{Error, Outcome};
 use crate::table::{Access, Command, Handler, command};
@@ -36,8 +37,8 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(ctx: &Ctx<'a, '_>) -> Result<Options<'a>, Error> {
-        let args = ctx.args;
+    fn parse(args: Args<'a>) -> Result<Options<'a>, Error> {
+        let int = |i: usize| resp::parse_i64(args.at(i)).ok_or(Error::Text(errors::NOT_AN_INTEGER));
         let mut options = Options::default();
         let mut i = 2;
         while i < args.len() {
@@ -49,7 +50,7 @@ impl<'a> Options<'a> {
             } else if args.is(i, "alpha") {
                 options.alpha = true;
             } else if args.is(i, "limit") && left >= 2 {
-                options.limit = Some((ctx.int(i + 1)?, ctx.int(i + 2)?));
+                options.limit = Some((int(i + 1)?, int(i + 2)?));
                 i += 2;
             } else if args.is(i, "store") && left >= 1 {
                 options.store = Some(args.at(i + 1));
@@ -77,6 +78,13 @@ impl<'a> Options<'a> {
         let count = usize::try_from(count).unwrap_or(len);
         start..start.saturating_add(count).min(len)
     }
+}
+
+/// Whether keys may be touched that are not where COMMAND GETKEYS says: patterns name them, or (as 3.2 looks for the
+/// destination in another way than it reads it) the destination is called as an option.
+pub fn has_patterns(args: &Args<'_>) -> bool {
+    let odd = |i: usize| args.is(i, "store") && (args.is(i + 1, "limit") || args.is(i + 1, "store"));
+    (2..args.len()).any(|i| args.is(i, "by") || args.is(i, "get") || odd(i))
 }
 
 /// Where a pattern's `*` is. Patterns are C strings: what follows a NUL is not looked at.
@@ -264,7 +272,7 @@ fn source<'k>(keys: &'k mut Keyspace<'_, '_>, key: &Key<'_>) -> Result<Option<Va
 fn sort(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let key = ctx.key(1);
     source(&mut ctx.keys, &key)?;
-    let mut options = Options::parse(ctx)?;
+    let mut options = Options::parse(ctx.args)?;
     let source = ctx.keys.at(&key).map(EntryRef::value);
     // A set has no order of its own that would be the same everywhere: where that matters, it gets one.
     if options.unsorted && matches!(source, Some(Value::Set(_))) && (options.store.is_some() || ctx.in_script) {
@@ -369,10 +377,12 @@ fn store<'e>(
 
 pub(crate) static TABLE: &[Command] =
     &[command("sort", -2, KeySpec::movable(1, 1, 1, GetKeys::Sort), Flags::WRITE.or(Flags::DENYOOM), sort as Handler)
-        .holding(Access::Touch)];
+        .holding(Access::Patterns)];
 
 #[cfg(test)]
 mod tests {
+    use super::{Options, TABLE, has_patterns};
+    use crate::args::Args;
     use crate::testing::World;
 
     #[test]
@@ -431,6 +441,27 @@ mod tests {
         assert_eq!(world.run("SORT l BY no DESC LIMIT 0 2"), "[c b]");
         assert_eq!(world.run("SORT l BY w:* STORE d GET w:* GET none:*"), ":6");
         assert_eq!(world.run("LRANGE d 0 -1"), "[1  2  3 ]");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn without_patterns_all_keys_are_among_the_arguments(
+            words in proptest::collection::vec("limit|store|asc|alpha|by|get|1|k", 0..9),
+        ) {
+            let words: Vec<&[u8]> = ["sort", "list"].into_iter().chain(words.iter().map(String::as_str)).map(str::as_bytes).collect();
+            let ranges: Vec<resp::Arg> = words.iter().scan(0, |start, word| {
+                let arg = resp::Arg { start: *start, len: word.len() as u32 };
+                *start += arg.len;
+                Some(arg)
+            }).collect();
+            let text = words.concat();
+            let args = Args::new(&text, &ranges);
+            if let (false, Ok(options)) = (has_patterns(&args), Options::parse(args)) {
+                let named: Vec<&[u8]> = resp::key_positions(&TABLE[0].spec, &args).map(|i| args.at(i)).collect();
+                let touched: Vec<&[u8]> = [args.at(1)].into_iter().chain(options.store).collect();
+                proptest::prop_assert_eq!(named, touched);
+            }
+        }
     }
 
     #[test]

@@ -29,8 +29,10 @@ pub enum Access {
     },
     /// That of argument 1, and whatever the command in argument 2 and on needs.
     Wrapped,
-    /// Any, taken when first touched (scripts, SORT with patterns, whatever walks over all keys).
+    /// Any, taken when first touched (scripts, whatever walks over all keys).
     Touch,
+    /// As [`Access::Keys`]; as [`Access::Touch`] with patterns among the arguments (SORT).
+    Patterns,
     /// All.
     All,
 }

@@ -507,7 +507,8 @@ fn hold<'o>(
             held.add_all();
             Some(held)
         }
-        Access::Keys => {
+        Access::Patterns if commands::sort::has_patterns(args) => owner.try_privileged(),
+        Access::Keys | Access::Patterns => {
             if let (Some((_, slot)), 1, GetKeys::Fixed) = (prepared.first, row.spec.keys.last, row.spec.keys.getkeys) {
                 return owner.try_one(slot);
             }
