@@ -7,6 +7,7 @@ use super::{Fate, Scripts};
 use crate::log;
 use crate::node::Run;
 use crate::node_commands::NodeCtx;
+use crate::repl::Gate;
 use commands::args::Args;
 use commands::ctx::Session;
 use commands::table::Command;
@@ -21,6 +22,8 @@ const NOT_ALLOWED: &str = "This Redis command is not allowed from scripts";
 const NOT_DETERMINISTIC: &str = "Write commands not allowed after non deterministic commands. Call \
     redis.replicate_commands() at the start of your script in order to switch to single commands replication mode.";
 const KILLED: &str = "Script killed by user with SCRIPT KILL...";
+/// As [`OOM`].
+const READ_ONLY: &str = "-READONLY You can't write against a read only slave.\r\n";
 /// With the mark and the line end of a reply, which the original leaves in.
 const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
 
@@ -99,6 +102,12 @@ impl<'s, 'c, 'h> ScriptHost<'s, 'c, 'h> {
         }
         if flags.contains(Flags::WRITE) && self.random && self.effects.is_none() {
             return Err(NOT_DETERMINISTIC);
+        }
+        if flags.contains(Flags::WRITE)
+            && self.ctx.node.repl.gate.bits() & Gate::READ_ONLY != 0
+            && !self.ctx.keys.is_from_primary()
+        {
+            return Err(READ_ONLY);
         }
         if flags.contains(Flags::DENYOOM) && !self.wrote && crate::memory::is_over(self.ctx.node, self.ctx.config) {
             return Err(OOM);
