@@ -59,6 +59,7 @@ impl Cron {
             crate::persist::tick(exec, now);
         }
         memory::make_room(exec, now);
+        crate::slots_commands::arrivals::sweep(exec, now);
         if exec.node.active_expire.load(Ordering::Relaxed) && !exec.node.repl.is_replica() && !exec.node.is_paused(now)
         {
             let start = Ticks::now();

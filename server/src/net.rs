@@ -184,6 +184,7 @@ impl Net {
             }
             self.hush(index, &mut conn.client);
             self.node.clients.remove(conn.client.info.id);
+            self.node.moves.arrivals.abandon(conn.client.info.id);
             self.places.remove(&conn.client.info.id);
             self.free.push(index);
         }

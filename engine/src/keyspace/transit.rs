@@ -9,7 +9,7 @@
 //! A key that is removed and made again while it leaves is a new entry, which is not marked: as good as changed.
 
 use super::{Key, Keyspace};
-use crate::raw::entry::Transit;
+use crate::raw::entry::{Kind, Transit};
 use slots::SlotId;
 
 impl Keyspace<'_, '_> {
@@ -68,6 +68,19 @@ impl Keyspace<'_, '_> {
     pub fn remove_any(&mut self, key: &Key<'_>) -> bool {
         self.reach(key.slot);
         self.unlink(key)
+    }
+
+    /// Lets nobody be served from a list that was just made, because it is not whole.
+    pub fn hush_list(&mut self, key: &Key<'_>) {
+        let db = self.db;
+        self.local.ready.retain(|ready| ready.db != db || *ready.key != *key.bytes);
+    }
+
+    /// A list is whole: whoever waits for it will be served.
+    pub fn announce_list(&mut self, key: &Key<'_>) {
+        if self.at(key).is_some_and(|entry| entry.kind() == Kind::List) {
+            self.list_appeared(key);
+        }
     }
 
     /// Removes `key` if it is still as it was marked; false if it has changed or is gone.

@@ -86,6 +86,8 @@ pub struct Config {
     pub syslog_ident: String,
     /// The facility in the system log.
     pub syslog_facility: SyslogFacility,
+    /// Bytes a second that a database's asynchronous migration may send; 0 is any number.
+    pub slots_migration_rate_limit: u64,
     /// Number of reactors, 1 to 64.
     pub server_threads: u32,
     /// How often a second housekeeping runs, 1 to 500.

@@ -16,7 +16,7 @@
 //! .about("what")          for people: ends up in docs/config.md
 //! ```
 //!
-//! Source: Redis 3.2.11 `config.c`. `server-threads` is ours.
+//! Source: Redis 3.2.11 `config.c`. `server-threads` and `slots-migration-rate-limit` are ours.
 
 use super::directive::{ChoiceField, Directive, Effect, Flag, Number, Text, words_of};
 use super::special::{
@@ -304,6 +304,8 @@ pub(super) static TABLE: &[Directive] = &[
     Directive::special("bind", BIND)
         .about("addresses to listen on; none is all"),
 
+    Directive::memory("slots-migration-rate-limit", number!(slots_migration_rate_limit: u64)).set()
+        .about("most bytes a second that an asynchronous migration sends, for each database; 0 is no limit"),
     Directive::int("server-threads", number!(server_threads: u32), 1, SERVER_THREADS_MAX as i64)
         .or("server-threads must be between 1 and 64")
         .about("number of threads that execute commands"),
@@ -370,7 +372,7 @@ mod tests {
         }
         let known: HashSet<_> = lines.iter().filter_map(|line| line.split(' ').next()).collect();
         let ours: Vec<_> = TABLE.iter().filter(|row| !known.contains(row.name)).map(|row| row.name).collect();
-        assert_eq!(ours, ["watchdog-period", "server-threads"]);
+        assert_eq!(ours, ["watchdog-period", "slots-migration-rate-limit", "server-threads"]);
     }
 
     #[test]

@@ -31,6 +31,8 @@ const IDLE: Duration = Duration::from_secs(60);
 const GUEST_IDLE: Duration = Duration::from_millis(100);
 /// Longest time without a look at the clock and at who wants to cancel.
 const TICK: Duration = Duration::from_millis(100);
+/// A batch that is too fast rests for so long.
+const PACE: Duration = Duration::from_millis(10);
 /// Messages are handed to the socket when so many bytes wait, so that the target works while more are made.
 const FLUSH_BYTES: usize = 32 * 1024;
 /// Keys looked at or removed while a slot is locked.
@@ -48,7 +50,7 @@ const CLAIM_RETRY: Duration = Duration::from_millis(1);
 pub fn start(node: &'static Node, link: Arc<Link>, poll: Poll) -> std::io::Result<()> {
     crate::start::spawn("migrate-async", move || {
         let events = Events::with_capacity(16);
-        Driver { node, link, poll, events, peer: None, greeted: false, worker: None }.run();
+        Driver { node, link, poll, events, peer: None, greeted: false, rate_limit: 0, worker: None }.run();
     })?;
     Ok(())
 }
@@ -61,6 +63,8 @@ struct Driver {
     peer: Option<Peer>,
     /// The link took messages already.
     greeted: bool,
+    /// Bytes a second; 0 is no limit.
+    rate_limit: u64,
     worker: Option<Worker>,
 }
 
@@ -365,6 +369,7 @@ impl Driver {
 
     fn drive(&mut self, batch: &mut Batch, export: &mut Export) -> Ending {
         let mut action = export.step(Event::Ready, Self::now_ms());
+        self.publish(batch, export);
         loop {
             if self.link.cancel.swap(false, Ordering::AcqRel) && !batch.retracting {
                 action = export.step(Event::Failed(Reason::Canceled), Self::now_ms());
@@ -373,6 +378,16 @@ impl Driver {
                 return Ending::Aborted(Reason::Timeout);
             }
             action = match action {
+                Action::Make { key, stage, again } if self.is_too_fast(batch) => {
+                    let next = self.listen(export, Action::Make { key, stage, again });
+                    if !matches!(next, Action::Make { .. }) {
+                        next
+                    } else {
+                        self.publish(batch, export);
+                        wait(&mut self.poll, &mut self.events, PACE);
+                        export.step(Event::Tick, Self::now_ms())
+                    }
+                }
                 Action::Make { key, stage, again } => {
                     let event = self.make(batch, key, (stage, again));
                     let next = export.step(event, Self::now_ms());
@@ -395,6 +410,15 @@ impl Driver {
                 Action::Abort(reason) => return Ending::Aborted(reason),
             };
         }
+    }
+
+    /// Whether more has been made than the limit of the moment allows.
+    fn is_too_fast(&self, batch: &Batch) -> bool {
+        let limit = self.rate_limit;
+        let Some(peer) = self.peer.as_ref().filter(|_| limit > 0) else { return false };
+        let made = peer.bytes + peer.waiting() as u64 - batch.bytes_before;
+        let took_ms = (Self::now_ms() - batch.since_ms).max(0) as u64 + PACE.as_millis() as u64;
+        made > limit.saturating_mul(took_ms) / 1000
     }
 
     /// Makes the next messages of a key; the first ones of a link follow its greeting.
@@ -451,7 +475,8 @@ impl Driver {
     }
 
     /// Lets STATUS see how it stands.
-    fn publish(&self, batch: &Batch, export: &Export) {
+    fn publish(&mut self, batch: &Batch, export: &Export) {
+        self.rate_limit = self.node.config().slots_migration_rate_limit;
         let (left, current) = export.left();
         let mut state = self.link.state();
         state.heard_ms = export.heard_ms();

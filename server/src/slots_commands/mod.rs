@@ -3,6 +3,7 @@
 //! ```text
 //!              source                                        target
 //!  reactor     checks a request, parks its client            restore.rs: stores what comes, acknowledges it
+//!                                                            arrivals.rs: keys that are not whole yet
 //!  worker      sync.rs: a thread a target, whole keys
 //!              migrate.rs, exports.rs: one batch a database, who waits for it, how it stands
 //!              driver.rs: its thread; chunks.rs, peer.rs: what it sends, what it hears
@@ -10,6 +11,7 @@
 //! A worker does its network I/O without any lock and takes a slot's lock for a step at a time (`worker.rs`). Keys that
 //! it has sent and not yet removed are marked in their entries; `claims.rs` has what is known besides of keys that move.
 
+pub mod arrivals;
 mod chunks;
 pub mod claims;
 mod driver;
@@ -40,6 +42,8 @@ use resp::Flags;
 pub struct Moves {
     /// Which keys move.
     pub claims: claims::Claims,
+    /// Keys that come in chunks.
+    pub arrivals: arrivals::Arrivals,
     /// Threads that send whole keys, one a target.
     pub targets: sync::Targets,
     /// Threads that send chunks, one a database.

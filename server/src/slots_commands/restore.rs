@@ -7,7 +7,7 @@ use crate::node_commands::{Handler, NodeCtx};
 use commands::error::{Error, Outcome};
 use commands::table::{Access, Command, command};
 use engine::keyspace::{Key, SetExpire, WrongType};
-use engine::raw::entry::{Collection as _, Kind};
+use engine::raw::entry::{Collection as _, Kind, Transit};
 use engine::value::hash::HashLimits;
 use engine::value::zset::ZSetLimits;
 use engine::value::{Hash, List, Set, ZSet};
@@ -118,6 +118,7 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<Vec<u8>, Vec<u8>> {
     match message {
         Message::Delete => {
             let was = ctx.keys.remove_any(&key);
+            ctx.node.moves.arrivals.end(ctx.node, ctx.session.db, key.bytes);
             if was {
                 ctx.keys.changed(&key, NO_EVENT, "del");
                 ctx.keys.effects().log_instead(&[b"DEL", key.bytes]);
@@ -128,6 +129,11 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<Vec<u8>, Vec<u8>> {
             let at = moment(ctx, ttl_ms);
             if !ctx.keys.set_expire(&key, at) {
                 return Err(with_quote("the specified key doesn't exist (", key.bytes));
+            }
+            if ctx.keys.transit(&key) == Some(Transit::Arriving) {
+                ctx.keys.settle(&key);
+                ctx.node.moves.arrivals.end(ctx.node, ctx.session.db, key.bytes);
+                ctx.keys.announce_list(&key);
             }
             ctx.keys.changed(&key, NO_EVENT, "expire");
             match at {
@@ -164,7 +170,13 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<Vec<u8>, Vec<u8>> {
             done()
         }
         Message::Chunk { kind, ttl_ms, hint: _ } => {
+            let fresh = !ctx.keys.exists(&key);
             let size = append(ctx, &key, kind)?;
+            if fresh {
+                ctx.keys.hush_list(&key);
+                ctx.keys.set_transit(&key, Transit::Arriving);
+                ctx.node.moves.arrivals.begin(ctx.node, ctx.client.info.id, ctx.session.db, key.bytes);
+            }
             let at = moment(ctx, ttl_ms);
             ctx.keys.set_expire(&key, at);
             ctx.keys.changed(&key, NO_EVENT, "append");

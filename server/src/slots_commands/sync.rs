@@ -169,6 +169,8 @@ fn serve(node: &'static Node, name: &str, jobs: &Receiver<Job>) {
 /// A connection to the target, and what it knows of us.
 struct Link {
     stream: TcpStream,
+    /// Bytes of answers that were read and not looked at.
+    input: Vec<u8>,
     db: Option<u32>,
     greeted: bool,
     used: Instant,
@@ -345,7 +347,7 @@ impl Mover<'_> {
             NoLink::Refused => WRITING.into(),
             NoLink::Itself => "ERR Can't connect to target node: it is this server itself".into(),
         })?;
-        *self.link = Some(Link { stream, db: None, greeted: false, used: Instant::now() });
+        *self.link = Some(Link { stream, input: Vec::new(), db: None, greeted: false, used: Instant::now() });
         Ok(())
     }
 
@@ -391,7 +393,7 @@ impl Mover<'_> {
         let mut answers = vec![(password.is_some(), "auth"), (select, "select")];
         answers.retain(|(asked, _)| *asked);
         for (_, what) in answers {
-            match read_line(&mut link.stream) {
+            match read_line(&mut link) {
                 Ok(line) if line.first() == Some(&b'+') => heard = true,
                 Ok(line) => {
                     log::warning!("slotsmgrt: the target refused {what}: {}", line.escape_ascii());
@@ -404,7 +406,7 @@ impl Mover<'_> {
         if password.is_some() && link.stream.write_all(request).is_err() {
             return Sent::No(WRITING.into());
         }
-        match read_line(&mut link.stream) {
+        match read_line(&mut link) {
             Ok(line) if line.first() == Some(&b'-') => {
                 log::warning!("slotsmgrt: the target refused keys: {}", line.escape_ascii());
                 return Sent::No(refused.into());
@@ -450,22 +452,26 @@ fn remove(here: &mut Keyspace<'_, '_>, sent: &[Box<[u8]>]) -> Vec<Box<[u8]>> {
 }
 
 /// One line of an answer, without its end.
-fn read_line(from: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    let mut byte = [0];
-    while line.len() < LINE_MAX {
-        match from.read(&mut byte) {
+fn read_line(link: &mut Link) -> io::Result<Vec<u8>> {
+    loop {
+        if let Some(end) = link.input.iter().position(|&byte| byte == b'\n') {
+            let mut line: Vec<u8> = link.input.drain(..=end).collect();
+            while matches!(line.last(), Some(b'\r' | b'\n')) {
+                line.pop();
+            }
+            return Ok(line);
+        }
+        if link.input.len() >= LINE_MAX {
+            return Ok(std::mem::take(&mut link.input));
+        }
+        let mut more = [0; LINE_MAX];
+        match link.stream.read(&mut more) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) if byte == *b"\n" => break,
-            Ok(_) => line.push(byte[0]),
+            Ok(n) => link.input.extend_from_slice(&more[..n]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    while line.last() == Some(&b'\r') {
-        line.pop();
-    }
-    Ok(line)
 }
 
 /// Whether the target is gone, rather than slow.

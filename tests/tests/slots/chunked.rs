@@ -1,0 +1,321 @@
+//! SLOTSMGRTONE-ASYNC, -TAGONE-, -SLOT-, -TAGSLOT-ASYNC, FENCE, CANCEL, STATUS, EXEC-WRAPPER, DUMP.
+
+use crate::data::{Caller, Script, fill, names, pair, run, same, show, to, value, values};
+use resp::Reply;
+use std::time::Duration;
+use tests::{Client, Options, Server, free_port, wait_until};
+
+#[test]
+fn every_type_moves_in_chunks_of_any_size() {
+    for (threads, chunks) in [(1, "200 33554432"), (4, "4 0"), (1, "1 1"), (4, "0 0")] {
+        let (source, target) = pair(threads);
+        let (mut from, mut there) = (source.client(), target.client());
+        let keys = fill(&mut from);
+        let before = values(&mut from, &keys);
+        for key in &keys {
+            let reply = run(&mut from, &to(&target, "SLOTSMGRTONE-ASYNC", &format!("5000 {chunks} {key}")));
+            assert_eq!(reply, ":1", "{key}");
+        }
+        assert_eq!(names(&mut from), Vec::<String>::new());
+        same(&keys, &values(&mut there, &keys), &before);
+        assert_eq!(run(&mut there, "SLOTSCHECK"), "OK");
+    }
+}
+
+#[test]
+fn a_slot_moves_batch_by_batch_and_tags_as_a_whole() {
+    let (source, target) = pair(1);
+    let mut from = source.client();
+    let keys: Vec<String> = (0..100).map(|n| format!("{{a}}{n} v")).collect();
+    run(&mut from, &format!("MSET {} a v", keys.join(" ")));
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTSLOT-ASYNC", "1000 0 0 579 7")), "[:7 :94]");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTSLOT-ASYNC", "1000 0 0 579 1")), "[:1 :93]");
+    let (mut left, mut calls) = (93, 0);
+    while left > 0 {
+        let reply = run(&mut from, &to(&target, "SLOTSMGRTTAGSLOT-ASYNC", "1000 0 0 579 1"));
+        let numbers: Vec<i64> = reply.trim_matches(['[', ']']).split(' ').map(|n| n[1..].parse().unwrap()).collect();
+        left -= numbers[0];
+        assert_eq!(numbers[1], left, "{reply}");
+        calls += 1;
+    }
+    // The untagged key, unless it moved before, and all others at once.
+    assert!(calls <= 2, "{calls} calls");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGSLOT-ASYNC", "1000 0 0 579 1")), "[:0 :0]");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE-ASYNC", "1000 0 0 nokey")), ":0");
+    assert_eq!(run(&mut target.client(), "DBSIZE"), ":101");
+    run(&mut from, "MSET x{t} 1 y{t} 2 z 3");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGONE-ASYNC", "1000 0 0 nokey{t} z z")), ":3");
+}
+
+#[test]
+fn arguments_are_checked_in_order() {
+    let source = Server::start(Options::codis(1));
+    let mut from = source.client();
+    for (line, reply) in [
+        ("SLOTSMGRTONE-ASYNC h 0 x x x k", "-ERR invalid value of port (0)"),
+        ("SLOTSMGRTONE-ASYNC h 65536 x x x k", "-ERR invalid value of port (65536)"),
+        ("SLOTSMGRTONE-ASYNC h 01 x x x k", "-ERR invalid value of port (01)"),
+        ("SLOTSMGRTONE-ASYNC h 1 -1 x x k", "-ERR invalid value of timeout (-1)"),
+        ("SLOTSMGRTONE-ASYNC h 1 1 2147483648 x k", "-ERR invalid value of maxbulks (2147483648)"),
+        ("SLOTSMGRTONE-ASYNC h 1 1 1 +1 k", "-ERR invalid value of maxbytes (+1)"),
+        ("SLOTSMGRTSLOT-ASYNC h 1 1 1 1 1024 x", "-ERR invalid value of slot (1024)"),
+        ("SLOTSMGRTTAGSLOT-ASYNC h 1 1 1 1 1023 x", "-ERR invalid value of numkeys (x)"),
+        ("SLOTSMGRTONE-ASYNC h 1 1 1 1", "-ERR wrong number of arguments for 'slotsmgrtone-async' command"),
+        ("SLOTSMGRTSLOT-ASYNC h 1 1 1 1 1", "-ERR wrong number of arguments for 'slotsmgrtslot-async' command"),
+        ("SLOTSMGRTONE-ASYNC-DUMP x 1 k", "-ERR invalid value of timeout (x)"),
+        ("SLOTSMGRTTAGONE-ASYNC-DUMP 1 x k", "-ERR invalid value of maxbulks (x)"),
+        ("SLOTSMGRT-LAZY-RELEASE", "-ERR unknown command 'SLOTSMGRT-LAZY-RELEASE'"),
+        ("SLOTSMGRT-ASYNC-STATUS", "(nil)"),
+        ("SLOTSMGRT-ASYNC-CANCEL", ":0"),
+        ("SLOTSMGRT-ASYNC-FENCE any thing", "OK"),
+        ("SET k v", "OK"),
+    ] {
+        assert_eq!(run(&mut from, line), reply, "{line}");
+    }
+    // A refused link is noticed only when there is something to send.
+    let port = free_port();
+    let line = |key: &str| format!("SLOTSMGRTONE-ASYNC 127.0.0.1 {port} 1000 0 0 {key}");
+    assert_eq!(run(&mut from, &line("nokey")), ":0");
+    assert_eq!(run(&mut from, &line("k")), "-ERR interrupted: connection closed");
+    let reply = run(&mut from, "SLOTSMGRTONE-ASYNC no.such.host.invalid 1 100 0 0 k");
+    assert_eq!(reply, "-ERR create client to no.such.host.invalid:1 failed");
+    let own = source.addr().port();
+    let reply = run(&mut from, &format!("SLOTSMGRTONE-ASYNC 127.0.0.1 {own} 100 0 0 k"));
+    assert!(reply.starts_with("-ERR interrupted: connection closed"), "{reply}");
+    assert_eq!(run(&mut from, "GET k"), "v");
+}
+
+/// A source with a list of eight elements that a script of a target has received and not acknowledged.
+fn halted() -> (Server, Script, Client, Caller) {
+    let (source, target) = (Server::start(Options::codis(1)), Script::new());
+    let mut from = source.client();
+    run(&mut from, "RPUSH L8{x} a b c d e f g h");
+    run(&mut from, "MSET other{x} 1 free{y} 1");
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE-ASYNC", "20000 4 0 L8{x}")).as_bytes()).expect("sent");
+    let mut link = target.accept();
+    for line in [
+        "SLOTSRESTORE-ASYNC-SELECT 0",
+        "SLOTSRESTORE-ASYNC delete L8{x}",
+        "SLOTSRESTORE-ASYNC list L8{x} 60000 8 a b c d",
+        "SLOTSRESTORE-ASYNC list L8{x} 60000 8 e f g h",
+        // The end is found by trying to go on.
+        "SLOTSRESTORE-ASYNC list L8{x} 60000 8",
+        "SLOTSRESTORE-ASYNC expire L8{x} 0",
+    ] {
+        assert_eq!(link.line(), line);
+    }
+    (source, target, from, link)
+}
+
+#[test]
+fn a_batch_can_be_seen_waited_for_and_refuses_a_second_one() {
+    let (source, target, mut from, mut link) = halted();
+    let (mut other, mut waiter) = (source.client(), source.client());
+    let second = target.to("SLOTSMGRTONE-ASYNC", "1000 0 0 free{y}");
+    assert_eq!(run(&mut other, &second), "-ERR the specified DB is being migrated");
+    waiter.send(b"SLOTSMGRT-ASYNC-FENCE\r\nPING\r\n").expect("sent");
+    let patience = Duration::from_secs(10);
+    let waits = |other: &mut Client| run(other, "SLOTSMGRT-ASYNC-STATUS").contains("sending_msgs 6 blocked_clients 2");
+    assert!(wait_until(patience, || waits(&mut other)));
+    let status = run(&mut other, "SLOTSMGRT-ASYNC-STATUS");
+    for part in [
+        &format!("[host 127.0.0.1 port {} used 1 timeout 20000 lastuse ", target.port())[..],
+        "batched_iterator [keys [1 [L8{x}]] timeout 20000 maxbulks 4 maxbytes 524288 estimate_msgs 1 removed_keys 1 ",
+        "iterators [0 (nil)] sent_bytes ",
+        "left_keys 0]]",
+    ] {
+        assert!(status.contains(part), "{part} in {status}");
+    }
+    // A target refuses what comes while its own keys leave.
+    let refused = "[SLOTSRESTORE-ASYNC-ACK -1 the specified DB is being migrated]";
+    assert_eq!(run(&mut source.client(), "SLOTSRESTORE-ASYNC delete k"), refused);
+    (0..6).for_each(|_| link.ack("0", "1"));
+    assert_eq!(from.read(), Reply::Int(1));
+    assert_eq!(waiter.read(), Reply::Int(1));
+    assert_eq!(show(&waiter.read()), "PONG");
+    assert_eq!(run(&mut other, "EXISTS L8{x}"), ":0");
+    assert!(run(&mut other, "SLOTSMGRT-ASYNC-STATUS").contains("batched_iterator (nil)"));
+    // The link is kept for the next batch, which needs no greeting.
+    other.send(format!("{second}\r\n").as_bytes()).expect("sent");
+    assert_eq!(link.line(), "SLOTSRESTORE-ASYNC delete free{y}");
+    assert_eq!(link.line(), "SLOTSRESTORE-ASYNC string free{y} 0 1");
+    (0..2).for_each(|_| link.ack("0", "1"));
+    assert_eq!(other.read(), Reply::Int(1));
+    assert_eq!(run(&mut from, "SLOTSMGRT-ASYNC-CANCEL"), ":1");
+    assert_eq!(link.line(), "(closed)");
+}
+
+#[test]
+fn the_wrapper_tells_a_proxy_what_to_do() {
+    let (source, _target, mut from, mut link) = halted();
+    let mut other = source.client();
+    let migrated = "[:1 -ERR the specified key is being migrated]";
+    for (line, reply) in [
+        ("L8{x} LLEN L8{x}", "[:2 :8]"),
+        ("L8{x} RPUSH L8{x} i", migrated),
+        // Keys of the same tag are held back too, though they are not in the batch.
+        ("other{x} SET other{x} 2", migrated),
+        ("other{x} GET other{x}", "[:2 1]"),
+        ("other{x} PING", migrated),
+        ("new{x} SET new{x} 2", "[:0 -ERR the specified key doesn't exist]"),
+        ("free{y} SET free{y} 2", "[:2 OK]"),
+        ("L8{x} nosuch", "[:-1 -ERR invalid command specified (nosuch)]"),
+        ("L8{x} GET", "[:-1 -ERR wrong number of arguments for command (GET)]"),
+        ("free{y} LPUSH free{y} x", "[:2 -WRONGTYPE Operation against a key holding the wrong kind of value]"),
+    ] {
+        assert_eq!(run(&mut other, &format!("SLOTSMGRT-EXEC-WRAPPER {line}")), reply, "{line}");
+    }
+    let arity = "-ERR wrong number of arguments for 'slotsmgrt-exec-wrapper' command";
+    assert_eq!(run(&mut other, "SLOTSMGRT-EXEC-WRAPPER k"), arity);
+    // A key that is removed on the way is not yet the target's to answer for.
+    assert_eq!(run(&mut other, "EVAL return(redis.call('del','L8{x}')) 0"), ":1");
+    assert_eq!(run(&mut other, "SLOTSMGRT-EXEC-WRAPPER L8{x} LLEN L8{x}"), migrated);
+    (0..6).for_each(|_| link.ack("0", "1"));
+    assert_eq!(link.line(), "SLOTSRESTORE-ASYNC delete L8{x}");
+    assert_eq!(run(&mut other, "SLOTSMGRT-EXEC-WRAPPER L8{x} LLEN L8{x}"), migrated);
+    link.ack("0", "1");
+    assert_eq!(from.read(), Reply::Int(0));
+    let gone = "[:0 -ERR the specified key doesn't exist]";
+    assert_eq!(run(&mut other, "SLOTSMGRT-EXEC-WRAPPER L8{x} LLEN L8{x}"), gone);
+}
+
+#[test]
+fn a_write_from_a_script_has_the_key_sent_again() {
+    let (source, _target, mut from, mut link) = halted();
+    let mut other = source.client();
+    assert_eq!(run(&mut other, "EVAL return(redis.call('rpush','L8{x}','i')) 0"), ":9");
+    (0..6).for_each(|_| link.ack("0", "1"));
+    for line in [
+        "SLOTSRESTORE-ASYNC delete L8{x}",
+        "SLOTSRESTORE-ASYNC list L8{x} 60000 9 a b c d",
+        "SLOTSRESTORE-ASYNC list L8{x} 60000 9 e f g h",
+        "SLOTSRESTORE-ASYNC list L8{x} 60000 9 i",
+        "SLOTSRESTORE-ASYNC expire L8{x} 0",
+    ] {
+        assert_eq!(link.line(), line);
+        link.ack("0", "1");
+    }
+    assert_eq!(from.read(), Reply::Int(1));
+}
+
+#[test]
+fn flushing_takes_everything_back() {
+    let (source, _target, mut from, mut link) = halted();
+    let mut other = source.client();
+    assert_eq!(run(&mut other, "FLUSHALL"), "OK");
+    assert_eq!(run(&mut other, "SET new 1"), "OK");
+    (0..6).for_each(|_| link.ack("0", "1"));
+    assert_eq!(link.line(), "SLOTSRESTORE-ASYNC delete L8{x}");
+    link.ack("0", "1");
+    assert_eq!(from.read(), Reply::Int(0));
+    assert_eq!(names(&mut other), ["new"]);
+}
+
+#[test]
+fn a_canceled_batch_has_the_target_forget() {
+    let (source, _target, mut from, mut link) = halted();
+    let mut other = source.client();
+    assert_eq!(run(&mut other, "SLOTSMGRT-ASYNC-CANCEL"), ":1");
+    assert_eq!(link.line(), "SLOTSRESTORE-ASYNC delete L8{x}");
+    (0..7).for_each(|_| link.ack("0", "1"));
+    assert_eq!(show(&from.read()), "-ERR interrupted: canceled");
+    assert_eq!(link.line(), "(closed)");
+    assert_eq!(run(&mut other, "LLEN L8{x}"), ":8");
+    assert_eq!(run(&mut other, "RPUSH L8{x} i"), ":9");
+    assert_eq!(run(&mut other, "SLOTSMGRT-ASYNC-STATUS"), "(nil)");
+}
+
+#[test]
+fn a_broken_batch_has_the_target_forget_over_a_new_link() {
+    let (source, target, mut from, link) = halted();
+    drop(link);
+    let mut again = target.accept();
+    assert_eq!(again.line(), "SLOTSRESTORE-ASYNC-SELECT 0");
+    assert_eq!(again.line(), "SLOTSRESTORE-ASYNC delete L8{x}");
+    (0..2).for_each(|_| again.ack("0", "1"));
+    assert_eq!(show(&from.read()), "-ERR interrupted: connection closed");
+    assert_eq!(run(&mut source.client(), "RPUSH L8{x} i"), ":9");
+}
+
+#[test]
+fn silence_ends_a_batch() {
+    let (source, target) = (Server::start(Options::codis(1)), Script::new());
+    let mut from = source.client();
+    run(&mut from, "SET k v");
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE-ASYNC", "300 0 0 k")).as_bytes()).expect("sent");
+    let _link = target.accept();
+    assert_eq!(show(&from.read()), "-ERR interrupted: migration timeout");
+    let mut other = source.client();
+    assert!(wait_until(Duration::from_secs(10), || run(&mut other, "SLOTSMGRT-ASYNC-STATUS") == "(nil)"));
+    assert_eq!(run(&mut other, "APPEND k w"), ":2");
+}
+
+#[test]
+fn a_direct_write_waits_for_the_end_of_the_batch() {
+    let (source, _target, mut from, mut link) = halted();
+    let mut other = source.client();
+    other.send(b"RPUSH L8{x} i\r\n").expect("sent");
+    other.set_patience(Duration::from_millis(200));
+    assert!(other.try_read().is_err(), "the write was answered while the key was on its way");
+    other.set_patience(Duration::from_secs(30));
+    let mut reader = source.client();
+    assert_eq!(run(&mut reader, "LLEN L8{x}"), ":8");
+    (0..6).for_each(|_| link.ack("0", "1"));
+    assert_eq!(from.read(), Reply::Int(1));
+    assert_eq!(other.read(), Reply::Int(1));
+}
+
+#[test]
+fn messages_can_be_had_without_a_target() {
+    let source = Server::start(Options::codis(1));
+    let mut client = source.client();
+    run(&mut client, "SET str{t} hello");
+    run(&mut client, "RPUSH l{t} a b c");
+    let string = "[SLOTSRESTORE-ASYNC delete str{t}] [SLOTSRESTORE-ASYNC string str{t} 0 hello]";
+    assert_eq!(run(&mut client, "SLOTSMGRTONE-ASYNC-DUMP 5000 2 str{t} str{t}"), format!("[{string}]"));
+    assert_eq!(run(&mut client, "SLOTSMGRTONE-ASYNC-DUMP 5000 2 nokey"), "[]");
+    let list = "[SLOTSRESTORE-ASYNC delete l{t}] [SLOTSRESTORE-ASYNC list l{t} 15000 3 a b] \
+        [SLOTSRESTORE-ASYNC list l{t} 15000 3 c] [SLOTSRESTORE-ASYNC expire l{t} 0]";
+    assert_eq!(run(&mut client, "SLOTSMGRTTAGONE-ASYNC-DUMP 5000 2 x{t}"), format!("[{list} {string}]"));
+    assert_eq!(value(&mut client, "l{t}"), "list quicklist false a b c");
+}
+
+#[test]
+fn databases_move_side_by_side() {
+    let (source, target) = pair(4);
+    let connect = |db: usize| {
+        let mut client = source.client();
+        run(&mut client, &format!("SELECT {db}"));
+        let keys: Vec<String> = (0..500).map(|n| format!("k{n} {db}")).collect();
+        run(&mut client, &format!("MSET {}", keys.join(" ")));
+        client
+    };
+    let mut clients: Vec<Client> = (0..4).map(connect).collect();
+    // One batch may have keys of many slots, but two batches never share a slot's database.
+    let keys: Vec<String> = (0..500).map(|n| format!("k{n}")).collect();
+    let line = format!("{}\r\n", to(&target, "SLOTSMGRTONE-ASYNC", &format!("5000 0 0 {}", keys.join(" "))));
+    clients.iter_mut().for_each(|client| client.send(line.as_bytes()).expect("sent"));
+    clients.iter_mut().for_each(|client| assert_eq!(client.read(), Reply::Int(500)));
+    let mut there = target.client();
+    for db in 0..4 {
+        run(&mut there, &format!("SELECT {db}"));
+        assert_eq!(run(&mut there, "GET k499"), db.to_string());
+    }
+}
+
+#[test]
+fn a_batch_keeps_to_the_rate_limit() {
+    let (source, target) = pair(1);
+    let mut from = source.client();
+    // At this rate it would take hours: it is still under way when it is let go.
+    run(&mut from, "CONFIG SET slots-migration-rate-limit 100");
+    let value = "v".repeat(10_000);
+    (0..50).for_each(|n| drop(run(&mut from, &format!("SET {{a}}{n} {value}"))));
+    from.send(format!("{}\r\n", to(&target, "SLOTSMGRTSLOT-ASYNC", "60000 0 0 579 1000")).as_bytes()).expect("sent");
+    let mut other = source.client();
+    let status = |client: &mut Client| run(client, "SLOTSMGRT-ASYNC-STATUS");
+    assert!(wait_until(Duration::from_secs(10), || status(&mut other).contains("keys [50 [")));
+    assert!(!status(&mut other).contains("left_keys 0]]"));
+    run(&mut other, "CONFIG SET slots-migration-rate-limit 0");
+    assert_eq!(show(&from.read()), "[:50 :0]");
+}

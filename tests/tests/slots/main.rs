@@ -1,0 +1,15 @@
+//! Moving keys between servers: what sources, targets and those who watch them see on the wire.
+//!
+//! * `whole.rs`: the synchronous commands. `chunked.rs`: the asynchronous ones.
+//! * `target.rs`: what a target takes and refuses. `source.rs`: what a source sends, byte for byte, and takes for an answer.
+//! * `chaos.rs`: servers and links that die at random moments.
+//! * `data.rs`: keys of all types, and how to compare them; a target made of a script.
+
+#![forbid(unsafe_code)]
+
+mod chaos;
+mod chunked;
+mod data;
+mod source;
+mod target;
+mod whole;

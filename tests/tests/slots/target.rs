@@ -1,0 +1,196 @@
+//! SLOTSRESTORE and SLOTSRESTORE-ASYNC, -AUTH, -SELECT, -ACK: what a target takes, and the words with which it refuses.
+
+use crate::data::{run, show, value};
+use resp::Reply;
+use std::time::Duration;
+use tests::{Client, Options, Server};
+
+fn ack(code: i32, text: &str) -> String {
+    format!("[SLOTSRESTORE-ASYNC-ACK {code} {text}]")
+}
+
+/// Sends one message; true if the connection is closed after the answer.
+fn send(client: &mut Client, words: &[&[u8]]) -> (String, bool) {
+    let reply = show(&client.call(words));
+    let closed = reply.contains("ACK -1") && client.try_read().is_err();
+    (reply, closed)
+}
+
+#[test]
+fn messages_build_keys() {
+    let server = Server::start(Options::codis(1));
+    let mut client = server.client();
+    for (line, text) in [
+        ("SLOTSRESTORE-ASYNC delete s", "0"),
+        ("SLOTSRESTORE-ASYNC string s 60000 hello", "1"),
+        ("SLOTSRESTORE-ASYNC list L 3000 8 a b c d", "4"),
+        ("SLOTSRESTORE-ASYNC list L 3000 8 e f", "6"),
+        // An empty chunk of a key that is there.
+        ("SLOTSRESTORE-ASYNC list L 3000 8", "6"),
+        ("SLOTSRESTORE-ASYNC EXPIRE L 0", "1"),
+        ("SLOTSRESTORE-ASYNC hash h 3000 9223372036854775807 f 1 g 2", "2"),
+        ("SLOTSRESTORE-ASYNC hash h 3000 10000000 g 3", "2"),
+        ("SLOTSRESTORE-ASYNC dict d 3000 0 1 2 x", "3"),
+        ("SLOTSRESTORE-ASYNC expire h 0", "1"),
+        ("SLOTSRESTORE-ASYNC expire d 0", "1"),
+        ("SLOTSRESTORE-ASYNC-SELECT 5", "OK"),
+        ("SLOTSRESTORE-ASYNC string s 0 12", "1"),
+        ("SLOTSRESTORE-ASYNC delete s", "1"),
+        ("SLOTSRESTORE-ASYNC-SELECT 0", "OK"),
+    ] {
+        assert_eq!(run(&mut client, line), ack(0, text), "{line}");
+    }
+    let scores = [f64::INFINITY, 1.5, -2.0].map(f64::to_le_bytes);
+    let words: [&[u8]; 11] =
+        [b"SLOTSRESTORE-ASYNC", b"zset", b"z", b"3000", b"3", b"c", &scores[0], b"a", &scores[1], b"b", &scores[2]];
+    assert_eq!(send(&mut client, &words).0, ack(0, "3"));
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC expire z 0"), ack(0, "1"));
+    let mut other = server.client();
+    assert_eq!(value(&mut other, "s"), "string embstr true hello");
+    assert_eq!(value(&mut other, "L"), "list quicklist false a b c d e f");
+    assert_eq!(value(&mut other, "h"), "hash hashtable false f=1 g=3");
+    assert_eq!(value(&mut other, "d"), "set hashtable false 1 2 x");
+    assert_eq!(value(&mut other, "z"), "zset skiplist false b -2 a 1.5 c inf");
+}
+
+#[test]
+fn refusals_are_acknowledgements_and_end_the_connection() {
+    let server = Server::start(Options::codis(1));
+    let nan = f64::NAN.to_le_bytes();
+    let bad: &[&[u8]] = &[b"SLOTSRESTORE-ASYNC", b"zset", b"z", b"1", b"1", b"m", &nan];
+    run(&mut server.client(), "MSET there 1 text 1");
+    for (line, text) in [
+        ("SLOTSRESTORE-ASYNC delete", "wrong number of arguments (argc=2,cmd=delete)"),
+        ("SLOTSRESTORE-ASYNC expire k x", "invalid TTL value (TTL=x)"),
+        ("SLOTSRESTORE-ASYNC expire nokey 5", "the specified key doesn\'t exist (nokey)"),
+        ("SLOTSRESTORE-ASYNC string there 0 v", "the specified key already exists (there)"),
+        ("SLOTSRESTORE-ASYNC object there 0 v", "the specified key already exists (there)"),
+        ("SLOTSRESTORE-ASYNC object k 0 v", "invalid payload checksum"),
+        ("SLOTSRESTORE-ASYNC list k 0 -1 a", "invalid Hint value (Hint=-1)"),
+        ("SLOTSRESTORE-ASYNC list k 0 0", "the specified key doesn\'t exist (k)"),
+        ("SLOTSRESTORE-ASYNC hash k 0 0 f", "wrong number of arguments (argc=6,cmd=hash)"),
+        ("SLOTSRESTORE-ASYNC zset k 0 0 m 1", "invalid zset score ([0]), bad raw bits"),
+        ("SLOTSRESTORE-ASYNC list text 0 0 a", "wrong type (expect=1/9,got=0/1)"),
+        ("SLOTSRESTORE-ASYNC nosuch k 0 0", "unknown command (argc=5,cmd=nosuch)"),
+        ("SLOTSRESTORE-ASYNC-SELECT x", "invalid DB index (x)"),
+        ("SLOTSRESTORE-ASYNC-SELECT 16", "invalid DB index (16)"),
+        ("SLOTSRESTORE-ASYNC-AUTH pw", "Client sent AUTH, but no password is set"),
+    ] {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let (reply, closed) = send(&mut server.client(), &words);
+        assert_eq!((reply, closed), (ack(-1, text), true), "{line}");
+    }
+    // A score that is no number, a huge hint: the original dies of these.
+    let (reply, closed) = send(&mut server.client(), bad);
+    assert_eq!((reply, closed), (ack(-1, "invalid zset score ([0]), bad raw bits"), true));
+    // The original's own words stay for a wrong number of arguments and for a stray acknowledgement.
+    let mut client = server.client();
+    let arity = "-ERR wrong number of arguments for 'slotsrestore-async' command";
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC"), arity);
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC-ACK 0 OK"), "-ERR invalid client, permission denied");
+    assert!(client.try_read().is_err());
+}
+
+#[test]
+fn general_refusals_are_acknowledgements_too() {
+    let server = Server::start(Options::codis(1).set("requirepass", "secret"));
+    let mut client = server.client();
+    let (reply, closed) = send(&mut client, &[b"SLOTSRESTORE-ASYNC", b"delete", b"k"]);
+    assert_eq!((reply, closed), (ack(-1, "NOAUTH Authentication required."), true));
+    let (reply, closed) = send(&mut server.client(), &[b"SLOTSRESTORE-ASYNC-AUTH", b"wrong"]);
+    assert_eq!((reply, closed), (ack(-1, "invalid password"), true));
+    let mut client = server.client();
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC-AUTH secret"), ack(0, "OK"));
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC delete k"), ack(0, "0"));
+    run(&mut client, "CONFIG SET maxmemory 1");
+    let (reply, closed) = send(&mut client, &[b"SLOTSRESTORE-ASYNC", b"string", b"k", b"0", b"v"]);
+    assert!(reply.contains("ACK -1 OOM command not allowed") && closed, "{reply}");
+}
+
+#[test]
+fn whole_keys_are_restored_all_or_none() {
+    let server = Server::start(Options::codis(4));
+    let mut client = server.client();
+    run(&mut client, "SET a 100");
+    let Reply::Bulk(Some(payload)) = client.run("DUMP a") else { panic!("a payload") };
+    let call = |client: &mut Client, words: &[&[u8]]| {
+        let words = [&[&b"SLOTSRESTORE"[..]], words].concat();
+        show(&client.call(&words))
+    };
+    assert_eq!(call(&mut client, &[b"x", b"0", &payload, b"y", b"90000", &payload, b"x", b"90000", &payload]), "OK");
+    assert_eq!(value(&mut client, "x"), "string int true 100");
+    assert_eq!(call(&mut client, &[b"x", b"0", &payload]), "OK");
+    assert_eq!(value(&mut client, "x"), "string int false 100");
+    for (words, reply) in [
+        (&[b"p", b"0", &payload[..], b"q", b"01", &payload][..], "-ERR value is not an integer or out of range"),
+        (&[b"p", b"0", &payload, b"q", b"-1", &payload], "-ERR invalid ttl value, must be >= 0"),
+        (&[b"p", b"0", &payload, b"q", b"0", b"junk"], "-ERR dump payload version or checksum are wrong"),
+        (&[b"p", b"0", &payload, b"q"], "-ERR wrong number of arguments for 'slotsrestore' command"),
+    ] {
+        assert_eq!(call(&mut client, words), reply);
+    }
+    assert_eq!(run(&mut client, "EXISTS p q"), ":0");
+    assert_eq!(call(&mut client, &[b"far", b"9223372036854775807", &payload]), "OK");
+    assert_eq!(run(&mut client, "GET far"), "100");
+}
+
+#[test]
+fn the_table_shows_what_the_original_shows() {
+    let server = Server::start(Options::codis(1));
+    let mut client = server.client();
+    for (name, arity, flags, keys) in [
+        ("slotsinfo", -1, "readonly fast", ":0 :0 :0"),
+        ("slotsscan", -3, "readonly random", ":0 :0 :0"),
+        ("slotsdel", -2, "write", ":1 :-1 :1"),
+        ("slotsmgrtslot", 5, "write", ":0 :0 :0"),
+        ("slotsmgrttagslot", 5, "write", ":0 :0 :0"),
+        ("slotsmgrtone", 5, "write", ":0 :0 :0"),
+        ("slotsmgrttagone", 5, "write", ":0 :0 :0"),
+        ("slotshashkey", -1, "readonly fast", ":0 :0 :0"),
+        ("slotscheck", 0, "readonly", ":0 :0 :0"),
+        ("slotsrestore", -4, "write denyoom", ":0 :0 :0"),
+        ("slotsmgrtslot-async", 8, "write noscript", ":0 :0 :0"),
+        ("slotsmgrttagslot-async", 8, "write noscript", ":0 :0 :0"),
+        ("slotsmgrtone-async", -7, "write noscript", ":0 :0 :0"),
+        ("slotsmgrttagone-async", -7, "write noscript", ":0 :0 :0"),
+        ("slotsmgrtone-async-dump", -4, "readonly denyoom", ":0 :0 :0"),
+        ("slotsmgrttagone-async-dump", -4, "readonly denyoom", ":0 :0 :0"),
+        ("slotsmgrt-async-fence", 0, "readonly noscript", ":0 :0 :0"),
+        ("slotsmgrt-async-cancel", 0, "fast", ":0 :0 :0"),
+        ("slotsmgrt-async-status", 0, "fast", ":0 :0 :0"),
+        ("slotsmgrt-exec-wrapper", -3, "write denyoom", ":0 :0 :0"),
+        ("slotsrestore-async", -2, "write denyoom", ":0 :0 :0"),
+        ("slotsrestore-async-auth", 2, "noscript loading stale fast", ":0 :0 :0"),
+        ("slotsrestore-async-select", 2, "loading fast", ":0 :0 :0"),
+        ("slotsrestore-async-ack", 3, "write", ":0 :0 :0"),
+    ] {
+        let shown = run(&mut client, &format!("COMMAND INFO {name}"));
+        assert_eq!(shown, format!("[[{name} :{arity} [{flags}] {keys}]]"));
+    }
+}
+
+#[test]
+fn nobody_sees_a_key_before_it_is_whole() {
+    for threads in [1, 4] {
+        let server = Server::start(Options::codis(threads));
+        let (mut source, mut reader, mut popper) = (server.client(), server.client(), server.client());
+        popper.send(b"BLPOP L 0\r\n").expect("sent");
+        let blocked = |client: &mut Client| run(client, "INFO clients").contains("blocked_clients:1");
+        assert!(tests::wait_until(Duration::from_secs(10), || blocked(&mut reader)));
+        assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC list L 60000 3 a b"), ack(0, "2"));
+        reader.send(b"LLEN L\r\n").expect("sent");
+        reader.set_patience(Duration::from_millis(200));
+        popper.set_patience(Duration::from_millis(200));
+        assert!(reader.try_read().is_err() && popper.try_read().is_err(), "a key was seen that is not whole");
+        assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC list L 60000 3 c"), ack(0, "3"));
+        assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC expire L 0"), ack(0, "1"));
+        reader.set_patience(Duration::from_secs(30));
+        popper.set_patience(Duration::from_secs(30));
+        assert_eq!(show(&popper.read()), "[L a]");
+        assert_eq!(reader.read(), Reply::Int(2));
+        // What a source leaves half goes with its connection.
+        assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC hash H 600000 9 f v"), ack(0, "1"));
+        drop(source);
+        assert_eq!(run(&mut reader, "EXISTS H"), ":0");
+    }
+}

@@ -1,0 +1,247 @@
+//! SLOTSMGRTONE, -TAGONE, -SLOT, -TAGSLOT.
+
+use crate::data::{Script, fill, names, pair, run, same, to, value, values};
+use std::time::Duration;
+use tests::{Options, Server, free_port};
+
+#[test]
+fn every_type_moves_and_is_found_with_its_expiry() {
+    for threads in [1, 4] {
+        let (source, target) = pair(threads);
+        let (mut from, mut there) = (source.client(), target.client());
+        let keys = fill(&mut from);
+        let before = values(&mut from, &keys);
+        for (n, key) in keys.iter().enumerate() {
+            let command = if n % 2 == 0 { "SLOTSMGRTONE" } else { "SLOTSMGRTTAGONE" };
+            let moved = run(&mut from, &to(&target, command, &format!("5000 {key}")));
+            assert!(moved.starts_with(':'), "{key}: {moved}");
+            assert_eq!(value(&mut from, key), "", "{key} is still at the source");
+        }
+        assert_eq!(names(&mut from), Vec::<String>::new());
+        same(&keys, &values(&mut there, &keys), &before);
+    }
+}
+
+#[test]
+fn a_tag_moves_as_a_whole_and_a_slot_until_nothing_is_left() {
+    let (source, target) = pair(1);
+    let mut from = source.client();
+    let group = "A{t} m{t} z{t} {t}{u}";
+    let pairs: Vec<String> = format!("t {{u}}{{t}} {group}").split(' ').map(|key| format!("{key} 1")).collect();
+    run(&mut from, &format!("MSET {}", pairs.join(" ")));
+    // An untagged key of the same checksum and a key of another tag stay.
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGONE", "1000 nokey{t}")), ":4");
+    assert_eq!(names(&mut from), ["t", "{u}{t}"]);
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE", "1000 t")), ":1");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE", "1000 t")), ":0");
+    let keys: Vec<String> = (0..50).map(|n| format!("{{a}}{n} v")).collect();
+    run(&mut from, &format!("MSET {} a v", keys.join(" ")));
+    let mut moved = 0;
+    loop {
+        let reply = run(&mut from, &to(&target, "SLOTSMGRTSLOT", "1000 579"));
+        moved += 1;
+        assert_eq!(reply, format!("[:1 :{}]", 51 - moved));
+        if moved == 3 {
+            break;
+        }
+    }
+    let mut left = 48;
+    while left > 0 {
+        let reply = run(&mut from, &to(&target, "SLOTSMGRTTAGSLOT", "1000 579"));
+        let numbers: Vec<i64> = reply.trim_matches(['[', ']']).split(' ').map(|n| n[1..].parse().unwrap()).collect();
+        left -= numbers[0];
+        assert_eq!(numbers[1], left, "{reply}");
+    }
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGSLOT", "1000 579")), "[:0 :0]");
+    assert_eq!(run(&mut target.client(), "SLOTSINFO 579 1"), "[[:579 :51]]");
+}
+
+#[test]
+fn arguments_are_checked_in_order() {
+    let source = Server::start(Options::codis(1));
+    let mut from = source.client();
+    for (line, reply) in [
+        ("SLOTSMGRTONE h p x k", "-ERR value is not an integer or out of range"),
+        ("SLOTSMGRTONE h p 2147483648 k", "-ERR value is out of range"),
+        ("SLOTSMGRTONE h p -5 k", "-ERR invalid timeout = -5"),
+        ("SLOTSMGRTSLOT h p -5 1024", "-ERR invalid timeout = -5"),
+        ("SLOTSMGRTSLOT h p 5 1024", "-ERR invalid slot number = 1024"),
+        ("SLOTSMGRTTAGSLOT h p 5 x", "-ERR value is not an integer or out of range"),
+        // An empty slot needs no target.
+        ("SLOTSMGRTSLOT no.such.host 1 5 0", "[:0 :0]"),
+        ("SLOTSMGRTONE h p 5", "-ERR wrong number of arguments for 'slotsmgrtone' command"),
+    ] {
+        assert_eq!(run(&mut from, line), reply, "{line}");
+    }
+    // A missing key needs one all the same.
+    let port = free_port();
+    let refused = "-IOERR error or timeout writing to target";
+    assert_eq!(run(&mut from, &format!("SLOTSMGRTONE 127.0.0.1 {port} 100 k")), refused);
+    let reply = run(&mut from, "SLOTSMGRTONE no.such.host.invalid 1 100 k");
+    assert!(reply.starts_with("-ERR Can't connect to target node: "), "{reply}");
+    let own = source.addr().port();
+    run(&mut from, "SET k v");
+    let reply = run(&mut from, &format!("SLOTSMGRTONE 127.0.0.1 {own} 100 k"));
+    assert!(reply.starts_with("-ERR Can't connect to target node: "), "{reply}");
+    assert_eq!(run(&mut from, "GET k"), "v");
+}
+
+#[test]
+fn the_dialogue_is_the_originals() {
+    let (source, target) = (Server::start(Options::codis(1)), Script::new());
+    let mut from = source.client();
+    run(&mut from, "MSET a 100 k2 v2");
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE", "1000 a")).as_bytes()).expect("sent");
+    let mut link = target.accept();
+    link.expect(
+        b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*4\r\n$12\r\nSLOTSRESTORE\r\n$1\r\na\r\n$1\r\n0\r\n$13\r\n\x00\xc0d\x07\x00x\x1b@\xc2h\xc4X\xa9\r\n",
+    );
+    link.send(b"+OK\r\n+OK\r\n");
+    assert_eq!(from.read(), resp::Reply::Int(1));
+    // The same link, which needs no SELECT any more.
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTTAGSLOT", "1000 275")).as_bytes()).expect("sent");
+    link.expect(b"*4\r\n$12\r\nSLOTSRESTORE\r\n$2\r\nk2\r\n$1\r\n0\r\n$14\r\n\x00\x02v2\x07\x00");
+    link.send(b"+OK\r\n");
+    assert_eq!(crate::data::show(&from.read()), "[:1 :0]");
+}
+
+#[test]
+fn a_group_is_one_command_in_the_order_of_its_keys() {
+    let (source, target) = (Server::start(Options::codis(1)), Script::new());
+    let mut from = source.client();
+    for line in ["HSET h{t} f v", "RPUSH l{t} 1 x", "SADD s{t} 1 2", "ZADD z{t} 1.5 m"] {
+        run(&mut from, line);
+    }
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTTAGONE", "1000 zzz{t}")).as_bytes()).expect("sent");
+    let mut link = target.accept();
+    link.expect(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*13\r\n$12\r\nSLOTSRESTORE\r\n");
+    link.expect(b"$4\r\nh{t}\r\n$1\r\n0\r\n$29\r\n\r\x11\x11\x00\x00\x00\r\x00\x00\x00\x02\x00\x00\x01f\x03\x01v\xff\x07\x00\xff'G\xb3\xe7N\x9d\xd3\r\n");
+    link.expect(b"$4\r\nl{t}\r\n$1\r\n0\r\n$29\r\n\x0e\x01\x10\x10\x00\x00\x00\x0c\x00\x00\x00\x02\x00\x00\xf2\x02\x01x\xff\x07\x00t\xdd)\x1b\xf4\xd9(\x5c\r\n");
+    link.expect(b"$4\r\ns{t}\r\n$1\r\n0\r\n$24\r\n\x0b\x0c\x02\x00\x00\x00\x02\x00\x00\x00\x01\x00\x02\x00\x07\x00\x90K\xedB<!\xf54\r\n");
+    link.expect(b"$4\r\nz{t}\r\n$1\r\n0\r\n$31\r\n\x0c\x13\x13\x00\x00\x00\r\x00\x00\x00\x02\x00\x00\x01m\x03\x031.5\xff\x07\x00r\xf8D\x8b\xc7T\xd6\xf4\r\n");
+    link.send(b"+OK\r\n+OK\r\n");
+    assert_eq!(from.read(), resp::Reply::Int(4));
+}
+
+#[test]
+fn passwords_are_sent_before_any_key() {
+    let source = Server::start(Options::codis(1).set("requirepass", "pw"));
+    let mut from = source.client();
+    run(&mut from, "AUTH pw");
+    run(&mut from, "SET a 1");
+    let right = Server::start(Options::codis(1).set("requirepass", "pw"));
+    let wrong = Server::start(Options::codis(1).set("requirepass", "other"));
+    let without = Server::start(Options::codis(1));
+    let refused = "-ERR error on slotsrestore, auth failed";
+    assert_eq!(run(&mut from, &to(&wrong, "SLOTSMGRTONE", "1000 a")), refused);
+    assert_eq!(run(&mut from, &to(&without, "SLOTSMGRTONE", "1000 a")), refused);
+    // The original's target has the key now.
+    assert_eq!(run(&mut without.client(), "EXISTS a"), ":0");
+    assert_eq!(run(&mut from, &to(&right, "SLOTSMGRTONE", "1000 a")), ":1");
+    let mut plain = without.client();
+    run(&mut plain, "SET b 1");
+    let reply = run(&mut plain, &to(&right, "SLOTSMGRTONE", "1000 b"));
+    assert_eq!(reply, "-ERR error on slotsrestore, select failed");
+}
+
+#[test]
+fn a_failure_leaves_the_key_where_it_is() {
+    let (source, target) = (Server::start(Options::codis(1)), Script::new());
+    let (mut from, mut other) = (source.client(), source.client());
+    run(&mut from, "SET a 1");
+    let line = format!("{}\r\n", target.to("SLOTSMGRTONE", "300 a"));
+    // Silence, a refusal, an end.
+    for (answer, reply) in [
+        (Some(&b""[..]), "-IOERR error or timeout reading from target"),
+        (Some(b"+OK\r\n-OOM no room\r\n"), "-ERR error on slotsrestore, migration failed"),
+        (Some(b"-LOADING wait\r\n"), "-ERR error on slotsrestore, select failed"),
+        (None, "-IOERR error or timeout reading from target"),
+    ] {
+        from.send(line.as_bytes()).expect("sent");
+        let mut link = target.accept();
+        assert_eq!(link.line(), "SELECT 0");
+        assert!(link.line().starts_with("SLOTSRESTORE a 0 "));
+        // Nobody waits meanwhile but who would change the key.
+        assert_eq!(run(&mut other, "GET a"), "1");
+        assert_eq!(run(&mut other, "SET b 1"), "OK");
+        match answer {
+            Some(answer) => link.send(answer),
+            None => drop(link),
+        }
+        assert_eq!(crate::data::show(&from.read()), reply);
+        assert_eq!(run(&mut other, "GET a"), "1");
+    }
+    assert_eq!(run(&mut other, "SET a 2"), "OK");
+}
+
+#[test]
+fn a_write_waits_until_the_key_has_moved_or_not() {
+    let (source, target) = (Server::start(Options::codis(1)), Script::new());
+    let (mut from, mut other) = (source.client(), source.client());
+    run(&mut from, "SET a 1");
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE", "30000 a")).as_bytes()).expect("sent");
+    let mut link = target.accept();
+    link.line();
+    link.line();
+    other.send(b"APPEND a x\r\n").expect("sent");
+    other.set_patience(Duration::from_millis(200));
+    assert!(other.try_read().is_err(), "the write was answered while the key was on its way");
+    other.set_patience(Duration::from_secs(30));
+    // A script changes the key without having announced it: it is sent again, with what the script wrote.
+    let mut script = source.client();
+    assert_eq!(run(&mut script, "EVAL return(redis.call('incrby','a',41)) 0"), ":42");
+    link.send(b"+OK\r\n+OK\r\n");
+    let again = link.line();
+    assert!(again.starts_with("SLOTSRESTORE a 0 \\x00\\xc0*"), "{again}");
+    link.send(b"+OK\r\n");
+    assert_eq!(from.read(), resp::Reply::Int(1));
+    // The append finds no key any more, and makes one, as it would have a moment later.
+    assert_eq!(other.read(), resp::Reply::Int(1));
+}
+
+#[test]
+fn a_link_that_the_target_has_closed_is_made_anew() {
+    let (source, target) = (Server::start(Options::codis(1)), Script::new());
+    let mut from = source.client();
+    run(&mut from, "MSET a 1 b 2");
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE", "5000 a")).as_bytes()).expect("sent");
+    let mut link = target.accept();
+    link.line();
+    link.line();
+    link.send(b"+OK\r\n+OK\r\n");
+    assert_eq!(from.read(), resp::Reply::Int(1));
+    drop(link);
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE", "5000 b")).as_bytes()).expect("sent");
+    let mut link = target.accept();
+    assert_eq!(link.line(), "SELECT 0");
+    link.line();
+    link.send(b"+OK\r\n+OK\r\n");
+    assert_eq!(from.read(), resp::Reply::Int(1));
+}
+
+#[test]
+fn expired_keys_are_left_out() {
+    let (source, target) = pair(1);
+    let mut from = source.client();
+    run(&mut from, "DEBUG SET-ACTIVE-EXPIRE 0");
+    for line in ["PSETEX x{t} 1 v", "SET y{t} v", "PSETEX alone 1 v"] {
+        run(&mut from, line);
+    }
+    std::thread::sleep(Duration::from_millis(10));
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGONE", "1000 x{t}")), ":1");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE", "1000 alone")), ":0");
+    assert_eq!(names(&mut target.client()), ["y{t}"]);
+    assert_eq!(run(&mut from, "DBSIZE"), ":0");
+}
+
+#[test]
+fn no_script_and_no_transaction_migrates() {
+    let (source, target) = pair(1);
+    let mut from = source.client();
+    run(&mut from, "SET a 1");
+    run(&mut from, "MULTI");
+    run(&mut from, &to(&target, "SLOTSMGRTONE", "1000 a"));
+    let refused = "-ERR keys can't be migrated from a script or a transaction";
+    assert_eq!(run(&mut from, "EXEC"), format!("[{refused}]"));
+    assert_eq!(run(&mut from, "GET a"), "1");
+}
