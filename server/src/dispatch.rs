@@ -362,6 +362,10 @@ impl Executor {
         }
         self.node.note_time(row, &args, took, now);
         self.last = ended;
+        if row.spec.flags.contains(Flags::ADMIN) {
+            // A changed setting holds from the next command on, also of the same batch.
+            self.settled.refresh(self.node);
+        }
         self.finish();
         Ran::Done
     }
