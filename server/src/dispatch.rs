@@ -277,7 +277,9 @@ impl Executor {
         let Some(mut held) = hold(self.node, &mut self.owner, &args, row, prepared, deferrals) else {
             return Ran::PutOff;
         };
+        // What a primary has done is done: its stream waits for nobody.
         if self.node.moves.claims.are_there()
+            && self.piece.is_none()
             && crate::slots_commands::must_wait(&mut held, row, &args, client.session.db)
         {
             return Ran::PutOff;

@@ -664,7 +664,8 @@ fn remove(here: &mut Keyspace<'_, '_>, keys: &[Box<[u8]>], step: &[usize]) -> Ve
     let mut gone = Vec::new();
     for &index in step {
         let key = Key::new(&keys[index]);
-        if here.remove_left(&key) {
+        // Who has become a replica meanwhile removes nothing: its primary has the say.
+        if !here.is_replica() && here.remove_left(&key) {
             here.changed(&key, 0, "del");
             record.push(&keys[index]);
             gone.push(index);

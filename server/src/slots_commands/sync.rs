@@ -438,7 +438,8 @@ fn remove(here: &mut Keyspace<'_, '_>, sent: &[Box<[u8]>]) -> Vec<Box<[u8]>> {
     let mut changed = Vec::new();
     for name in sent {
         let key = Key::new(name);
-        if here.remove_left(&key) {
+        // Who has become a replica meanwhile removes nothing: its primary has the say.
+        if !here.is_replica() && here.remove_left(&key) {
             here.changed(&key, 0, "del");
             record.push(name);
         } else {

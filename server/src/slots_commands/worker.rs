@@ -28,6 +28,7 @@ impl Worker {
         let Worker { node, guest, local, records } = self;
         let mut held = guest.owner().wait_one(slot);
         local.effects.logging = node.oplog.is_on();
+        local.is_replica = node.repl.is_replica();
         let result = work(&mut Keyspace::new(&mut held, local, db, Now::read()));
         crate::dispatch::log_effects(node, local, records, db, commands::args::Args::new(&[], &[]));
         drop(held);
