@@ -204,8 +204,9 @@ impl Driver {
                     self.tell(out.as_slice());
                 }
                 self.retract(&batch, &mut export, &reason);
-                self.disconnect();
                 self.settle(&batch);
+                // Who is told of the end finds no link any more.
+                self.leave();
                 self.finish(out.as_slice());
             }
         }
