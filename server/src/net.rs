@@ -284,6 +284,13 @@ impl Net {
         (first.key().0 <= now.ms).then(|| first.remove())
     }
 
+    /// Queues a connection that waits no longer, if something is left to do that no event will tell of.
+    pub fn go_on_later(&mut self, index: usize, conn: &Conn) {
+        if conn.unserved || conn.more_to_read || conn.client.close_after_reply {
+            self.again.push(index);
+        }
+    }
+
     /// When the next parked client gives up, Unix milliseconds.
     pub fn next_deadline_ms(&self) -> Option<i64> {
         self.deadlines.first_key_value().map(|((until, _), _)| *until)

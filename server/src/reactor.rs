@@ -290,7 +290,7 @@ impl Reactor {
         if conn.client.parking.parked.as_ref().is_some_and(|parked| parked.ticket == ticket) {
             let mute = self.net.unpark(&mut conn).is_some_and(|parked| parked.mute);
             self.go_on(&mut conn, if mute { &[] } else { reply }, now);
-            self.net.again.push(index);
+            self.net.go_on_later(index, &conn);
         }
         self.net.conns[index] = Some(conn);
     }
@@ -306,7 +306,7 @@ impl Reactor {
                 reply.error(errors::UNBLOCKED);
                 conn.client.close_after_reply = true;
                 self.go_on(&mut conn, reply.as_slice(), now);
-                self.net.again.push(index);
+                self.net.go_on_later(index, &conn);
             }
             self.net.conns[index] = Some(conn);
         }
@@ -319,7 +319,7 @@ impl Reactor {
         if conn.client.parking.parked.as_ref().is_some_and(|parked| parked.wait.time_out(&mut reply)) {
             let mute = self.net.unpark(&mut conn).is_some_and(|parked| parked.mute);
             self.go_on(&mut conn, if mute { &[] } else { reply.as_slice() }, now);
-            self.net.again.push(index);
+            self.net.go_on_later(index, &conn);
         }
         self.net.conns[index] = Some(conn);
     }

@@ -4,6 +4,7 @@ use super::{Handler, NodeCtx};
 use crate::pubsub::Subscriptions;
 use commands::error::{Error, Outcome};
 use commands::table::{Command, command};
+use engine::oplog::Consumer;
 use resp::{Flags, KeySpec};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -91,6 +92,10 @@ fn punsubscribe(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 fn publish(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let (channel, payload) = (ctx.args.at(1), ctx.args.at(2));
     let receivers = ctx.node.pubsub.publish(&ctx.node.mailboxes, channel, payload);
+    // Replicas have subscribers too. (A replica's own messages do not belong in the stream that it follows.)
+    if ctx.node.oplog.is_wanted_by(Consumer::Replicas) {
+        ctx.keys.effects().log_also(&[b"PUBLISH", channel, payload]);
+    }
     ctx.out.int(receivers as i64);
     Ok(())
 }

@@ -83,6 +83,30 @@ try:
 except redis.exceptions.LockError:
     pass
 
+# Channels, patterns and keyspace events.
+listener = connection.pubsub()
+listener.subscribe("news")
+listener.psubscribe("n*s", "__keyevent@0__:*")
+heard = [listener.get_message(timeout=10) for _ in range(3)]
+assert [message["type"] for message in heard] == ["subscribe", "psubscribe", "psubscribe"]
+assert [message["data"] for message in heard] == [1, 2, 3]
+connection.config_set("notify-keyspace-events", "El")
+assert connection.publish("news", "fresh") == 2 and connection.pubsub_numsub("news") == [("news", 1)]
+assert connection.rpush("noticed", 1) == 1 and connection.delete("noticed") == 1
+heard = [listener.get_message(timeout=10) for _ in range(3)]
+assert [(message["type"], message["pattern"], message["channel"], message["data"]) for message in heard] == [
+    ("message", None, "news", "fresh"),
+    ("pmessage", "n*s", "news", "fresh"),
+    ("pmessage", "__keyevent@0__:*", "__keyevent@0__:rpush", "noticed"),
+]
+listener.ping()
+assert listener.get_message(timeout=10)["type"] == "pong"
+listener.unsubscribe()
+listener.punsubscribe()
+assert [listener.get_message(timeout=10)["data"] for _ in range(3)] == [2, 1, 0]
+listener.close()
+connection.config_set("notify-keyspace-events", "")
+
 assert connection.info("server")["redis_version"] == "3.2.11"
 assert connection.delete(*keys) == len(keys)
 print("ok")
