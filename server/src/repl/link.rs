@@ -124,7 +124,8 @@ impl Driver {
             self.send(b"\n", exec, net, now);
         }
         self.step(Event::Tick, &[], exec, net, now);
-        if self.link.phase() == Phase::Streaming && self.applier.is_ack_due(now.ms) {
+        // Who cannot apply must not look as if it followed.
+        if self.link.phase() == Phase::Streaming && !self.applier.is_held_up() && self.applier.is_ack_due(now.ms) {
             self.acknowledge(exec, net, now);
         }
         self.publish(&exec.node.repl, now);
