@@ -36,12 +36,14 @@ impl Stream {
     }
 
     /// Whether it is time to say how far we are.
-    pub fn is_ack_due(&mut self, now_ms: i64) -> bool {
-        let due = now_ms >= self.next_ack_ms;
-        if due {
-            self.next_ack_ms = now_ms + ACK_MS;
-        }
-        due
+    pub fn is_ack_due(&self, now_ms: i64) -> bool {
+        // A clock that was set back must not stop it.
+        now_ms >= self.next_ack_ms || self.next_ack_ms - now_ms > ACK_MS
+    }
+
+    /// That was said.
+    pub fn acknowledged(&mut self, now_ms: i64) {
+        self.next_ack_ms = now_ms + ACK_MS;
     }
 }
 
@@ -66,6 +68,8 @@ mod tests {
     #[test]
     fn acknowledgements_are_a_second_apart() {
         let mut stream = Stream::default();
-        assert!(stream.is_ack_due(5) && !stream.is_ack_due(1004) && stream.is_ack_due(1005));
+        assert!(stream.is_ack_due(5));
+        stream.acknowledged(5);
+        assert!(!stream.is_ack_due(1004) && stream.is_ack_due(1005));
     }
 }

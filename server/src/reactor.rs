@@ -252,6 +252,8 @@ impl Reactor {
             link.each_second(&mut self.exec, &mut self.net, now);
             self.repl_cron.run(&mut self.exec, now);
         }
+        // Who cannot have the slots now cannot begin a sync, and must not look as if.
+        let able = second && !self.net.replicas.is_empty() && self.exec.owner.try_privileged().is_some();
         let mut at = 0;
         while let Some(&index) = self.net.replicas.get(at) {
             let Some(Some(conn)) = self.net.conns.get_mut(index) else {
@@ -270,7 +272,7 @@ impl Reactor {
                 fed = repl::feed::check_lag(conn, node, &self.exec.settled.config, now);
             }
             if second && fed.is_ok() {
-                fed = repl::feed::each_second(conn, &self.exec.settled.config, now);
+                fed = repl::feed::each_second(conn, &self.exec.settled.config, able, now);
             }
             match fed {
                 Ok(()) => at += 1,
@@ -574,6 +576,8 @@ impl Reactor {
         let mut out = std::mem::take(&mut self.batch.out);
         self.batch.served = 0;
         let mut served = self.serve_batches(conn, bytes, &mut out, now);
+        // Who reads a reply may ask a replica next.
+        self.exec.node.wake_feeders(self.exec.reactor, &mut self.seen_end);
         let holds = self.exec.node.persist.aof.holds_replies();
         if !out.is_empty() && (holds || !self.net.keep(conn, &mut out, self.batch.served)) {
             let (sent, written) = deliver(self.exec.node, &mut self.held, conn, out.as_slice());

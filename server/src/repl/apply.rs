@@ -124,14 +124,14 @@ impl Applier {
         self.unfinished
     }
 
-    /// Whether a request waits for slots that others hold.
-    pub fn is_held_up(&self) -> bool {
-        self.deferrals > 0
+    /// Whether it is time to tell the primary how far we are.
+    pub fn is_ack_due(&self, now_ms: i64) -> bool {
+        self.stream.is_ack_due(now_ms)
     }
 
-    /// Whether it is time to tell the primary how far we are.
-    pub fn is_ack_due(&mut self, now_ms: i64) -> bool {
-        self.stream.is_ack_due(now_ms)
+    /// The primary has been told.
+    pub fn acknowledged(&mut self, now_ms: i64) {
+        self.stream.acknowledged(now_ms);
     }
 
     /// Applies what is there. The error says what is no stream.

@@ -178,15 +178,15 @@ fn write(socket: &mut Socket, bytes: &[u8]) -> io::Result<Option<usize>> {
     }
 }
 
-/// Once a second: keep a waiting replica alive, give up one that does not answer.
-pub fn each_second(conn: &mut Conn, config: &Config, now: Now) -> Result<(), GiveUp> {
+/// Once a second: keep a waiting replica alive, if we are `able` to serve it; give up one that does not answer.
+pub fn each_second(conn: &mut Conn, config: &Config, able: bool, now: Now) -> Result<(), GiveUp> {
     let Some(feed) = conn.client.peer.as_mut().and_then(|peer| peer.feed.as_mut()) else { return Ok(()) };
     let replica = &feed.replica;
     let ack_ms = replica.ack_ms.load(Ordering::Relaxed);
     match tick(replica.stage(), replica.says_acks, ack_ms, now.ms, config.repl_timeout as i64 * 1000) {
         Tick::Nothing => {}
         Tick::KeepAlive => {
-            if conn.output.is_empty() {
+            if able && conn.output.is_empty() {
                 // Just a ping: it arrives whole or not at all.
                 let _ = conn.socket.write(b"\n");
             }

@@ -111,6 +111,11 @@ impl Driver {
         }
         if self.link.phase() == Phase::Streaming {
             self.apply(exec, net, now);
+            // Who cannot have the slots cannot apply, and must not look as if it followed.
+            if self.applier.is_ack_due(now.ms) && exec.owner.try_privileged().is_some() {
+                self.applier.acknowledged(now.ms);
+                self.acknowledge(exec, net, now);
+            }
         }
     }
 
@@ -124,10 +129,6 @@ impl Driver {
             self.send(b"\n", exec, net, now);
         }
         self.step(Event::Tick, &[], exec, net, now);
-        // Who cannot apply must not look as if it followed.
-        if self.link.phase() == Phase::Streaming && !self.applier.is_held_up() && self.applier.is_ack_due(now.ms) {
-            self.acknowledge(exec, net, now);
-        }
         self.publish(&exec.node.repl, now);
     }
 
