@@ -22,6 +22,9 @@ use super::compact::Compact;
 /// Children of an inner node at most. Small in tests, so that they see deep trees.
 const FANOUT: usize = if cfg!(test) { 4 } else { 32 };
 
+/// Up to so many children a node has no spare room: most lists have few blocks.
+const EXACT_CHILDREN: usize = 4;
+
 /// One end of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -295,6 +298,9 @@ fn push(children: &mut Vec<Child>, end: End, leaf: Child) -> Option<Vec<Child>> 
     };
     if children.len() >= FANOUT {
         return Some(vec![added]);
+    }
+    if children.len() < EXACT_CHILDREN {
+        children.reserve_exact(1);
     }
     match end {
         End::Front => children.insert(0, added),
