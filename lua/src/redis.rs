@@ -65,9 +65,10 @@ fn call(stack: &mut Stack<'_>, raise: bool) -> Result<u32, Raise> {
     let shared = stack.shared();
     let mut numbers = shared.scratch.take();
     let mut answer = shared.reply.take();
-    let result = call_with(stack, raise, &mut numbers, &mut answer);
+    // Whoever had them before may have left something.
     numbers.clear();
     answer.clear();
+    let result = call_with(stack, raise, &mut numbers, &mut answer);
     shared.scratch.replace(numbers);
     shared.reply.replace(answer);
     result

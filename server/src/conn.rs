@@ -112,6 +112,25 @@ impl Client {
     }
 }
 
+impl Client {
+    /// As it is after connecting.
+    pub fn new(info: Arc<ClientInfo>, authenticated: bool) -> Client {
+        Client {
+            info,
+            session: Session::default(),
+            authenticated,
+            close_after_reply: false,
+            replies: Replies::On,
+            queue: None,
+            watched: None,
+            subscriptions: None,
+            parking: Parking::default(),
+            peer: None,
+            written: 0,
+        }
+    }
+}
+
 /// The commands of a transaction, copied out of the input buffer.
 #[derive(Default)]
 pub struct Queue {

@@ -3,6 +3,8 @@
 //! The order matters: the effects are appended to the oplog while the slots are held, and a command that cannot have its
 //! slots has done nothing at all when it is put off.
 
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use crate::conn::{Client, Queued, Replies};

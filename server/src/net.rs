@@ -13,14 +13,13 @@ mod listening;
 
 use crate::clients::ClientInfo;
 use crate::config::Config;
-use crate::conn::{Client, Conn, Replies, Sent, Socket};
+use crate::conn::{Client, Conn, Sent, Socket};
 use crate::listener::{self, Listeners};
 use crate::log;
 use crate::mailbox::Mail;
 use crate::node::Node;
-use crate::park::{Parked, Parking};
+use crate::park::Parked;
 use crate::pubsub::Audience;
-use commands::ctx::Session;
 use engine::clock::Now;
 use mio::{Poll, Token};
 use resp::Out;
@@ -154,19 +153,7 @@ impl Net {
         let info = Arc::new(info);
         node.clients.add(info.clone());
         node.stats[self.reactor].connections.add(1);
-        let client = Client {
-            info,
-            session: Session::default(),
-            authenticated: config.requirepass.is_none(),
-            close_after_reply: false,
-            replies: Replies::On,
-            queue: None,
-            watched: None,
-            subscriptions: None,
-            parking: Parking::default(),
-            peer: None,
-            written: 0,
-        };
+        let client = Client::new(info, config.requirepass.is_none());
         self.places.insert(client.info.id, index);
         self.conns[index] = Some(Conn::new(socket, client, index));
         self.again.push(index);

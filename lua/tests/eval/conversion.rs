@@ -104,6 +104,11 @@ fn a_malformed_reply_is_an_error_not_a_crash() {
 }
 
 #[test]
+fn numbers_reach_commands_after_a_library_used_the_same_buffer() {
+    check("cjson.encode({1, 'x'}) cjson.decode('\"a\\\\tb\"') return redis.call('args', 1)", r"*1\r\n$1\r\n1\r\n");
+}
+
+#[test]
 fn numbers_reach_commands_with_seventeen_digits() {
     check(
         "return redis.call('args', 9007199254740991, 0.1, -0.0, 1e20, 3.0, math.huge, '12039611435714932082', 1)",

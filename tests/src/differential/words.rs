@@ -150,6 +150,9 @@ pub fn word(name: &str, random: &mut Random) -> Vec<u8> {
         "dist" => mostly(random, 20, |random| random.below(9000).to_string(), &["-1", "x", "", "0", "1e9"]),
         "unit" => random.pick(&["m", "km", "ft", "mi", "km", "KM", "x"]).as_bytes().to_vec(),
         "get" => random.pick(&["#", "w_*", "h_*->f", "nothing", "w_*->f", "*", "h_*->"]).as_bytes().to_vec(),
+        // Of scripts alone: errors inside of scripts are worded otherwise in later versions.
+        "string" => format!("script:string:{}", random.below(3)).into_bytes(),
+        "counter" => format!("script:counter:{}", random.below(3)).into_bytes(),
         "weight" => format!("w_{}", random.within(1, 5)).into_bytes(),
         "weight_hash" => format!("h_{}", random.within(1, 5)).into_bytes(),
         "odd" => random.pick(ODD).as_bytes().to_vec(),

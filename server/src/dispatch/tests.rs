@@ -1,0 +1,110 @@
+//! The executor beside another owner of slots.
+
+use super::{Executor, Ran, Turn};
+use crate::clients::ClientInfo;
+use crate::config::Config;
+use crate::conn::Client;
+use crate::mailbox::Mailbox;
+use crate::net::{Net, WAKER};
+use crate::node::Node;
+use commands::args::Args;
+use engine::clock::Now;
+use engine::keyspace::{Key, Local};
+use engine::oplog::Consumer;
+use engine::raw::entry::Value;
+use engine::raw::lock::Owner;
+use engine::slot::Slot;
+use mio::{Poll, Waker};
+use resp::{Arg, Out};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
+/// A reactor's parts, without a thread.
+struct Desk {
+    exec: Executor,
+    net: Net,
+    client: Client,
+    out: Out,
+}
+
+impl Desk {
+    /// The first of two reactors, so that it never is alone.
+    fn new() -> Desk {
+        let poll = || Poll::new().expect("a poll");
+        let polls = [poll(), poll()];
+        let mailbox = |poll: &Poll| Mailbox::new(Waker::new(poll.registry(), WAKER).expect("a waker"));
+        let mailboxes = polls.iter().map(mailbox).collect();
+        let node: &'static Node =
+            Box::leak(Box::new(Node::new(Config::default(), mailboxes, sync_channel(1).0, String::new())));
+        let owner = node.locks.register().expect("nobody is alone");
+        let [poll, _] = polls;
+        Desk {
+            exec: Executor::new(node, 0, owner, Local::default()),
+            net: Net::new(poll, node, 0, None),
+            client: Client::new(ClientInfo::default().into(), true),
+            out: Out::new(),
+        }
+    }
+
+    fn run(&mut self, words: &[&str]) -> Ran {
+        let mut start = 0;
+        let ranges = words.iter().map(|word| {
+            let range = Arg { start, len: word.len() as u32 };
+            start += range.len;
+            range
+        });
+        let (bytes, ranges) = (words.concat(), ranges.collect::<Vec<_>>());
+        let args = Args::new(bytes.as_bytes(), &ranges);
+        let prepared = self.exec.prepare(&args);
+        self.out.clear();
+        let Desk { exec, net, client, out } = self;
+        exec.run(&mut Turn { net, client, out, now: Now::default(), deferrals: 0 }, args, &prepared)
+    }
+}
+
+/// The number in the value of `key`, with the end of the log at that moment, if the key's slot can be had.
+fn look(owner: &mut Owner<'static, Slot>, node: &Node, key: &Key<'_>) -> Option<(u64, u64)> {
+    let held = owner.try_one(key.slot)?;
+    let entry = held.slot(key.slot).db(0)?.find(key.hash, key.bytes)?;
+    let Value::Bytes(text) = entry.value() else { return None };
+    let number = std::str::from_utf8(text).ok()?.strip_prefix('v')?.parse().ok()?;
+    Some((number, node.oplog.end()))
+}
+
+#[test]
+fn whoever_sees_a_change_finds_it_in_the_log() {
+    const WRITES: u64 = 20_000;
+    let mut desk = Desk::new();
+    let node = desk.exec.node;
+    node.oplog.want(Consumer::Aof, true);
+    let mut set = |n: u64| {
+        let value = format!("v{n:07}");
+        while desk.run(&["MSET", "a", &value, "b", &value]) == Ran::PutOff {}
+    };
+    // All records but the first, which has a SELECT before it, are equally long.
+    set(0);
+    let first = node.oplog.end();
+    set(1);
+    let record = node.oplog.end() - first;
+    let (a, b) = (Key::new(b"a"), Key::new(b"b"));
+    assert_ne!(a.slot, b.slot);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let looker = scope.spawn(|| {
+            let mut owner = node.locks.register().expect("nobody is alone");
+            let mut seen = 0;
+            while !done.load(Ordering::Relaxed) {
+                for key in [&a, &b] {
+                    let Some((number, end)) = look(&mut owner, node, key) else { continue };
+                    assert!(end >= first + number * record, "write {number} is seen and not logged");
+                    seen += 1;
+                }
+            }
+            seen
+        });
+        (2..WRITES).for_each(&mut set);
+        done.store(true, Ordering::Relaxed);
+        assert!(looker.join().expect("every look found a log that knows what it saw") > 0);
+    });
+}
