@@ -1,18 +1,22 @@
-//! RDB files go both ways between us and real servers: every type, every encoding, with and without expiry, by digest. An
+//! Files go both ways between us and real servers: every type, every encoding, with and without expiry, by digest. An
 //! independent reader agrees.
 
 #![forbid(unsafe_code)]
 
 use resp::Reply;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
-use tests::{Client, Options, Server};
+use tests::{Client, Options, Server, wait_until};
 
 /// 2100-01-01.
 const LATER_MS: &str = "4102444800000";
+
+/// For a rewrite of a small file.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn call(client: &mut Client, words: &[Vec<u8>]) {
     let reply = client.call(words);
@@ -114,7 +118,7 @@ fn check(from: Options, to: Options) -> TempDir {
     let saved = {
         let server = Server::start(in_dir(from, &dir));
         fill(&mut server.client());
-        call(&mut server.client(), &words("DEBUG RELOAD"));
+        call(&mut server.client(), &words("SAVE"));
         picture(&server)
     };
     let loaded = Server::start(in_dir(to, &dir));
@@ -129,6 +133,83 @@ fn redis_7_loads_our_file() {
     }
 }
 
+#[test]
+fn we_load_the_file_of_redis_7() {
+    for threads in [1, 4] {
+        check(redis(), Options::codis(threads));
+    }
+}
+
+#[test]
+fn small_thresholds_on_load_change_encodings_and_no_content() {
+    let small = Options::codis(1)
+        .set("hash-max-ziplist-entries", "2")
+        .set("zset-max-ziplist-entries", "0")
+        .set("set-max-intset-entries", "1")
+        .set("list-max-ziplist-size", "3");
+    let dir = check(Options::codis(1), small.clone());
+    let server = Server::start(in_dir(small, &dir));
+    for (key, encoding) in [("hash:small", "hashtable"), ("zset:small", "skiplist"), ("set:16", "hashtable")] {
+        assert_eq!(server.client().call(&["OBJECT", "ENCODING", key]), Reply::bulk(encoding), "{key}");
+    }
+}
+
+/// Fills `server`, has its append only file rewritten, and adds a command and a transaction.
+fn fill_and_rewrite(server: &Server) {
+    let mut client = server.client();
+    fill(&mut client);
+    call(&mut client, &words("BGREWRITEAOF"));
+    let done = wait_until(PATIENCE, || {
+        let Reply::Bulk(Some(info)) = client.call(&["INFO", "persistence"]) else { return false };
+        let info = String::from_utf8_lossy(&info).into_owned();
+        info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0")
+    });
+    assert!(done, "{}", server.log());
+    for line in ["SET behind it", "MULTI", "RPUSH after a b c", "INCR count", "EXEC"] {
+        call(&mut client, &words(line));
+    }
+}
+
+fn with_aof(options: Options) -> Options {
+    options.set("appendonly", "yes").set("appendfsync", "always")
+}
+
+#[test]
+fn redis_7_loads_our_append_only_file() {
+    let (ours, theirs) = (TempDir::new().expect("made"), TempDir::new().expect("made"));
+    let written = {
+        let server = Server::start(in_dir(with_aof(Options::codis(2)), &ours));
+        fill_and_rewrite(&server);
+        picture(&server)
+    };
+    // It moves the file elsewhere.
+    fs::copy(ours.path().join("appendonly.aof"), theirs.path().join("appendonly.aof")).expect("a file");
+    for (options, dir) in [(redis(), &theirs), (Options::codis(1), &ours)] {
+        let loaded = Server::start(in_dir(with_aof(options), dir));
+        assert_eq!(picture(&loaded), written, "{}", loaded.log());
+    }
+}
+
+/// Redis 4 to 6 write a snapshot and what follows in one file; Redis 7 writes the same two parts as two.
+#[test]
+fn we_load_an_append_only_file_with_a_snapshot_in_front() {
+    let (ours, theirs) = (TempDir::new().expect("made"), TempDir::new().expect("made"));
+    let written = {
+        let server = Server::start(in_dir(with_aof(redis()), &theirs));
+        fill_and_rewrite(&server);
+        picture(&server)
+    };
+    let parts = fs::read_dir(theirs.path().join("appendonlydir")).expect("a directory");
+    let mut parts: Vec<PathBuf> = parts.map(|part| part.expect("readable").path()).collect();
+    parts.retain(|part| part.extension().is_some_and(|kind| kind == "rdb" || kind == "aof"));
+    parts.sort();
+    assert_eq!(parts.len(), 2, "{parts:?}");
+    let whole: Vec<u8> = parts.iter().flat_map(|part| fs::read(part).expect("readable")).collect();
+    fs::write(ours.path().join("appendonly.aof"), whole).expect("a file");
+    let loaded = Server::start(in_dir(with_aof(Options::codis(2)), &ours));
+    assert_eq!(picture(&loaded), written, "{}", loaded.log());
+}
+
 /// rdbtools, which shares no code with Redis, finds in our file what the server says of its keys.
 #[test]
 fn an_independent_reader_agrees() {
@@ -136,7 +217,7 @@ fn an_independent_reader_agrees() {
     let dir = TempDir::new().expect("a temporary directory can be made");
     let server = Server::start(in_dir(Options::codis(1), &dir));
     fill(&mut server.client());
-    call(&mut server.client(), &words("DEBUG RELOAD"));
+    call(&mut server.client(), &words("SAVE"));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/rdbtools_agrees.py");
     let output = Command::new(python)
         .arg(script)
