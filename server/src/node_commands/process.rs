@@ -29,9 +29,8 @@ fn shutdown(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     if wish == Save::No {
         node.scripts.abandon();
     }
-    shut_down(node, &mut ctx.ctx.keys, wish).map_err(|_| Error::Text("ERR Errors trying to SHUTDOWN. Check logs."))?;
-    *ctx.client.close_after_reply = true;
-    Ok(())
+    // No reply: the connection ends with the process, after the listeners, so that whoever sees it end finds no server.
+    shut_down(node, &mut ctx.ctx.keys, wish).map_err(|_| Error::Text("ERR Errors trying to SHUTDOWN. Check logs."))
 }
 
 const FAST_RANDOM: Flags = Flags::RANDOM.or(Flags::FAST);
