@@ -24,4 +24,4 @@ pub use contents::{Contents, contents};
 pub use programs::{codis_server, redis_server};
 pub use random::Random;
 pub use relay::Relay;
-pub use server::{Crashed, Options, Server, alive, free_port, wait_until};
+pub use server::{Crashed, Options, Server, alive, free_port, kill, wait_until};

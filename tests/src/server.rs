@@ -284,6 +284,13 @@ pub fn wait_until(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
     }
 }
 
+/// Ends a process at once.
+pub fn kill(pid: u32) {
+    if let Some(pid) = Pid::from_raw(pid as i32) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
 /// Whether a process exists.
 pub fn alive(pid: u32) -> bool {
     Pid::from_raw(pid as i32).is_some_and(|pid| test_kill_process(pid).is_ok())

@@ -1,4 +1,4 @@
-//! Links break at random moments while slots move and proxies write: in the end every acknowledged write is found exactly
+//! Servers die, and links break, at random moments while slots move and proxies write: in the end every acknowledged write is found exactly
 //! once, at the target, with its expiry.
 //!
 //! `CODIS_CHAOS_ROUNDS` makes it longer; a failure names its seed.
@@ -200,4 +200,65 @@ fn chaos(seed: u64, threads: usize) {
         keys += usize::from(!elements.is_empty());
     }
     assert_eq!(run(&mut there, "DBSIZE"), format!(":{keys}"), "seed {seed}: the target has keys that nobody wrote");
+}
+
+/// Calls SLOTSMGRTTAGSLOT-ASYNC until the source has nothing left or somebody is gone.
+fn migrate_all(source: &Server, target: SocketAddr) {
+    let Ok(mut from) = Client::connect(source.addr()) else { return };
+    while let Ok(Reply::Array(Some(slots))) = from.try_call(&["SLOTSINFO"]) {
+        let Some(Reply::Array(Some(row))) = slots.first() else { return };
+        let Reply::Int(slot) = row[0] else { panic!("a number") };
+        let line = format!("SLOTSMGRTTAGSLOT-ASYNC 127.0.0.1 {} 2000 7 0 {slot} 20", target.port());
+        match from.try_call(&line.split(' ').collect::<Vec<_>>()) {
+            Ok(Reply::Array(_)) => {}
+            _ => return,
+        }
+    }
+}
+
+/// A server whose data survive it: what it has acknowledged is on disk.
+fn durable(threads: usize) -> Server {
+    Server::start(Options::codis(threads).set("appendonly", "yes").set("appendfsync", "always"))
+}
+
+#[test]
+fn a_server_that_dies_while_keys_move_loses_none() {
+    for (seed, source_dies) in [(1, true), (2, false), (3, true), (4, false)] {
+        let (mut source, mut target) = (durable(1 + (seed as usize % 2) * 3), durable(1));
+        let mut from = source.client();
+        let mut expected = BTreeMap::new();
+        for n in 0..400 {
+            let key = if n % 4 == 0 { format!("{{t{}}}{n}", n % 10) } else { format!("k{n}") };
+            let elements: Vec<String> = (0..1 + n % 30).map(|i| format!("{n}:{i}")).collect();
+            run(&mut from, &format!("RPUSH {key} {}", elements.join(" ")));
+            if n % 3 == 0 {
+                run(&mut from, &format!("PEXPIRE {key} 600000"));
+            }
+            expected.insert(key, (elements, n % 3 == 0));
+        }
+        let mut random = Random::new(seed);
+        let pause = Duration::from_millis(5 + random.below(60) as u64);
+        thread::scope(|scope| {
+            let mover = scope.spawn(|| migrate_all(&source, target.addr()));
+            thread::sleep(pause);
+            let victim = if source_dies { source.pid() } else { target.pid() };
+            tests::kill(victim);
+            mover.join().expect("the mover gives up");
+        });
+        if source_dies {
+            source = source.crash().start_again();
+        } else {
+            target = target.crash().start_again();
+        }
+        migrate_all(&source, target.addr());
+        assert_eq!(run(&mut source.client(), "DBSIZE"), ":0", "seed {seed}: keys are left at the source");
+        let mut there = target.client();
+        assert_eq!(run(&mut there, "DBSIZE"), format!(":{}", expected.len()), "seed {seed}");
+        for (key, (elements, expires)) in expected {
+            let found = run(&mut there, &format!("LRANGE {key} 0 -1"));
+            assert_eq!(found, format!("[{}]", elements.join(" ")), "seed {seed}: {key}");
+            let ttl = run(&mut there, &format!("PTTL {key}"));
+            assert_eq!(!ttl.starts_with(":-"), expires, "seed {seed}: {key} has the time to live {ttl}");
+        }
+    }
 }
