@@ -141,7 +141,13 @@ impl NodeCtx<'_, '_> {
             }),
         };
         reply_error(out, begin, outcome);
-        self.node.note_time(row, &args, Ticks::now().since(started), now);
+        let (took, stats) = (Ticks::now().since(started), &self.node.stats[self.reactor]);
+        stats.commands.add(1);
+        if let Some((calls, ticks)) = stats.commands_by_id.get(usize::from(row.id)) {
+            calls.add(1);
+            ticks.add(took);
+        }
+        self.node.note_time(row, &args, took, now);
     }
 
     /// Shows a command that a script or a transaction runs to those who MONITOR.
