@@ -68,7 +68,8 @@ pub fn admit(scripts: &Scripts, queueing: bool, row: &Command<Run>, args: &Args<
 /// The connections of a thread that runs a script past its time.
 #[derive(Default)]
 pub struct Visits {
-    /// All connections were looked at once: events that came before the script was late are not repeated.
+    /// All listeners and connections were looked at once: events that came before the script was late, even with the
+    /// script's own, are not repeated.
     begun: bool,
     /// Places of connections that were visited.
     visited: Vec<usize>,
@@ -100,6 +101,7 @@ impl Visits {
         }
         if !self.begun {
             self.begun = true;
+            (WAKER.0 + 1..FIRST_CONN).for_each(|listener| net.accept(listener, config, now));
             ready = (0..net.conns.len()).collect();
         }
         // New connections are there, among others that have waited for their turn.
