@@ -22,7 +22,7 @@ use crate::transfer::{Piece, Transfer};
 use engine::effects::encode;
 use std::ops::Range;
 
-/// Attempts are this far apart, in milliseconds.
+/// After an attempt that failed the next one comes so much later, in milliseconds; a link that broke is tried at once.
 pub const RETRY_MS: i64 = 1000;
 /// The longest line that a primary may answer with, in bytes.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -185,6 +185,11 @@ impl Link {
         self.phase
     }
 
+    /// Whether a tick would begin an attempt.
+    pub fn is_due(&self, now_ms: i64) -> bool {
+        self.phase == Phase::Waiting && now_ms >= self.next_try_ms
+    }
+
     /// When the primary last said something, Unix milliseconds.
     pub fn last_ms(&self) -> i64 {
         self.last_ms
@@ -299,7 +304,12 @@ impl Link {
                 notice(actions, "Caching the disconnected master state.".into());
             }
         }
+        let followed = self.phase == Phase::Streaming;
         self.retry(now_ms, actions);
+        if followed {
+            // What is missed meanwhile must still be in the backlog.
+            self.next_try_ms = now_ms;
+        }
     }
 
     fn ask(&mut self, asked: Asked, words: &[&[u8]], actions: &mut Vec<Action>) {

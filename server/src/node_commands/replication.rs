@@ -109,9 +109,18 @@ fn refuse_partial(ctx: &NodeCtx<'_, '_>, name: &str, why: Why, id: &[u8], offset
             id.escape_ascii(),
             ctx.node.repl.state().history.id
         ),
-        Why::NotKept | Why::NoOffset => log::notice!(
-            "Unable to partial resync with slave {name} for lack of backlog (Slave request was: {offset})."
-        ),
+        Why::NotKept | Why::NoOffset => {
+            log::notice!(
+                "Unable to partial resync with slave {name} for lack of backlog (Slave request was: {offset})."
+            );
+            let node = ctx.node;
+            let (from, kept) = (node.repl.state().backlog_from, node.config().repl_backlog_size);
+            log::verbose!(
+                "The backlog begins at {from:?} at the earliest, the log at {}, and ends at {}; {kept} bytes are kept",
+                node.oplog.oldest(),
+                node.oplog.end()
+            );
+        }
     }
 }
 

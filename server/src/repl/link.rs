@@ -104,6 +104,9 @@ impl Driver {
             self.step(order, &[], exec, net, now);
             self.step(Event::Tick, &[], exec, net, now);
         }
+        if self.link.is_due(now.ms) {
+            self.step(Event::Tick, &[], exec, net, now);
+        }
         let mut reads = 0;
         while self.readable && self.may_read() && reads < READS_MAX {
             reads += 1;
