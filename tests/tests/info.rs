@@ -76,8 +76,9 @@ fn info_has_the_sections_and_fields_of_3_2_in_order() {
             if *title == "Commandstats" {
                 assert!(expected.iter().all(|&name| fields.iter().any(|field| field == name)), "{fields:?}");
             } else {
-                // What 3.2 does not have comes last.
-                assert_eq!(fields[..expected.len()], expected, "{title}");
+                // What 3.2 does not have may stand in between.
+                let known = fields.iter().map(String::as_str).filter(|field| expected.contains(field));
+                assert_eq!(known.collect::<Vec<_>>(), expected, "{title}");
             }
             assert_eq!(info(&mut client, &title.to_lowercase()).len(), 1, "{title}");
         }
