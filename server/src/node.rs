@@ -69,6 +69,8 @@ pub struct Node {
     pub stopping: AtomicBool,
     /// Whether keys that are due are deleted without being asked for (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: AtomicBool,
+    /// DEBUG SLEEP runs: no thread serves anybody, as in a process with one thread.
+    pub asleep: AtomicBool,
     /// The highest `used_memory` seen.
     pub peak_memory: AtomicU64,
     /// What scripts share.
@@ -136,6 +138,7 @@ impl Node {
             dirty: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             active_expire: AtomicBool::new(true),
+            asleep: AtomicBool::new(false),
             peak_memory: AtomicU64::new(0),
             guests: Guests::default(),
             moves: Moves::default(),

@@ -25,6 +25,8 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// How often a thread looks whether DEBUG SLEEP on another one is over.
+const ASLEEP_PAUSE: Duration = Duration::from_millis(1);
 /// Bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
 /// Commands looked ahead, so that their cache misses overlap.
@@ -136,6 +138,9 @@ impl Reactor {
                 _ => {}
             }
             self.node().mailboxes[self.exec.reactor].woke();
+            while self.node().asleep.load(Ordering::Relaxed) {
+                std::thread::sleep(ASLEEP_PAUSE);
+            }
             let now = Now::read();
             turn_began_ms.store(now.ms, Ordering::Relaxed);
             self.exec.settled.refresh(self.node());

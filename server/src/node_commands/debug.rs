@@ -238,7 +238,9 @@ fn sleep(ctx: &mut NodeCtx<'_, '_>) {
     let seconds = resp::strtod(ctx.args.at(2)).value;
     // A time that makes no sense (negative, NaN) is none.
     if let Ok(time) = Duration::try_from_secs_f64(seconds) {
+        ctx.node.asleep.store(true, Ordering::Relaxed);
         std::thread::sleep(time);
+        ctx.node.asleep.store(false, Ordering::Relaxed);
     }
     ctx.out.ok();
 }
