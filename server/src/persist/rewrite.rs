@@ -13,6 +13,7 @@ use super::job::{self, Busy, Ended, Kind};
 use crate::config::Config;
 use crate::node::Node;
 use crate::{log, os_error};
+use engine::effects::encode;
 use engine::keyspace::Keyspace;
 use engine::oplog::Consumer;
 use engine::raw::lock::Owner;
@@ -24,6 +25,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Less than this is copied while nothing is written to the old file.
 const SWITCH_BYTES: u64 = 256 << 10;
@@ -53,12 +55,14 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Bus
             return Err(Busy);
         }
     }
+    // On a replica the log is the primary's stream, in which no SELECT follows the cut.
+    let stream_db = node.repl.is_replica().then(|| node.repl.stream_db.load(Ordering::Acquire));
     job::begin(
         node,
         keys,
         Kind::Rewrite,
         || Box::new(AofFormat::default()),
-        move |image, owner| background(node, &config, image, owner),
+        move |image, owner| background(node, &config, stream_db, image, owner),
     )?;
     let mut state = node.persist.state();
     state.rewrite_scheduled = false;
@@ -67,8 +71,14 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Bus
     Ok(())
 }
 
-fn background(node: &'static Node, config: &Config, image: &Arc<Image>, owner: &mut Owner<'static, Slot>) -> Ended {
-    match make(node, config, image, owner) {
+fn background(
+    node: &'static Node,
+    config: &Config,
+    stream_db: Option<u32>,
+    image: &Arc<Image>,
+    owner: &mut Owner<'static, Slot>,
+) -> Ended {
+    match make(node, config, stream_db, image, owner) {
         Ok(()) => Ended::Well,
         Err(error) => {
             if !node.persist.state().is_killed() {
@@ -79,7 +89,13 @@ fn background(node: &'static Node, config: &Config, image: &Arc<Image>, owner: &
     }
 }
 
-fn make(node: &'static Node, config: &Config, image: &Arc<Image>, owner: &mut Owner<'static, Slot>) -> io::Result<()> {
+fn make(
+    node: &'static Node,
+    config: &Config,
+    stream_db: Option<u32>,
+    image: &Arc<Image>,
+    owner: &mut Owner<'static, Slot>,
+) -> io::Result<()> {
     let opened = open(node, image);
     let (mut temporary, rest) = match opened {
         Ok(opened) => opened,
@@ -95,10 +111,16 @@ fn make(node: &'static Node, config: &Config, image: &Arc<Image>, owner: &mut Ow
             Output::new(&temporary.file, image, "Background AOF rewrite", config.aof_rewrite_incremental_fsync);
         let mut output = BufWriter::with_capacity(COPY_BYTES, output);
         match walk(image, owner, &mut output) {
-            Ok(()) => output.flush()?,
+            Ok(()) => {}
             Err(Failed::Write(error)) => return Err(error),
             Err(Failed::Void(why)) => return Err(io::Error::other(why)),
         }
+        if let Some(db) = stream_db {
+            let mut select = Vec::new();
+            encode([&b"SELECT"[..], db.to_string().as_bytes()].into_iter(), &mut select);
+            output.write_all(&select)?;
+        }
+        output.flush()?;
     }
     temporary.file.sync_all()?;
     log::notice!("Background AOF rewrite terminated with success");
