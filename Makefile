@@ -59,7 +59,7 @@ tidy: programs
 
 # Unit tests, property tests and tests of the whole program.
 unit: programs deps
-	cargo test $(CARGO_FAST)
+	cargo test $(CARGO_FAST) --no-fail-fast
 
 # Every interleaving of the lock-free parts, as far as the models bound them.
 loom: programs

@@ -29,6 +29,10 @@ use Effect::{OursRefuses, Parts, Replies};
 /// What Redis 7.0 does otherwise.
 pub const RULES: &[Rule] = &[
     Rule {
+        why: "SORT ALPHA compares up to the first NUL byte; elements equal so far come as the set's table has them",
+        effect: Replies(same_up_to_nul),
+    },
+    Rule {
         why: "EXPIRE and its kin take options since 7.0, LPOP and RPOP a count since 6.2, LPUSHX, RPUSHX and HSET many values since 4.0",
         effect: OursRefuses(|command| {
             let name = name(command).to_lowercase();
@@ -231,6 +235,10 @@ const REWORDED: &[(&[&str], &str, &str)] = &[
 /// What Redis 3.2 itself gets wrong by accident of memory, so that no server could answer the same.
 pub const RULES_3_2: &[Rule] = &[
     Rule {
+        why: "SORT ALPHA compares up to the first NUL byte; elements equal so far come as the set's table has them",
+        effect: Replies(same_up_to_nul),
+    },
+    Rule {
         why: "numbers printed longer than 255 bytes: 3.2 sends what lies behind its buffer",
         effect: Parts(|command, ours, theirs| {
             let (Reply::Bulk(Some(ours)), Reply::Bulk(Some(theirs))) = (ours, theirs) else { return false };
@@ -291,6 +299,17 @@ fn sort_leaves_compact(command: &Command, ours: &Reply, theirs: &Reply) -> bool 
     name(command).eq_ignore_ascii_case("OBJECT")
         && *ours == Reply::bulk("ziplist")
         && *theirs == Reply::bulk("skiplist")
+}
+
+fn same_up_to_nul(command: &Command, ours: &Reply, theirs: &Reply) -> bool {
+    let (Reply::Array(Some(ours)), Reply::Array(Some(theirs))) = (ours, theirs) else { return false };
+    let text = |reply: &Reply| match reply {
+        Reply::Bulk(Some(bytes)) => bytes.split(|&byte| byte == 0).next().map(<[u8]>::to_vec),
+        _ => None,
+    };
+    let is_sort =
+        name(command).eq_ignore_ascii_case("SORT") && command.iter().any(|w| w.eq_ignore_ascii_case(b"ALPHA"));
+    is_sort && ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(one, other)| text(one) == text(other))
 }
 
 fn same_numbers(ours: &Reply, theirs: &Reply) -> bool {
