@@ -304,3 +304,27 @@ fn a_password_and_a_restart_with_the_file_that_config_rewrite_wrote() {
     wait_for_link(&replica);
     assert_eq!(replica.client().run("GET k"), Reply::bulk("v"));
 }
+
+#[test]
+fn a_stream_that_goes_on_after_a_break_goes_on_in_its_database() {
+    // Real Redis does not repeat the SELECT after the break.
+    let redis = || Options::redis().set("repl-diskless-sync-delay", "0");
+    for (primary, threads) in [(redis(), 1), (redis(), 4), (Options::codis(4), 4)] {
+        let (primary, replica) = (Server::start(backlog(primary)), Server::start(Options::codis(threads)));
+        let relay = Relay::to(primary.addr());
+        follow(&replica, relay.addr());
+        wait_for_link(&replica);
+        let mut writer = primary.client();
+        writer.run("SELECT 2");
+        writer.run("SET before 1");
+        wait_for_stream(&primary, &replica);
+        relay.cut();
+        writer.run("SET after 1");
+        wait_for_stream(&primary, &replica);
+        assert_eq!(number(&mut primary.client(), "sync_partial_ok"), 1, "no partial sync");
+        let mut reader = replica.client();
+        assert_eq!(reader.run("EXISTS after"), Reply::Int(0));
+        reader.run("SELECT 2");
+        assert_eq!(reader.run("EXISTS before after"), Reply::Int(2));
+    }
+}
