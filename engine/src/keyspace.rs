@@ -675,14 +675,6 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         Image::cut(self.held, oplog, self.now, full, make)
     }
 
-    /// Starts loading what [`Keyspace::put_loaded`] will touch: call it for a few entries ahead. The slot must be held.
-    #[inline]
-    pub fn prefetch_loaded(&self, slot: SlotId, hash: u64) {
-        if let Some(keys) = self.dbslot(slot) {
-            keys.prefetch_bucket(hash);
-        }
-    }
-
     /// Puts an entry that was loaded under its own key, whose hash and slot these are; gives it back if the key is there.
     pub fn put_loaded(&mut self, slot: SlotId, hash: u64, entry: Entry) -> Result<(), Entry> {
         self.reach(slot);

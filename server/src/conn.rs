@@ -110,9 +110,7 @@ impl Client {
     pub fn class(&self) -> ClientClass {
         if self.subscriptions.is_some() { ClientClass::Pubsub } else { ClientClass::Normal }
     }
-}
 
-impl Client {
     /// As it is after connecting.
     pub fn new(info: Arc<ClientInfo>, authenticated: bool) -> Client {
         Client {

@@ -5,8 +5,8 @@
 //!
 //! 1. The connection whose request runs is taken out of `conns`; its place stays its own until it is put back.
 //! 2. Events are edge-triggered: whoever takes one serves it, or queues the connection in `again`.
-//! 3. Small replies of one turn are kept and leave together, after all requests of the turn: a client thread with many
-//!    connections is woken once instead of once a reply, which is the larger part of what a single small request costs.
+//! 3. Small replies of one turn are kept and leave together, after all requests of the turn: what must happen between
+//!    running requests and replying to them (an fsync) happens once.
 //!    Whatever else is sent to a connection goes after what is kept for it.
 
 mod listening;

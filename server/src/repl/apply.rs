@@ -5,12 +5,11 @@
 //! snapshot taken here is one of that stream.
 
 use crate::clients::{ClientInfo, Kind};
-use crate::conn::{Client, Replies};
+use crate::conn::Client;
 use crate::dispatch::{Executor, Ran, Turn};
 use crate::log;
 use crate::net::Net;
 use crate::node::Node;
-use crate::park::Parking;
 use commands::args::Args;
 use commands::ctx::Session;
 use engine::clock::Now;
@@ -81,19 +80,7 @@ impl Applier {
         node.clients.add(info.clone());
         self.errors = 0;
         self.attempt = node.repl.attempt();
-        self.client = Some(Client {
-            info,
-            session: Session { db },
-            authenticated: true,
-            close_after_reply: false,
-            replies: Replies::On,
-            queue: None,
-            watched: None,
-            subscriptions: None,
-            parking: Parking::default(),
-            peer: None,
-            written: 0,
-        });
+        self.client = Some(Client { session: Session { db }, ..Client::new(info, true) });
     }
 
     /// The stream has broken. What was understood of it counts; a request or transaction that is not whole will come

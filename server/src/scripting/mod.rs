@@ -12,7 +12,6 @@
 pub mod busy;
 pub mod engine;
 pub mod host;
-pub mod known;
 pub mod record;
 
 use commands::error::Error;
