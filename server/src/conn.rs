@@ -10,6 +10,7 @@ use crate::stakes::Stakes;
 use commands::args::Args;
 use commands::ctx::Session;
 use commands::table::Command;
+use engine::raw::spare;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
@@ -54,6 +55,17 @@ impl Socket {
             Socket::Tcp(stream) => stream.read(into),
             Socket::Unix(stream) => stream.read(into),
         }
+    }
+
+    /// Reads what is there into the spare capacity of `into`, at most `limit` bytes.
+    pub fn read_more(&mut self, into: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
+        spare::extend(into, limit, |part| {
+            let (filled, _) = match self {
+                Socket::Tcp(stream) => rustix::io::read(&*stream, part)?,
+                Socket::Unix(stream) => rustix::io::read(&*stream, part)?,
+            };
+            Ok(filled)
+        })
     }
 
     /// Writes what fits.

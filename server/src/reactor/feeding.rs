@@ -1,0 +1,57 @@
+//! Feeding replicas, and the link to the primary, once a turn.
+//!
+//! 1. A replica's place stays in `net.replicas` while its connection has a feed; who lost it is dropped here.
+//! 2. A replica that has to be given up is closed, and disturbs no other.
+
+use super::Reactor;
+use crate::repl;
+use engine::clock::Now;
+
+impl Reactor {
+    /// Whether replicas or the link could go on at once.
+    pub(super) fn has_replication_work(&self) -> bool {
+        let node = self.exec.node;
+        let hungry = |&index: &usize| {
+            self.net.conns.get(index).and_then(Option::as_ref).is_some_and(|conn| repl::feed::has_work(conn, node))
+        };
+        self.net.replicas.iter().any(hungry) || self.link.as_ref().is_some_and(|link| link.has_work(node))
+    }
+
+    /// Sends replicas what is new, and wakes reactors that have replicas.
+    pub(super) fn feed_replicas(&mut self, now: Now) {
+        let node = self.exec.node;
+        let second = self.repl_cron.is_due(now);
+        if second && let Some(link) = &mut self.link {
+            link.each_second(&mut self.exec, &mut self.net, now);
+            self.repl_cron.run(&mut self.exec, now);
+        }
+        // Who cannot have the slots now cannot begin a sync, and must not look as if.
+        let able = second && !self.net.replicas.is_empty() && self.exec.owner.try_privileged().is_some();
+        let mut at = 0;
+        while let Some(&index) = self.net.replicas.get(at) {
+            let Some(Some(conn)) = self.net.conns.get_mut(index) else {
+                self.net.replicas.swap_remove(at);
+                continue;
+            };
+            if conn.client.feed().is_none() {
+                self.net.replicas.swap_remove(at);
+                continue;
+            }
+            let mut fed = Ok(());
+            if repl::feed::has_work(conn, node) {
+                fed = repl::feed::feed(conn, node, now);
+            }
+            if fed.is_ok() {
+                fed = repl::feed::check_lag(conn, node, &self.exec.settled.config, now);
+            }
+            if second && fed.is_ok() {
+                fed = repl::feed::each_second(conn, &self.exec.settled.config, able, now);
+            }
+            match fed {
+                Ok(()) => at += 1,
+                Err(repl::feed::GiveUp) => self.net.close(index),
+            }
+        }
+        node.wake_feeders(self.exec.reactor, &mut self.seen_end);
+    }
+}

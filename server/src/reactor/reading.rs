@@ -1,0 +1,219 @@
+//! One read of a connection, and what becomes of its bytes.
+//!
+//! 1. Bytes of a read lie in the thread's buffer; only what is left of the last request is copied.
+//! 2. A request that is not whole yet moves to the connection's own buffer, which grows as its bytes come, not as they
+//!    are announced.
+//! 3. One read a turn: a connection that has more waits for the others.
+
+use super::Reactor;
+use super::requests::Served;
+use crate::conn::{Conn, Sent};
+use crate::log;
+use engine::clock::Now;
+use std::io;
+use std::sync::atomic::Ordering;
+
+/// Bytes of one read.
+pub(super) const READ_BYTES: usize = 64 * 1024;
+/// Bytes of one read of a big argument: few calls, and no turn that others feel.
+const READ_MORE_BYTES: usize = 256 * 1024;
+/// What is left of a read is put before the next one in the thread's buffer up to this; copying more costs more than a
+/// buffer of its own.
+const CARRY_BYTES_MAX: usize = READ_BYTES / 4;
+/// A client whose unparsed request is longer than this is cut off.
+const INPUT_BYTES_MAX: usize = 1 << 30;
+/// A big argument's buffer is made ready for this much at first, and for [`GROWTH`] times what has come later: whoever
+/// announces one must send it to make the server hold memory.
+const RESERVE_BYTES: usize = 1 << 20;
+/// How much larger than what it holds a buffer may become: each step copies what has come so far.
+const GROWTH: usize = 4;
+
+/// What becomes of a connection after a turn.
+pub(super) enum Next {
+    Keep,
+    Again,
+    Close,
+}
+
+impl Reactor {
+    pub(super) fn on_event(&mut self, index: usize, readable: bool, writable: bool, now: Now) {
+        let Some(Some(conn)) = self.net.conns.get_mut(index) else { return };
+        if writable && let Some(feed) = conn.client.peer.as_mut().and_then(|peer| peer.feed.as_mut()) {
+            feed.blocked = false;
+        }
+        if writable && conn.waiting() > 0 {
+            let (sent, bytes) = conn.flush();
+            self.exec.node.stats[self.exec.reactor].bytes_out.add(bytes as u64);
+            conn.publish(now.ms);
+            if sent == Sent::Broken || sent == Sent::All && conn.client.close_after_reply {
+                return self.net.close(index);
+            }
+        }
+        if readable {
+            self.turn(index, now);
+        }
+    }
+
+    /// Reads and serves one connection once.
+    pub(super) fn turn(&mut self, index: usize, now: Now) {
+        if self.node().holds_back(now) && self.hold_back(index, now) {
+            return;
+        }
+        self.net.send_kept_of(index);
+        let Some(mut conn) = self.net.conns.get_mut(index).and_then(Option::take) else { return };
+        let next = self.serve(&mut conn, now);
+        conn.publish(now.ms);
+        let id = conn.client.info.id;
+        self.net.watch_deadline(index, &conn);
+        if conn.client.feed().is_some() && !self.net.replicas.contains(&index) {
+            self.net.replicas.push(index);
+        }
+        self.net.conns[index] = Some(conn);
+        match next {
+            Next::Keep => {}
+            Next::Again => self.net.again.push(index),
+            Next::Close => {
+                log::debug!("Client {id} closed the connection");
+                self.net.close(index);
+            }
+        }
+        if self.net.is_full() {
+            self.net.send_kept();
+        }
+    }
+
+    pub(super) fn serve(&mut self, conn: &mut Conn, now: Now) -> Next {
+        if conn.client.info.killed.load(Ordering::Relaxed) {
+            return Next::Close;
+        }
+        if conn.client.close_after_reply {
+            return if conn.waiting() == 0 { Next::Close } else { Next::Keep };
+        }
+        if conn.client.parking.parked.is_some() {
+            return self.hear(conn);
+        }
+        if std::mem::take(&mut conn.unserved) {
+            let input = std::mem::take(&mut conn.input);
+            let next = self.serve_bytes(conn, &input, now);
+            return self.keep_rest(conn, input, next, false);
+        }
+        if conn.input.len() <= CARRY_BYTES_MAX && conn.input.capacity() <= READ_BYTES {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            let next = self.read_scratch(conn, &mut scratch, now);
+            self.scratch = scratch;
+            return next;
+        }
+        let mut input = std::mem::take(&mut conn.input);
+        let old = input.len();
+        let room = (input.capacity() - old).clamp(READ_BYTES, READ_MORE_BYTES);
+        input.reserve_exact(room);
+        match conn.socket.read_more(&mut input, room) {
+            Ok(0) => Next::Close,
+            Ok(n) => {
+                self.exec.node.stats[self.exec.reactor].bytes_in.add(n as u64);
+                let next = self.serve_bytes(conn, &input, now);
+                self.keep_rest(conn, input, next, n == room)
+            }
+            Err(error) => {
+                conn.input = input;
+                read_failed(&error)
+            }
+        }
+    }
+
+    /// Reads behind the few bytes that were left of the last read, and serves.
+    fn read_scratch(&mut self, conn: &mut Conn, scratch: &mut [u8], now: Now) -> Next {
+        let old = conn.input.len();
+        scratch[..old].copy_from_slice(&conn.input);
+        let end = match conn.socket.read(&mut scratch[old..]) {
+            Ok(0) => return Next::Close,
+            Ok(n) => old + n,
+            Err(error) => return read_failed(&error),
+        };
+        self.exec.node.stats[self.exec.reactor].bytes_in.add((end - old) as u64);
+        let full = end == scratch.len();
+        let mut input = std::mem::take(&mut conn.input);
+        input.clear();
+        match self.serve_bytes(conn, &scratch[..end], now) {
+            Served::Close => Next::Close,
+            Served::All if full => Next::Again,
+            Served::All => Next::Keep,
+            Served::Rest { from, hint } => {
+                input.reserve_exact(hint.min(RESERVE_BYTES).max(end - from));
+                input.extend_from_slice(&scratch[from..end]);
+                conn.input = input;
+                if full { Next::Again } else { Next::Keep }
+            }
+            Served::PutOff { from } => {
+                input.extend_from_slice(&scratch[from..end]);
+                conn.input = input;
+                conn.more_to_read = full;
+                conn.unserved = true;
+                Next::Again
+            }
+            Served::Parked { from } => {
+                input.extend_from_slice(&scratch[from..end]);
+                conn.input = input;
+                // An end that came along is seen by reading on.
+                Next::Again
+            }
+        }
+    }
+
+    /// Keeps what `input` has left and says when to go on.
+    pub(super) fn keep_rest(&mut self, conn: &mut Conn, mut input: Vec<u8>, served: Served, more: bool) -> Next {
+        let more = more || std::mem::take(&mut conn.more_to_read);
+        match served {
+            Served::Close => Next::Close,
+            Served::All => {
+                if more {
+                    Next::Again
+                } else {
+                    Next::Keep
+                }
+            }
+            Served::Rest { from, hint } => {
+                input.drain(..from);
+                make_room(&mut input, hint);
+                conn.input = input;
+                if conn.input.len() > INPUT_BYTES_MAX {
+                    log::warning!("Closing client {} that reached max query buffer length", conn.client.info.id);
+                    return Next::Close;
+                }
+                if more { Next::Again } else { Next::Keep }
+            }
+            Served::PutOff { from } => {
+                input.drain(..from);
+                conn.input = input;
+                conn.more_to_read = more;
+                conn.unserved = true;
+                Next::Again
+            }
+            Served::Parked { from } => {
+                input.drain(..from);
+                conn.input = input;
+                conn.more_to_read = more;
+                Next::Again
+            }
+        }
+    }
+}
+
+/// Makes `input`, which begins a request of `hint` bytes, ready for more of it.
+fn make_room(input: &mut Vec<u8>, hint: usize) {
+    let wanted = hint.min(RESERVE_BYTES.max(input.len().saturating_mul(GROWTH))).max(input.len());
+    if input.capacity() > wanted + RESERVE_BYTES {
+        input.shrink_to(wanted);
+    } else if input.capacity() - input.len() < READ_BYTES {
+        // Whoever cannot have that much at once gets it read by read, or is told so then.
+        let _ = input.try_reserve_exact(wanted - input.len());
+    }
+}
+
+fn read_failed(error: &io::Error) -> Next {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => Next::Keep,
+        io::ErrorKind::Interrupted => Next::Again,
+        _ => Next::Close,
+    }
+}

@@ -1,0 +1,32 @@
+//! Replies that wait for the append only file.
+
+use super::Reactor;
+use crate::conn::Sent;
+use crate::log;
+use engine::clock::Now;
+
+impl Reactor {
+    /// The end of a turn: the append only file gets what it is to have, and replies that waited for it leave.
+    pub(super) fn release_replies(&mut self, now: Now) {
+        let node = self.node();
+        if self.held.is_empty() {
+            return node.persist.aof.poke(node);
+        }
+        let done = node.persist.aof.sync_to(node, node.oplog.end());
+        for id in std::mem::take(&mut self.held) {
+            let Some(index) = self.net.place_of(id) else { continue };
+            let Some(Some(conn)) = self.net.conns.get_mut(index) else { continue };
+            if !done {
+                log::warning!("Closing client {id}: what it was to be told is not on disk");
+                self.net.close(index);
+                continue;
+            }
+            let (sent, bytes) = conn.flush();
+            node.stats[self.exec.reactor].bytes_out.add(bytes as u64);
+            conn.publish(now.ms);
+            if sent == Sent::Broken || sent == Sent::All && conn.client.close_after_reply {
+                self.net.close(index);
+            }
+        }
+    }
+}
