@@ -187,17 +187,7 @@ fn hscan(ctx: &mut Ctx<'_, '_>) -> Outcome {
     };
     // After the look-up: a key that is not there hides what is wrong with the options.
     let options = ScanOptions::parse(ctx.args, 3)?;
-    let mut found = Vec::new();
-    let next = options.walk(cursor, |cursor| {
-        let mut seen = 0;
-        let next = hash.scan(cursor, |field, value| {
-            seen += 1;
-            if options.matches_item(field) {
-                found.push((field, value));
-            }
-        });
-        (next, seen)
-    });
+    let (next, found) = options.collect(cursor, |cursor, visit| hash.scan(cursor, visit));
     scan::reply_header(ctx.out, next, found.len() * 2);
     for (field, value) in found {
         reply_item(ctx.out, field);

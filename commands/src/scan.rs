@@ -83,6 +83,27 @@ impl<'a> ScanOptions<'a> {
         self.pattern.is_none() || item.with_bytes(|text| self.matches(text))
     }
 
+    /// What one call finds in a value: `scan` visits some elements from a cursor on (name and the rest) and returns the next
+    /// one. Returns where to go on, and those whose names MATCH lets through.
+    pub fn collect<'v, T>(
+        &self,
+        cursor: u64,
+        mut scan: impl FnMut(u64, &mut dyn FnMut(Item<'v>, T)) -> u64,
+    ) -> (u64, Vec<(Item<'v>, T)>) {
+        let mut found = Vec::new();
+        let next = self.walk(cursor, |cursor| {
+            let mut seen = 0;
+            let next = scan(cursor, &mut |name, rest| {
+                seen += 1;
+                if self.matches_item(name) {
+                    found.push((name, rest));
+                }
+            });
+            (next, seen)
+        });
+        (next, found)
+    }
+
     /// Walks from `cursor` until COUNT elements were seen, or ten times as many steps taken, and returns where to go on.
     /// `step` makes one step from a cursor: it returns the next one, 0 at the end, and how many elements it saw.
     pub fn walk(&self, mut cursor: u64, mut step: impl FnMut(u64) -> (u64, usize)) -> u64 {

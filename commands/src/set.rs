@@ -102,19 +102,9 @@ fn sscan(ctx: &mut Ctx<'_, '_>) -> Outcome {
     };
     // After the look-up: a key that is not there hides what is wrong with the options.
     let options = ScanOptions::parse(ctx.args, 3)?;
-    let mut found = Vec::new();
-    let next = options.walk(cursor, |cursor| {
-        let mut seen = 0;
-        let next = set.scan(cursor, |member| {
-            seen += 1;
-            if options.matches_item(member) {
-                found.push(member);
-            }
-        });
-        (next, seen)
-    });
+    let (next, found) = options.collect(cursor, |cursor, visit| set.scan(cursor, |member| visit(member, ())));
     scan::reply_header(ctx.out, next, found.len());
-    found.into_iter().for_each(|member| reply_item(ctx.out, member));
+    found.into_iter().for_each(|(member, ())| reply_item(ctx.out, member));
     Ok(())
 }
 

@@ -186,17 +186,7 @@ fn zscan(ctx: &mut Ctx<'_, '_>) -> Outcome {
         return Ok(());
     };
     let options = ScanOptions::parse(ctx.args, 3)?;
-    let mut found = Vec::new();
-    let next = options.walk(cursor, |cursor| {
-        let mut seen = 0;
-        let next = zset.scan(cursor, |member, score| {
-            seen += 1;
-            if options.matches_item(member) {
-                found.push((member, score));
-            }
-        });
-        (next, seen)
-    });
+    let (next, found) = options.collect(cursor, |cursor, visit| zset.scan(cursor, visit));
     scan::reply_header(ctx.out, next, found.len() * 2);
     for (member, score) in found {
         reply_item(ctx.out, member);

@@ -131,6 +131,33 @@ impl<A: ThinPtr, B: ThinBox> Either<A, B> {
         }
     }
 
+    /// The small form, if it holds that.
+    #[inline]
+    pub fn a(&self) -> Option<&A> {
+        match self.as_ref() {
+            EitherRef::A(small) => Some(small),
+            EitherRef::B(_) => None,
+        }
+    }
+
+    /// The boxed form, if it holds that.
+    #[inline]
+    pub fn b(&self) -> Option<&B::Target> {
+        match self.as_ref() {
+            EitherRef::A(_) => None,
+            EitherRef::B(boxed) => Some(boxed),
+        }
+    }
+
+    /// The boxed form, to change in place, if it holds that.
+    #[inline]
+    pub fn b_mut(&mut self) -> Option<&mut B::Target> {
+        match self.as_mut() {
+            EitherMut::A(_) => None,
+            EitherMut::B(boxed) => Some(boxed),
+        }
+    }
+
     /// What it holds, to change in place.
     #[inline]
     pub fn as_mut(&mut self) -> EitherMut<'_, A, B::Target> {

@@ -246,34 +246,22 @@ impl Set {
 
     /// The table of the big form, to freeze it for a snapshot.
     pub fn table(&self) -> Option<&dyn FrostTable> {
-        match self.0.as_ref() {
-            EitherRef::A(_) => None,
-            EitherRef::B(table) => Some(table),
-        }
+        self.0.b().map(|table| table as _)
     }
 
     /// The table of the big form, to freeze it for a snapshot.
     pub fn table_mut(&mut self) -> Option<&mut dyn FrostTable> {
-        match self.0.as_mut() {
-            EitherMut::A(_) => None,
-            EitherMut::B(table) => Some(table),
-        }
+        self.0.b_mut().map(|table| table as _)
     }
 
     /// How much work it is to drop: the number of blocks. Many are better dropped by another thread.
     pub fn free_cost(&self) -> usize {
-        match self.0.as_ref() {
-            EitherRef::A(_) => 1,
-            EitherRef::B(table) => table.len(),
-        }
+        self.0.b().map_or(1, |table| table.len())
     }
 
     /// The small form, if it is small.
     pub fn as_ints(&self) -> Option<&IntSet> {
-        match self.0.as_ref() {
-            EitherRef::A(ints) => Some(ints),
-            EitherRef::B(_) => None,
-        }
+        self.0.a()
     }
 
     fn convert(&mut self) {
