@@ -266,9 +266,10 @@ fn registry(config: &Config) -> Registry<Run> {
     let built_in: Vec<Command<Run>> = keys.chain(node).collect();
     let mut registry = Registry::new(built_in.iter().copied());
     if !config.command_names.is_empty() {
-        let renamed = built_in
-            .iter()
-            .filter(|row| config.command_names.resolve(row.spec.name.as_bytes()) == Some(row.spec.name.as_bytes()));
+        let keeps = |name: &str| config.command_names.resolve(name.as_bytes()) == Some(name.as_bytes());
+        // Who renames a command does not want it to be there under a newer name.
+        let renamed =
+            built_in.iter().filter(|row| keeps(row.spec.name) && (row.spec.name != "replicaof" || keeps("slaveof")));
         registry = Registry::new(renamed.copied());
         for (name, runs) in config.command_names.changes() {
             let row = runs.and_then(|runs| built_in.iter().find(|row| row.spec.name.as_bytes() == runs));

@@ -190,14 +190,16 @@ fn plan(options: &Options, units: &Units, skips: &Skips) -> VecDeque<Job> {
     jobs
 }
 
-/// Runs the jobs, `clients` at a time, and judges each as it ends.
+/// Runs the jobs, `clients` at a time, and judges each as it ends. Sentinel's have a thread of their own besides: they
+/// wait most of the time.
 fn run_all(runner: &Runner, jobs: VecDeque<Job>, clients: usize, units: &Units, try_skipped: bool) -> Vec<Verdict> {
-    let jobs = Mutex::new(jobs);
-    let verdicts = Mutex::new(Vec::new());
-    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let (sentinels, others): (VecDeque<Job>, VecDeque<Job>) = jobs.into_iter().partition(Job::is_sentinels);
+    let (sentinels, others) = (&Mutex::new(sentinels), &Mutex::new(others));
+    let verdicts = &Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..clients {
-            scope.spawn(|| {
+        for jobs in std::iter::repeat_n(others, clients).chain([sentinels]) {
+            scope.spawn(move || {
+                let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 while let Some(job) = next() {
                     if runner.stopped() {
                         break;
@@ -214,7 +216,7 @@ fn run_all(runner: &Runner, jobs: VecDeque<Job>, clients: usize, units: &Units, 
             });
         }
     });
-    verdicts.into_inner().unwrap_or_else(PoisonError::into_inner)
+    std::mem::take(&mut *verdicts.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Prints what went wrong, then the sums as the last line; whether nothing went wrong.

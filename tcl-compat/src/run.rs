@@ -64,7 +64,15 @@ pub struct Runner<'a> {
     hung: AtomicUsize,
 }
 
+/// The part of the suite that has its own framework: many servers, and Sentinels that watch them.
+const SENTINEL: &str = "sentinel";
+
 impl Job {
+    /// Whether the unit is one of Sentinel's.
+    pub fn is_sentinels(&self) -> bool {
+        self.unit.split('/').next() == Some(SENTINEL)
+    }
+
     /// How long a client that begins to wait is given before the test goes on, in milliseconds: see `unit.tcl`.
     fn settle_ms(&self) -> u32 {
         /// Some turns of a busy machine's scheduler.
@@ -149,11 +157,17 @@ impl<'a> Runner<'a> {
         let block = reserve_ports()?;
         let dir = self.lay_out(job)?;
         let names: Vec<&str> = job.skips.iter().map(|skip| skip.name.as_str()).collect();
-        let child = Command::new(&self.tclsh)
-            .args(["suite.tcl", "--clients", "1", "--single", "../unit"])
-            .args(["--port", &block.local_addr()?.port().to_string()])
-            .args(["--timeout", &SILENCE_MAX.as_secs().to_string()])
+        let port = block.local_addr()?.port().to_string();
+        let mut command = Command::new(&self.tclsh);
+        if job.is_sentinels() {
+            command.arg("sentinel.tcl");
+        } else {
+            command.args(["suite.tcl", "--clients", "1", "--single", "../unit", "--port", &port]);
+            command.args(["--timeout", &SILENCE_MAX.as_secs().to_string()]);
+        }
+        let child = command
             .current_dir(&dir)
+            .env("TCL_COMPAT_PORT", &port)
             .env("TCL_COMPAT_UNIT", &job.unit)
             .env("TCL_COMPAT_SKIP", names.join("\n"))
             .env("TCL_COMPAT_SETTLE_MS", job.settle_ms().to_string())
@@ -177,22 +191,36 @@ impl<'a> Runner<'a> {
         let dir = self.scratch.join(format!("{number}-{}", job.unit.replace('/', "-")));
         fs::create_dir_all(dir.join("tests/tmp"))?;
         fs::create_dir(dir.join("src"))?;
-        for part in suite::parts() {
+        for part in suite::parts().filter(|part| *part != SENTINEL) {
             symlink(self.suite_dir().join(part), dir.join("tests").join(part))?;
+        }
+        // Its scripts work in a folder of their own.
+        fs::create_dir_all(dir.join("tests/sentinel/tmp"))?;
+        for part in ["tests", "run.tcl"] {
+            symlink(self.suite_dir().join(SENTINEL).join(part), dir.join("tests/sentinel").join(part))?;
         }
         fs::write(dir.join("suite.tcl"), include_str!("../suite.tcl"))?;
         fs::write(dir.join("unit.tcl"), include_str!("../unit.tcl"))?;
+        fs::write(dir.join("sentinel.tcl"), include_str!("../sentinel.tcl"))?;
 
         let program = |name: &str| dir.join("src").join(name);
+        // The suite knows a server by the process it started: `exec` keeps that true.
+        let script = |name: &str, line: String| -> Result<()> {
+            fs::write(program(name), format!("#!/bin/sh\nexec {line}\n"))?;
+            Ok(fs::set_permissions(program(name), fs::Permissions::from_mode(0o755))?)
+        };
         match job.threads {
             None => symlink(self.server, program("redis-server"))?,
             Some(threads) => {
-                // The suite knows the server by the process it started: `exec` keeps that true.
                 symlink(self.server, program("codis-server"))?;
-                let script = format!("#!/bin/sh\nexec src/codis-server \"$@\" --server-threads {threads}\n");
-                fs::write(program("redis-server"), script)?;
-                fs::set_permissions(program("redis-server"), fs::Permissions::from_mode(0o755))?;
+                let server = program("codis-server");
+                script("redis-server", format!("'{}' \"$@\" --server-threads {threads}", server.display()))?;
             }
+        }
+        if job.is_sentinels() {
+            // Debian's is a name of its server, which asks how it was called; a path of ours would tell it nothing.
+            let real = in_path("redis-server").ok_or("redis-server is missing (`make deps` installs it)")?;
+            script("redis-sentinel", format!("'{}' \"$@\" --sentinel", real.display()))?;
         }
         for name in ["redis-check-aof", "redis-check-rdb"] {
             let beside = self.server.with_file_name(name);

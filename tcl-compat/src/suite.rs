@@ -11,7 +11,8 @@ const DOWNLOADS_MAX: u64 = 4;
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// The parts of the package's `tests` folder that the units need.
-const PARTS: [&str; 6] = ["assets", "helpers", "integration", "support", "unit", "test_helper.tcl"];
+const PARTS: [&str; 8] =
+    ["assets", "helpers", "integration", "support", "unit", "test_helper.tcl", "sentinel", "instances.tcl"];
 
 /// The pinned package, as `revision.txt` names it.
 #[derive(Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use commands::error::{Error, Outcome};
 use commands::table::{Command, command as row};
 use resp::{ArgList, CommandSpec, Flags, KeySpec, Out};
 
-/// Commands that the original answers outside of its table, so that COMMAND does not know them.
-const UNLISTED: &[&str] = &["quit"];
+/// Commands that COMMAND does not know: what the original answers outside of its table, and newer names of commands.
+const UNLISTED: &[&str] = &["quit", "replicaof"];
 
 fn command(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let registry = &ctx.node.registry;

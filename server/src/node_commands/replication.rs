@@ -300,6 +300,8 @@ pub(super) static TABLE: &[Command<Handler>] = &[
     command::<Handler>("psync", 3, KeySpec::NONE, SYNC, psync).holding(Access::All),
     command("replconf", -1, KeySpec::NONE, REPLCONF, replconf),
     command::<Handler>("slaveof", 3, KeySpec::NONE, SLAVEOF, slaveof).holding(Access::All),
+    // Its name from Redis 5 on.
+    command::<Handler>("replicaof", 3, KeySpec::NONE, SLAVEOF, slaveof).holding(Access::All),
     command("role", 1, KeySpec::NONE, ROLE, role),
     command("wait", 3, KeySpec::NONE, Flags::NOSCRIPT, wait),
 ];
