@@ -1,118 +1,12 @@
 //! Replication between whole programs: ours and real Redis 7.0, in both directions, over links that break.
 
 use resp::Reply;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
-use tests::{Client, Options, Random, Relay, Server, contents, wait_until};
+use tests::replicas::{Load, assert_same, follow, number, wait_for_link, wait_for_stream};
+use tests::{Options, Relay, Server, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const DATABASES: u32 = 3;
-
-fn info(client: &mut Client, field: &str) -> Option<String> {
-    let Reply::Bulk(Some(text)) = client.run("INFO") else { return None };
-    let text = String::from_utf8_lossy(&text).into_owned();
-    text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(|value| value.trim().to_owned()))
-}
-
-fn number(client: &mut Client, field: &str) -> u64 {
-    info(client, field).and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-fn follow(replica: &Server, primary: SocketAddr) {
-    let reply = replica.client().run(&format!("SLAVEOF {} {}", primary.ip(), primary.port()));
-    assert_eq!(reply, Reply::Simple(b"OK".to_vec()));
-}
-
-fn wait_for_link(replica: &Server) {
-    let mut client = replica.client();
-    let up = wait_until(PATIENCE, || info(&mut client, "master_link_status").as_deref() == Some("up"));
-    assert!(up, "the link does not come up");
-}
-
-/// Waits until `replica` has all that `primary` has written.
-fn wait_for_stream(primary: &Server, replica: &Server) {
-    wait_for_link(replica);
-    let (mut primary, mut replica) = (primary.client(), replica.client());
-    let there = wait_until(PATIENCE, || {
-        // Read first, so that what is written meanwhile does not count as reached.
-        let end = number(&mut primary, "master_repl_offset");
-        number(&mut replica, "slave_repl_offset") >= end
-    });
-    assert!(there, "the replica does not catch up");
-}
-
-/// Writes random commands until it is told to stop.
-struct Load {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<u64>>,
-}
-
-impl Load {
-    fn start(addr: SocketAddr, clients: u64) -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
-        let threads = (0..clients)
-            .map(|seed| {
-                let stop = stop.clone();
-                thread::spawn(move || write(addr, seed, &stop))
-            })
-            .collect();
-        Load { stop, threads }
-    }
-
-    fn stop(self) {
-        self.stop.store(true, Ordering::SeqCst);
-        let written: u64 = self.threads.into_iter().map(|thread| thread.join().expect("no panic")).sum();
-        assert!(written > 0, "nobody could write");
-    }
-}
-
-/// Returns how many commands were answered. A server that goes away ends it.
-fn write(addr: SocketAddr, seed: u64, stop: &AtomicBool) -> u64 {
-    let (mut random, mut count) = (Random::new(seed), 0);
-    let Ok(mut client) = Client::connect(addr) else { return 0 };
-    while !stop.load(Ordering::SeqCst) {
-        for line in request(&mut random).lines() {
-            let words: Vec<&str> = line.split(' ').collect();
-            if client.try_call(&words).is_err() {
-                return count;
-            }
-            count += 1;
-        }
-        // The point is what breaks, not how fast it goes.
-        thread::sleep(Duration::from_micros(200));
-    }
-    count
-}
-
-fn request(random: &mut Random) -> String {
-    let key = random.below(300);
-    let member = random.below(40);
-    match random.below(20) {
-        0 => format!("SELECT {}", random.below(DATABASES as usize)),
-        1 => format!("SET s{key} {member}"),
-        2 => format!("INCR n{key}"),
-        3 => format!("INCRBYFLOAT f{key} 0.25"),
-        4 => format!("LPUSH l{key} {member} x y"),
-        5 => format!("RPOP l{key}"),
-        6 => format!("SADD t{key} {member} {}", member + 1),
-        7 => format!("SPOP t{key}"),
-        8 => format!("ZADD z{key} {member} m{member}"),
-        9 => format!("ZREMRANGEBYRANK z{key} 0 1"),
-        10 => format!("HSET h{key} f{member} {key}"),
-        11 => format!("HDEL h{key} f{member}"),
-        12 => format!("EXPIRE s{key} 1000"),
-        13 => format!("SET e{key} v PX {}", 1 + random.below(200)),
-        14 => format!("DEL s{key} l{key}"),
-        15 => format!("RENAME s{key} r{key}"),
-        16 => format!("MULTI\nINCR n{key}\nRPUSH l{key} in\nSELECT 1\nSET m{key} 1\nEXEC"),
-        17 => format!("APPEND s{key} abc"),
-        18 => format!("SUNIONSTORE u{key} t{key} t{}", random.below(300)),
-        _ => format!("EVAL redis.call('set',KEYS[1],ARGV[1]) 1 v{key} {member}"),
-    }
-}
 
 /// A load on `primary` while the link of `replica` through `relay` breaks again and again.
 fn break_links_under_load(primary: &Server, relay: &Relay, cuts: usize) {
@@ -123,24 +17,6 @@ fn break_links_under_load(primary: &Server, relay: &Relay, cuts: usize) {
     }
     thread::sleep(Duration::from_millis(300));
     load.stop();
-}
-
-fn assert_same(primary: &Server, replica: &Server) {
-    wait_for_stream(primary, replica);
-    // What has a short time to live is over now; it is deleted on both only when the primary comes upon it.
-    thread::sleep(Duration::from_millis(300));
-    contents(&mut primary.client(), DATABASES);
-    wait_for_stream(primary, replica);
-    let (theirs, ours) = (contents(&mut primary.client(), DATABASES), contents(&mut replica.client(), DATABASES));
-    let differing: Vec<_> = theirs
-        .iter()
-        .filter(|(key, value)| ours.get(*key) != Some(value))
-        .map(|(key, value)| (key, value, ours.get(key)))
-        .take(5)
-        .collect();
-    assert!(differing.is_empty(), "differ: {differing:?}");
-    assert_eq!(theirs.len(), ours.len());
-    assert!(!theirs.is_empty());
 }
 
 fn a_pair_survives(primary: Options, replica: Options) -> (Server, Server) {
