@@ -74,6 +74,12 @@ impl History {
         *self = History::new(id);
     }
 
+    /// The id under which most others know what was reached at `end`: the one before, if nothing has come under the new
+    /// one yet. So a primary that was restarted, and failed over meanwhile, finds its place with its successor.
+    pub fn known_as(&self, end: u64) -> ReplId {
+        self.previous.filter(|(_, until)| *until == end).map_or(self.id, |(id, _)| id)
+    }
+
     /// Whether an offset reached under `id` is a place in this server's stream.
     pub fn covers(&self, id: &[u8], offset: u64) -> bool {
         let same = |known: &ReplId| known.0.eq_ignore_ascii_case(id);
@@ -96,7 +102,9 @@ mod tests {
         assert!(history.covers(id('a').as_str().as_bytes(), 100));
         assert!(!history.covers(id('a').as_str().as_bytes(), 101));
         assert!(history.covers(id('b').as_str().as_bytes(), 10_000));
+        assert_eq!((history.known_as(100), history.known_as(101)), (id('a'), id('b')));
         history.renew(id('c'));
+        assert_eq!(history.known_as(100), id('c'));
         assert!(!history.covers(id('a').as_str().as_bytes(), 1));
     }
 

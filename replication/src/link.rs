@@ -423,11 +423,13 @@ impl Link {
                 }
                 self.begin_image(of, actions);
             }
-            Answer::Partial(id) if self.intro.resume.is_some() => {
+            Answer::Partial(id) if let Some((asked, _)) = &self.intro.resume => {
+                // Who does not say under which id the stream goes on does so under the one that was asked for.
+                let id = id.unwrap_or(*asked);
                 notice(actions, "Successful partial resynchronization with master.".into());
                 notice(actions, "MASTER <-> SLAVE sync: Master accepted a Partial Resynchronization.".into());
                 self.phase = Phase::Streaming;
-                actions.push(Action::Stream { from: at, id });
+                actions.push(Action::Stream { from: at, id: Some(id) });
             }
             Answer::Later => {
                 notice(actions, format!("Master is currently unable to PSYNC but should be in the future: {}", text()));

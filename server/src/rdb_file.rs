@@ -7,6 +7,7 @@ use crate::memory;
 use crate::node::Node;
 use crate::node::settings_of;
 use crate::persist::Temporary;
+use crate::repl::note::{Found, Note};
 use engine::clock::Now;
 use engine::keyspace::Keyspace;
 use persistence::rdb::RdbError;
@@ -16,16 +17,13 @@ use persistence::rdb::load::{Event, LoadOptions, Loader};
 use std::fs::File;
 use std::io::{self, BufWriter};
 
-/// The note, of Redis 4, that says which database a stream behind an image is in.
-pub const STREAM_DB: &str = "repl-stream-db";
-
 /// What a file had in it.
 #[derive(Default)]
 pub struct Loaded {
     /// Number of keys.
     pub keys: u64,
-    /// The database that the stream behind it is in, if it says so.
-    pub stream_db: Option<u32>,
+    /// What it says of the stream.
+    pub stream: Found,
 }
 
 /// Writes all keys to the file that the settings name, in the working directory. All slots must be held.
@@ -38,6 +36,9 @@ pub fn save(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>) -> io::Re
 fn write(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>, file: &File) -> io::Result<()> {
     let mut writer = Writer::new(BufWriter::new(file), config.rdbcompression, config.rdbchecksum);
     writer.encoder.header(REDIS_VERSION, keys.now().ms / 1000, memory::used(node));
+    if let Some(note) = Note::of(node) {
+        note.write(node.oplog.end(), &mut writer.encoder);
+    }
     let selected = keys.db();
     let mut result = Ok(());
     for db in 0..config.databases {
@@ -103,10 +104,8 @@ pub fn load_from(file: File, config: &Config, keys: &mut Keyspace<'_, '_>) -> Re
                 }
             }
             Event::Skipped(what) => crate::log::warning!("The RDB file has {what}, which is left out"),
-            Event::Aux { name, value } if name == STREAM_DB.as_bytes() => {
-                found.stream_db = resp::parse_u64(value).and_then(|db| u32::try_from(db).ok());
-            }
-            Event::Aux { .. } | Event::Database(_) | Event::Sizes { .. } | Event::End { .. } => {}
+            Event::Aux { name, value } => found.stream.take(name, value),
+            Event::Database(_) | Event::Sizes { .. } | Event::End { .. } => {}
         }
         Ok(())
     });

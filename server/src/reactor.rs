@@ -148,6 +148,7 @@ impl Reactor {
             self.exec.publish_stats();
             self.run_cron(now);
         }
+        self.feed_the_rest();
         self.net.end();
         Ok(())
     }

@@ -185,6 +185,13 @@ impl Server {
         Server::start_in(options, dir)
     }
 
+    /// Ends it with SIGTERM. It can be started again where it was.
+    pub fn end(mut self) -> Crashed {
+        let ended = self.terminate(Duration::from_secs(10));
+        assert!(ended.is_some_and(|status| status.success()), "the server did not end well: {ended:?}\n{}", self.log());
+        self.crash()
+    }
+
     /// Kills it as a crash would. It can be started again where it was.
     pub fn crash(self) -> Crashed {
         let (port, options) = (self.port, self.options.clone());
@@ -211,7 +218,7 @@ impl Server {
     }
 }
 
-/// A server that has crashed.
+/// A server that has crashed or ended.
 #[derive(Debug)]
 pub struct Crashed {
     dir: TempDir,
@@ -220,12 +227,18 @@ pub struct Crashed {
 }
 
 impl Crashed {
-    /// Starts it again, on the same port and with the files that it left.
+    /// Starts it again, on the same port and with the files that it left, also that of the settings.
     pub fn start_again(self) -> Server {
-        let Crashed { dir, port, mut options } = self;
+        let mut options = self.options.clone();
         if options.config.is_some() {
-            options.config = fs::read_to_string(dir.path().join("server.conf")).ok();
+            options.config = fs::read_to_string(self.dir.path().join("server.conf")).ok();
         }
+        self.start_as(options)
+    }
+
+    /// Starts another program where it was, or the same with other options.
+    pub fn start_as(self, options: Options) -> Server {
+        let Crashed { dir, port, .. } = self;
         let mut server = Server { child: launch(&options, port, dir.path()), port, dir, options };
         if let Err(log) = server.wait_until_it_answers() {
             panic!("{} did not start again:\n{log}", server.options.program.display());

@@ -204,3 +204,101 @@ fn a_stream_that_goes_on_after_a_break_goes_on_in_its_database() {
         assert_eq!(reader.run("EXISTS before after"), Reply::Int(2));
     }
 }
+
+/// With a file and a backlog, so that a restart finds both.
+fn durable(threads: usize) -> Options {
+    backlog(Options::codis(threads)).set_words("save", &["900", "1"]).set("repl-timeout", "5")
+}
+
+#[test]
+fn a_restart_of_either_end_costs_no_full_sync() {
+    for threads in [1, 4] {
+        let primary = Server::start(durable(threads));
+        let text = format!("slaveof 127.0.0.1 {}\n", primary.addr().port());
+        let replica = Server::start(durable(threads).config(&text));
+        wait_for_link(&replica);
+        let mut client = primary.client();
+        client.run("SELECT 1");
+        client.run("SET before 1");
+        client.run("SET dying 1 PX 1");
+        wait_for_stream(&primary, &replica);
+
+        // The replica missed something meanwhile.
+        let ended = replica.end();
+        client.run("SET missed 1");
+        let replica = ended.start_again();
+        wait_for_stream(&primary, &replica);
+        assert_eq!(number(&mut client, "sync_full"), 1, "{}", primary.log());
+        assert_same(&primary, &replica);
+
+        // The primary writes on after its restart.
+        let primary = primary.end().start_again();
+        wait_for_link(&replica);
+        let mut client = primary.client();
+        client.run("SELECT 1");
+        client.run("SET after 1");
+        wait_for_stream(&primary, &replica);
+        assert_eq!(number(&mut client, "sync_full"), 0, "{}", primary.log());
+        assert_eq!(number(&mut client, "sync_partial_ok"), 1);
+        assert_same(&primary, &replica);
+        let digests = [&primary, &replica].map(|server| server.client().run("DEBUG DIGEST"));
+        assert_eq!(digests[0], digests[1]);
+    }
+}
+
+#[test]
+fn a_primary_that_was_restarted_follows_its_successor_without_a_full_sync() {
+    let first = Server::start(durable(2));
+    let second = Server::start(durable(2));
+    follow(&second, first.addr());
+    wait_for_link(&second);
+    first.client().run("SET k v");
+    wait_for_stream(&first, &second);
+    let ended = first.end();
+    second.client().run("SLAVEOF NO ONE");
+    second.client().run("SET k w");
+    let first = ended.start_again();
+    follow(&first, second.addr());
+    wait_for_stream(&second, &first);
+    assert_eq!(number(&mut second.client(), "sync_full"), 0, "{}", second.log());
+    assert_same(&second, &first);
+}
+
+#[test]
+fn what_a_primary_wrote_after_its_file_is_not_taken_for_the_old_stream() {
+    let primary = Server::start(durable(1));
+    let replica = Server::start(durable(1));
+    follow(&replica, primary.addr());
+    wait_for_link(&replica);
+    primary.client().run("SET k 1");
+    assert_eq!(primary.client().run("SAVE"), Reply::Simple(b"OK".to_vec()));
+    primary.client().run("SET lost 1");
+    wait_for_stream(&primary, &replica);
+    let primary = primary.crash().start_again();
+    wait_for_stream(&primary, &replica);
+    assert_eq!(number(&mut primary.client(), "sync_full"), 1, "{}", primary.log());
+    assert_same(&primary, &replica);
+    assert_eq!(replica.client().run("EXISTS k lost"), Reply::Int(1));
+}
+
+#[test]
+fn redis_7_and_ours_start_from_each_others_files_where_they_left_off() {
+    let primary = Server::start(backlog(Options::redis()).set("repl-diskless-sync-delay", "0"));
+    let follower = Server::start(backlog(Options::redis()).set_words("save", &["900", "1"]));
+    follow(&follower, primary.addr());
+    wait_for_link(&follower);
+    primary.client().run("SET k v");
+    wait_for_stream(&primary, &follower);
+    let ended = follower.end();
+    primary.client().run("SET missed 1");
+    let text = format!("slaveof 127.0.0.1 {}\n", primary.addr().port());
+    let ours = ended.start_as(durable(4).config(&text));
+    wait_for_stream(&primary, &ours);
+    assert_same(&primary, &ours);
+    let ended = ours.end();
+    primary.client().run("SET missed 2");
+    let theirs = ended.start_as(backlog(Options::redis()).config(&text));
+    wait_for_stream(&primary, &theirs);
+    assert_same(&primary, &theirs);
+    assert_eq!(number(&mut primary.client(), "sync_full"), 1, "{}", primary.log());
+}

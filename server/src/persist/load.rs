@@ -10,6 +10,7 @@ use crate::conn::{Client, Replies};
 use crate::dispatch::{Executor, Turn};
 use crate::net::Net;
 use crate::node::Node;
+use crate::repl::note::Found;
 use crate::{log, os_error, rdb_file};
 use commands::args::Args;
 use commands::ctx::Session;
@@ -23,7 +24,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -113,7 +114,10 @@ pub fn at_start(node: &'static Node) {
             }
         } else {
             match load_rdb(node, &config, &config.dbfilename) {
-                Ok(()) => log::notice!("DB loaded from disk: {:.3} seconds", began.elapsed().as_secs_f32()),
+                Ok(stream) => {
+                    stream.resume(node, Now::read().ms);
+                    log::notice!("DB loaded from disk: {:.3} seconds", began.elapsed().as_secs_f32());
+                }
                 Err(error) => {
                     // The original's words for this one, which people look for.
                     let why =
@@ -135,16 +139,18 @@ pub fn at_start(node: &'static Node) {
 
 // --- RDB
 
-fn load_rdb(node: &'static Node, config: &Config, name: &Path) -> Result<(), persistence::rdb::RdbError> {
+fn load_rdb(node: &'static Node, config: &Config, name: &Path) -> Result<Found, persistence::rdb::RdbError> {
     let file = File::open(name)?;
     let mut loader = Loader::new(file, rdb_file::options(config, Now::read()))?;
     load_entries(node, &mut loader)
 }
 
-/// Decodes here and inserts on another thread.
-fn load_entries<R: Read>(node: &'static Node, loader: &mut Loader<R>) -> Result<(), persistence::rdb::RdbError> {
+/// Decodes here and inserts on another thread. Returns what the file says of the stream.
+fn load_entries<R: Read>(node: &'static Node, loader: &mut Loader<R>) -> Result<Found, persistence::rdb::RdbError> {
     let now = Now::read();
-    let replica = node.config().slaveof.is_some();
+    // Keys past their expiry stay where a stream goes on that has not deleted them yet.
+    let keeps_expired = Arc::new(AtomicBool::new(node.config().slaveof.is_some()));
+    let keeps = keeps_expired.clone();
     let (send, receive) = sync_channel::<Vec<LoadedEntry>>(BATCHES);
     let inserter = move || {
         let _account = engine::raw::alloc::open_account();
@@ -153,7 +159,7 @@ fn load_entries<R: Read>(node: &'static Node, loader: &mut Loader<R>) -> Result<
         let owner = guest.owner();
         for entries in receive {
             for LoadedEntry { db, hash, slot, entry, .. } in entries {
-                if !replica && entry.view().expire_at_ms().is_some_and(|at| at < now.ms) {
+                if entry.view().expire_at_ms().is_some_and(|at| at < now.ms) && !keeps.load(Ordering::Relaxed) {
                     continue;
                 }
                 let mut held = owner.wait_one(slot);
@@ -171,13 +177,22 @@ fn load_entries<R: Read>(node: &'static Node, loader: &mut Loader<R>) -> Result<
     let mut batch = Batch::default();
     let mut more = true;
     let mut result = Ok(());
+    let mut stream = Found::default();
     while more {
+        let note = |event: Event<'_>| match event {
+            Event::Skipped(what) => log::warning!("The RDB file has {what}, which is left out"),
+            Event::Aux { name, value } => stream.take(name, value),
+            _ => {}
+        };
         match loader.batch(&mut batch, BATCH_BYTES, note) {
             Ok(again) => more = again,
             Err(error) => {
                 result = Err(error);
                 break;
             }
+        }
+        if stream.is_whole() {
+            keeps_expired.store(true, Ordering::Relaxed);
         }
         node.persist.loading.at(batch.position);
         reporter.report(&node.persist.loading);
@@ -188,13 +203,7 @@ fn load_entries<R: Read>(node: &'static Node, loader: &mut Loader<R>) -> Result<
     drop(send);
     // It ends the process itself if it cannot go on.
     let _ = thread.join();
-    result
-}
-
-fn note(event: Event<'_>) {
-    if let Event::Skipped(what) = event {
-        log::warning!("The RDB file has {what}, which is left out");
-    }
+    result.map(|()| stream)
 }
 
 // --- AOF

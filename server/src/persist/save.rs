@@ -5,6 +5,7 @@ use super::job::{self, Busy, Ended, Kind};
 use super::{Logged, gate};
 use crate::config::{Config, REDIS_VERSION};
 use crate::node::Node;
+use crate::repl::note::Note;
 use crate::{log, memory, os_error, rdb_file};
 use engine::keyspace::Keyspace;
 use engine::raw::lock::Owner;
@@ -49,20 +50,33 @@ fn log_failure(config: &Config, error: &io::Error) {
 pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Busy> {
     let config = node.config();
     let compress = config.rdbcompression;
-    let used = memory::used(node);
+    keys.hold_all();
+    let about = About { used: memory::used(node), note: Note::of(node) };
     job::begin(
         node,
         keys,
         Kind::Save,
         move || Box::new(RdbFormat::new(compress)),
-        move |image, owner| background(node, &config, image, owner, used),
+        move |image, owner| background(node, &config, image, owner, &about),
     )?;
     node.persist.state().save_scheduled = false;
     log::notice!("Background saving started by pid {}", std::process::id());
     Ok(())
 }
 
-fn background(node: &Node, config: &Config, image: &Arc<Image>, owner: &mut Owner<'static, Slot>, used: u64) -> Ended {
+/// What is written at the head of a file.
+struct About {
+    used: u64,
+    note: Option<Note>,
+}
+
+fn background(
+    node: &Node,
+    config: &Config,
+    image: &Arc<Image>,
+    owner: &mut Owner<'static, Slot>,
+    about: &About,
+) -> Ended {
     let name = PathBuf::from(format!("temp-{}-bg.rdb", std::process::id()));
     let mut temporary = match Temporary::create(name) {
         Ok(temporary) => temporary,
@@ -74,7 +88,7 @@ fn background(node: &Node, config: &Config, image: &Arc<Image>, owner: &mut Owne
             return Ended::Badly;
         }
     };
-    let result = write(config, image, owner, &temporary, used).and_then(|()| {
+    let result = write(config, image, owner, &temporary, about).and_then(|()| {
         // FLUSHALL and SHUTDOWN kill a save under the same lock, so that none is renamed after that.
         let state = node.persist.state();
         if state.is_killed() {
@@ -101,11 +115,14 @@ fn write(
     image: &Arc<Image>,
     owner: &mut Owner<'static, Slot>,
     temporary: &Temporary,
-    used: u64,
+    about: &About,
 ) -> io::Result<()> {
     let output = Output::new(&temporary.file, image, "Background saving", true);
     let mut writer = Writer::new(output, config.rdbcompression, config.rdbchecksum);
-    writer.encoder.header(REDIS_VERSION, image.now_ms() / 1000, used);
+    writer.encoder.header(REDIS_VERSION, image.now_ms() / 1000, about.used);
+    if let Some(note) = &about.note {
+        note.write(image.offset(), &mut writer.encoder);
+    }
     match walk(image, owner, &mut writer) {
         Ok(()) => {}
         Err(Failed::Write(error)) => return Err(error),

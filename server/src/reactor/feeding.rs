@@ -6,6 +6,12 @@
 use super::Reactor;
 use crate::repl;
 use engine::clock::Now;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// So long the end waits for replicas that do not take the last of the stream, and so often it looks.
+const LAST_FEED_MAX: Duration = Duration::from_secs(1);
+const LAST_FEED_PAUSE: Duration = Duration::from_millis(1);
 
 impl Reactor {
     /// Whether replicas or the link could go on at once.
@@ -53,5 +59,19 @@ impl Reactor {
             }
         }
         node.wake_feeders(self.exec.reactor, &mut self.seen_end);
+    }
+
+    /// The end: replicas get what is left of the stream, so that after a restart they need nothing else. Not for long.
+    pub(super) fn feed_the_rest(&mut self) {
+        let (node, began) = (self.exec.node, Instant::now());
+        for index in std::mem::take(&mut self.net.replicas) {
+            let Some(Some(conn)) = self.net.conns.get_mut(index) else { continue };
+            while repl::feed::is_behind(conn, node)
+                && began.elapsed() < LAST_FEED_MAX
+                && repl::feed::feed(conn, node, Now::read()).is_ok()
+            {
+                thread::sleep(LAST_FEED_PAUSE);
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::Gate;
 use crate::dispatch::Executor;
 use crate::log;
 use crate::node::Node;
+use crate::persist::gate;
 use engine::clock::Now;
 use engine::keyspace::Keyspace;
 use engine::oplog::Consumer;
@@ -12,14 +13,29 @@ use replication::feed::{Stage, begins_now};
 /// A second's tick.
 const TICK_MS: i64 = 1000;
 
-/// When the next tick is, and how many there were.
+/// When the next tick is, and how many there were since the last ping.
 #[derive(Default)]
 pub struct Cron {
     next_ms: i64,
-    ticks: u64,
+    since_ping: u64,
 }
 
 impl Cron {
+    /// Lets replicas know that we are there, now and then. Not while others hold the slots: the end of the stream may be
+    /// being written down, for the next start.
+    fn ping(&mut self, exec: &mut Executor, replicas: usize, period: u64) {
+        self.since_ping += 1;
+        if replicas == 0 || exec.node.repl.is_replica() || self.since_ping < period {
+            return;
+        }
+        if let Some(_held) = exec.owner.try_privileged()
+            && !exec.node.persist.gate.has(gate::STOPPING)
+        {
+            exec.node.oplog.append_anywhere(b"*1\r\n$4\r\nPING\r\n");
+            self.since_ping = 0;
+        }
+    }
+
     /// Whether a second has passed.
     pub fn is_due(&mut self, now: Now) -> bool {
         // A clock that was set back must not stop it.
@@ -34,10 +50,7 @@ impl Cron {
     pub fn run(&mut self, exec: &mut Executor, now: Now) {
         let (node, config) = (exec.node, exec.settled.config.clone());
         let replicas = node.repl.replicas().len();
-        if replicas > 0 && !node.repl.is_replica() && self.ticks.is_multiple_of(config.repl_ping_slave_period.max(1)) {
-            node.oplog.append_anywhere(b"*1\r\n$4\r\nPING\r\n");
-        }
-        self.ticks += 1;
+        self.ping(exec, replicas, config.repl_ping_slave_period.max(1));
         if replicas == 0 {
             end_backlog(exec, config.repl_backlog_ttl, now);
         }

@@ -38,6 +38,13 @@ pub fn has_work(conn: &Conn, node: &Node) -> bool {
         }
 }
 
+/// Whether a replica that follows lacks something of the stream.
+pub fn is_behind(conn: &Conn, node: &Node) -> bool {
+    let Some(feed) = conn.client.feed() else { return false };
+    feed.replica.stage() == Stage::Online
+        && feed.cursor.as_ref().is_some_and(|cursor| cursor.offset() != node.oplog.end())
+}
+
 /// Sends a replica what it can take now.
 pub fn feed(conn: &mut Conn, node: &Node, now: Now) -> Result<(), GiveUp> {
     let Some(feed) = conn.client.peer.as_mut().and_then(|peer| peer.feed.as_mut()) else { return Ok(()) };

@@ -8,7 +8,6 @@ use crate::config::REDIS_VERSION;
 use crate::log;
 use crate::node::Node;
 use crate::persist::job::{self, Ended, Kind};
-use crate::rdb_file::STREAM_DB;
 use engine::keyspace::Keyspace;
 use engine::raw::lock::Owner;
 use engine::slot::Slot;
@@ -91,7 +90,7 @@ fn write(
     let mut ends = Encoder::new(config.rdbcompression);
     ends.header(REDIS_VERSION, image.now_ms() / 1000, crate::memory::used(node));
     if let Some(db) = stream_db {
-        ends.aux(STREAM_DB, db.to_string().as_bytes());
+        super::note::stream_db(db, &mut ends);
     }
     let begun = to.write_all(&ends.out);
     // Whatever happened: what was cut must be walked over.

@@ -7,6 +7,7 @@ use crate::dispatch::Executor;
 use crate::log;
 use crate::net::Net;
 use crate::node::Node;
+use crate::persist::gate;
 use engine::clock::Now;
 use engine::effects::encode;
 use mio::net::TcpStream;
@@ -73,6 +74,9 @@ impl Driver {
 
     /// Whether there is something to do without an event.
     pub fn has_work(&self, node: &Node) -> bool {
+        if node.persist.gate.has(gate::LOADING) {
+            return false;
+        }
         self.readable && self.may_read()
             || self.link.phase() == Phase::Streaming && self.applier.is_put_off()
             || node.repl.orders.load(Ordering::Relaxed)
@@ -98,6 +102,10 @@ impl Driver {
 
     /// One turn of the reactor: carries out orders, reads, applies.
     pub fn turn(&mut self, exec: &mut Executor, net: &mut Net, now: Now) {
+        if exec.node.persist.gate.has(gate::LOADING) {
+            // What is loaded says where to go on.
+            return;
+        }
         if exec.node.repl.take_orders() {
             let following = exec.node.repl.state().primary.is_some();
             let order = if following { Event::Follow } else { Event::Unfollow };
@@ -124,7 +132,7 @@ impl Driver {
 
     /// Once a second.
     pub fn each_second(&mut self, exec: &mut Executor, net: &mut Net, now: Now) {
-        if self.link.phase() == Phase::Off {
+        if self.link.phase() == Phase::Off || exec.node.persist.gate.has(gate::LOADING) {
             return;
         }
         if matches!(self.link.phase(), Phase::Loading) {
@@ -290,7 +298,10 @@ impl Driver {
             password: config.masterauth.clone(),
             port,
             ip: config.slave_announce_ip.clone(),
-            resume: state.resumable.then(|| (state.history.id, exec.node.oplog.end())),
+            resume: state.resumable.then(|| {
+                let end = exec.node.oplog.end();
+                (state.history.known_as(end), end)
+            }),
         }
     }
 

@@ -5,6 +5,7 @@
 //!   full sync      image.rs        a snapshot into a file, for all replicas that wait
 //!   feeding        feed.rs         image, then oplog, to each replica: by the reactor that has its connection
 //!   following      link.rs         this server's own primary: connect, image, stream; on reactor 0
+//!   files          note.rs         whose stream an RDB file belongs to, for a restart
 //!   each second    cron.rs         pings, time-outs, the backlog's end, who is good enough
 //! ```
 //! 1. Role, history and whose replica we are change only while all slots are held, so whoever holds one slot may rely
@@ -18,6 +19,7 @@ pub mod cron;
 pub mod feed;
 mod image;
 pub mod link;
+pub mod note;
 pub mod peer;
 mod receive;
 pub mod wait;

@@ -88,7 +88,7 @@ fn load(file: File, of: Option<(ReplId, u64)>, node: &'static Node, attempt: u64
         }
         keys.garbage().take()
     };
-    let stream_db = loaded.stream_db.unwrap_or(0);
+    let stream_db = loaded.stream.stream_db.unwrap_or(0);
     {
         let mut state = node.repl.state();
         let offset = of.map_or_else(|| node.oplog.end(), |(_, offset)| offset);
