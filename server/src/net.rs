@@ -241,6 +241,17 @@ impl Net {
         self.places.get(&client).copied().filter(|&index| self.conns.get(index).is_some_and(Option::is_some))
     }
 
+    /// The connections to go on with, each once: whoever has more to read is put down at each event that tells of it too,
+    /// and would otherwise get more turns in a round with each of them, until nobody else got any.
+    pub fn take_again(&mut self) -> Vec<usize> {
+        let mut again = std::mem::take(&mut self.again);
+        if again.len() > 1 {
+            again.sort_unstable();
+            again.dedup();
+        }
+        again
+    }
+
     /// Whether everybody in `again` has been put off many times already.
     pub fn all_wait_for_slots(&self) -> bool {
         /// Turns after which somebody is taken to keep the slots for long.

@@ -127,7 +127,7 @@ impl Reactor {
                     }
                 }
             }
-            for index in std::mem::take(&mut self.net.again) {
+            for index in self.net.take_again() {
                 self.turn(index, now);
             }
             while let Some(index) = self.net.overdue(now) {
