@@ -10,6 +10,7 @@ mod data;
 mod error;
 mod load;
 mod memory;
+mod migrate;
 mod pause;
 mod process;
 mod random;
@@ -93,6 +94,8 @@ enum Part {
     Pause,
     /// Rate, CPU a request, latency
     Speed,
+    /// Moving slots to another server; only if asked for
+    Migrate,
 }
 
 #[derive(Debug, Clone)]
@@ -155,8 +158,8 @@ pub fn run(args: &Args) -> Result<()> {
         report.add_server(program, &mut Server::start(program)?)?;
     }
     print!("{}", report.heading());
-    for part in [Part::Start, Part::Mem, Part::Pause, Part::Speed] {
-        if !args.only.is_empty() && !args.only.contains(&part) {
+    for part in [Part::Start, Part::Mem, Part::Pause, Part::Speed, Part::Migrate] {
+        if !args.only.contains(&part) && (part == Part::Migrate || !args.only.is_empty()) {
             continue;
         }
         match part {
@@ -171,6 +174,10 @@ pub fn run(args: &Args) -> Result<()> {
             Part::Pause => {
                 report.pause = pause::measure(&plan)?;
                 println!("\nWaits of a bystander's GET\n{}", pause::table(&report.pause));
+            }
+            Part::Migrate => {
+                report.migrate = migrate::measure(&plan)?;
+                println!("\nMigration\n{}", migrate::table(&report.migrate));
             }
             Part::Speed => {
                 report.speed = speed::measure(&plan)?;

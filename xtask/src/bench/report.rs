@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::error::{Context, Result};
 use super::server::{Program, Server};
-use super::{Plan, memory, pause, speed, start};
+use super::{Plan, memory, migrate, pause, speed, start};
 
 /// A run.
 #[derive(Serialize)]
@@ -26,6 +26,8 @@ pub struct Report<'a> {
     pub pause: Vec<pause::Row>,
     /// Rates, CPU, latencies.
     pub speed: Vec<speed::Row>,
+    /// Slots that move.
+    pub migrate: Vec<migrate::Row>,
 }
 
 #[derive(Serialize)]
@@ -56,6 +58,7 @@ impl<'a> Report<'a> {
             memory: Vec::new(),
             pause: Vec::new(),
             speed: Vec::new(),
+            migrate: Vec::new(),
         })
     }
 

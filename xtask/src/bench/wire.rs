@@ -213,6 +213,24 @@ impl Client {
         }
     }
 
+    /// One request that is answered with numbers, in arrays or not.
+    pub fn numbers(&mut self, args: &[&str]) -> Result<Vec<i64>> {
+        self.stream.get_mut().write_all(&request(args)).context(|| "send".into())?;
+        let (mut numbers, mut open) = (Vec::new(), 1);
+        while open > 0 {
+            let mut line = String::new();
+            self.stream.read_line(&mut line).context(|| "receive".into())?;
+            let line = line.trim_end();
+            open -= 1;
+            match (line.get(..1), line.get(1..).and_then(|rest| rest.parse::<i64>().ok())) {
+                (Some(":"), Some(number)) => numbers.push(number),
+                (Some("*"), Some(len)) => open += len,
+                _ => return Err(unexpected(line.as_bytes())),
+            }
+        }
+        Ok(numbers)
+    }
+
     /// One field of INFO; empty where the server does not have it.
     pub fn info(&mut self, section: &str, field: &str) -> Result<String> {
         let text = self.ask(&["INFO", section])?;
