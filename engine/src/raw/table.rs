@@ -617,8 +617,12 @@ impl<T: Item> Table<T> {
             return 0;
         }
         let (s, bucket) = self.bucket_at(cursor);
-        for_each_word(bucket, &mut visit);
         let end = self.segments[s].bucket_end(cursor);
+        if end < ORDER_END {
+            // Who goes on finds the next bucket's items on their way.
+            for_each_word(self.bucket_at(end).1, &mut |word| prefetch::read(pointer(word)));
+        }
+        for_each_word(bucket, &mut visit);
         if end >= ORDER_END { 0 } else { end }
     }
 

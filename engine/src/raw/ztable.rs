@@ -51,6 +51,12 @@ impl ZTable {
         self.items.find(hash::fast(member), member).map(|(_, score)| score)
     }
 
+    /// Starts loading the member's bucket.
+    #[inline]
+    pub fn prefetch(&self, member: &[u8]) {
+        self.items.prefetch_bucket(hash::fast(member));
+    }
+
     /// Adds or changes a member, with one probe: `decide` gets its score, if it is there, and returns the one it is to have, or
     /// `None` to leave everything as it is. A score equal to the old one changes nothing, not even the sign of a zero.
     ///

@@ -117,6 +117,14 @@ impl Hash {
         }
     }
 
+    /// Starts loading what setting `field` in a big hash reads.
+    #[inline]
+    pub fn prefetch(&self, field: &[u8]) {
+        if let EitherRef::B(table) = self.0.as_ref() {
+            table.prefetch_bucket(hash::fast(field));
+        }
+    }
+
     /// Makes the hash big if one of `texts` is longer than a small one takes. [`set`](Self::set) does it by itself; HMSET
     /// and HSETNX do it for all their arguments before they change anything.
     pub fn make_room_for<'t>(&mut self, texts: impl IntoIterator<Item = &'t [u8]>, limits: HashLimits) {

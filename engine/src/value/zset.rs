@@ -165,6 +165,14 @@ impl ZSet {
         }
     }
 
+    /// Starts loading what adding `member` to a big set reads of its table.
+    #[inline]
+    pub fn prefetch(&self, member: &[u8]) {
+        if let EitherRef::B(table) = self.0.as_ref() {
+            table.prefetch(member);
+        }
+    }
+
     /// Adds or changes a member, looking it up once: `decide` gets its score, if it is there, and returns the one it is to have,
     /// or `None` to leave everything as it is. It must not return NaN.
     ///

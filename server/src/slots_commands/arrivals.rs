@@ -1,5 +1,7 @@
-//! Keys that connections build chunk by chunk: nobody else sees them before they are whole, and nobody ever sees one
+//! Keys that connections build piece by piece: nobody else sees them before they are whole, and nobody ever sees one
 //! whose connection ended before.
+//!
+//! A collection is an entry of the keyspace, marked as arriving; a long string stands here until it is whole.
 //!
 //! ```text
 //! first chunk --begin--> arriving --"expire": end--> a key like any other
@@ -12,8 +14,9 @@
 use crate::dispatch::Executor;
 use crate::node::Node;
 use engine::clock::Now;
-use engine::keyspace::Key;
-use engine::raw::entry::Transit;
+use engine::keyspace::{Key, Keyspace};
+use engine::raw::entry::{Body, Entry, Transit};
+use engine::raw::thin::ThinBytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,7 +38,18 @@ struct State {
     owners: HashMap<Place, u64>,
     /// Keys whose client is gone, with that client.
     abandoned: Vec<(Place, u64)>,
+    /// The strings among them, as far as they have come.
+    texts: HashMap<Place, Text>,
 }
+
+struct Text {
+    bytes: ThinBytes,
+    /// Unless another part comes before, it is forgotten then: Unix milliseconds.
+    until_ms: i64,
+}
+
+/// Bytes of a string at most, which is what a command may carry.
+const TEXT_BYTES_MAX: usize = 512 << 20;
 
 impl Arrivals {
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -58,14 +72,58 @@ impl Arrivals {
         }
     }
 
+    /// Adds a part to the string that a client builds; the room for all of it is taken with the first one. Returns its
+    /// length, or `None` if it is too long.
+    pub fn add_part(&self, place: (u32, &[u8]), part: &[u8], hint: i64, until_ms: i64) -> Option<usize> {
+        let state = &mut *self.lock();
+        let room = usize::try_from(hint).unwrap_or(0).min(TEXT_BYTES_MAX);
+        let empty = || Text { bytes: ThinBytes::with_capacity(room), until_ms };
+        let text = state.texts.entry((place.0, place.1.into())).or_insert_with(empty);
+        if part.len() > TEXT_BYTES_MAX - text.bytes.len() {
+            return None;
+        }
+        text.bytes.extend(part);
+        text.until_ms = until_ms;
+        Some(text.bytes.len())
+    }
+
+    /// Whether a client builds a string there.
+    pub fn has_text(&self, db: u32, key: &[u8]) -> bool {
+        self.count.load(Ordering::Acquire) > 0 && self.lock().texts.contains_key(&(db, Box::from(key)))
+    }
+
+    /// Takes a string that is whole, or no longer wanted.
+    pub fn take_text(&self, db: u32, key: &[u8]) -> Option<ThinBytes> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.lock().texts.remove(&(db, Box::from(key))).map(|text| text.bytes)
+    }
+
     /// A client is gone, and what it was building is to go too.
     pub fn abandon(&self, client: u64) {
         if self.count.load(Ordering::Acquire) == 0 {
             return;
         }
-        let State { owners, abandoned } = &mut *self.lock();
+        let State { owners, abandoned, .. } = &mut *self.lock();
         let of_client = owners.iter().filter(|(_, owner)| **owner == client);
         abandoned.extend(of_client.map(|(place, owner)| (place.clone(), *owner)));
+    }
+}
+
+/// Removes what is there of a key that arrives.
+fn forget(arrivals: &Arrivals, keys: &mut Keyspace<'_, '_>, key: &Key<'_>) {
+    let text = arrivals.take_text(keys.db(), key.bytes);
+    let was_text = text.is_some();
+    if let Some(text) = text {
+        keys.garbage().add(Entry::new(key.bytes, Body::Long(text), None, 0));
+        keys.dirty(1);
+    }
+    if was_text || keys.transit(key) == Some(Transit::Arriving) && keys.remove_any(key) {
+        if !was_text {
+            keys.changed(key, 0, "del");
+        }
+        keys.effects().log_instead(&[b"DEL", key.bytes]);
     }
 }
 
@@ -76,7 +134,12 @@ pub fn sweep(exec: &mut Executor, now: Now) {
     if arrivals.count.load(Ordering::Acquire) == 0 {
         return;
     }
-    let abandoned = std::mem::take(&mut arrivals.lock().abandoned);
+    let abandoned = {
+        let State { owners, abandoned, texts } = &mut *arrivals.lock();
+        let late = texts.iter().filter(|(_, text)| text.until_ms < now.ms);
+        abandoned.extend(late.filter_map(|(place, _)| Some((place.clone(), *owners.get(place)?))));
+        std::mem::take(abandoned)
+    };
     for ((db, name), client) in abandoned {
         let key = Key::new(&name);
         let mut done = false;
@@ -85,10 +148,7 @@ pub fn sweep(exec: &mut Executor, now: Now) {
             if arrivals.lock().owners.get(&(db, name.clone())) != Some(&client) {
                 return;
             }
-            if keys.transit(&key) == Some(Transit::Arriving) && keys.remove_any(&key) {
-                keys.changed(&key, 0, "del");
-                keys.effects().log_instead(&[b"DEL", key.bytes]);
-            }
+            forget(arrivals, keys, &key);
             arrivals.end(node, db, key.bytes);
         });
         if !done {

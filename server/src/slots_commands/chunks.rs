@@ -4,23 +4,34 @@
 //! dialogue: lists, and hashes, sets and sorted sets that left their compact form, if they have more bulks than a chunk
 //! may; a chunk ends when it is full, and the end is found by trying to go on, so the last chunk may be empty.
 
-use engine::encoding::item::Scratch;
+use engine::encoding::item::{Item, Scratch};
 use engine::keyspace::{Key, Keyspace};
 use engine::raw::entry::{EntryRef, Transit, Value};
 use persistence::rdb::dump;
+use slots::migration::abilities::Abilities;
 use slots::migration::export::{Event, Stage};
-use slots::migration::message::Collection;
+use slots::migration::message::{Collection, MANY, PART, Packed};
 use slots::migration::wire;
 
 /// An element that is an integer, and a score, count so many bytes, whatever their digits.
 const NUMBER_BYTES: usize = 8;
 /// A half-sent key lives so many times as long as a link may be silent.
 const TTL_TIMES: i64 = 3;
-/// Elements of one chunk, whatever the request says: it is made while the slot is locked.
-const ELEMENTS_MAX: usize = 8192;
+/// Bulks and bytes of one chunk, whatever the request says: it is made while the slot is locked, and taken in one turn.
+const BULKS_MAX: usize = 2048;
+const CHUNK_BYTES_MAX: usize = 256 * 1024;
+/// Bulks and bytes of one chunk for a target of ours, even if the request says less.
+const BULKS_OURS: usize = 1024;
+const CHUNK_BYTES_OURS: usize = 64 * 1024;
+/// A string that is longer is sent in parts of so many bytes, where the target takes them.
+const PART_BYTES: usize = 128 * 1024;
+/// Keys and bytes of one message of many keys, and of one key's value in it.
+const PACK_KEYS: usize = 128;
+const PACK_BYTES: usize = 64 * 1024;
+const PACK_VALUE_BYTES: usize = 4 * 1024;
 
 /// How large chunks may be, and how long half-sent keys live.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
     /// Bulk strings of one chunk.
     pub maxbulks: usize,
@@ -28,6 +39,47 @@ pub struct Limits {
     pub maxbytes: usize,
     /// The longest silence, in milliseconds.
     pub timeout_ms: i64,
+    /// What the target takes besides.
+    pub abilities: Abilities,
+}
+
+impl Limits {
+    /// The same for a target with these abilities.
+    #[must_use]
+    pub fn for_target(self, abilities: Abilities) -> Limits {
+        Limits { abilities, ..self }
+    }
+
+    fn bulks_of_chunk(&self) -> usize {
+        if self.abilities.many { BULKS_OURS } else { self.maxbulks.min(BULKS_MAX) }
+    }
+
+    fn bytes_of_chunk(&self) -> usize {
+        if self.abilities.many { CHUNK_BYTES_OURS } else { CHUNK_BYTES_MAX }
+    }
+}
+
+/// Whether a value is a string that goes in parts where the target takes them.
+pub fn is_long(value: Value<'_>) -> bool {
+    matches!(value, Value::Bytes(bytes) if bytes.len() > PART_BYTES)
+}
+
+/// Whether a value that has few enough bulks to be sent whole has too many bytes for it: few elements are looked at.
+fn is_heavy(value: Value<'_>) -> bool {
+    let mut bytes = 0;
+    let mut add = |item: Item<'_>| bytes += item.with_bytes(<[u8]>::len);
+    match value {
+        Value::List(list) if list.ziplist_bytes() <= CHUNK_BYTES_MAX => {}
+        Value::List(_) => return true,
+        Value::Hash(hash) => hash.iter().for_each(|(field, value)| {
+            add(field);
+            add(value);
+        }),
+        Value::Set(set) => set.iter().for_each(add),
+        Value::ZSet(zset) => zset.iter().for_each(|(member, _)| add(member)),
+        Value::Int(_) | Value::Bytes(_) => {}
+    }
+    bytes > CHUNK_BYTES_MAX
 }
 
 /// Number of chunks that a value makes: 1 if it is sent whole.
@@ -52,6 +104,7 @@ pub fn make(
     key: &Key<'_>,
     (stage, again): (Stage, bool),
     limits: Limits,
+    scratch: &mut Vec<u8>,
     out: &mut Vec<u8>,
 ) -> Event {
     let before = out.len();
@@ -76,7 +129,7 @@ pub fn make(
         Stage::Chunked { cursor } => {
             let Some(entry) = unchanged(keys, key) else { return Event::Changed };
             let room = limits.maxbytes.saturating_sub(before);
-            (1, chunk(entry, cursor, room, limits, out))
+            (1, chunk(entry, cursor, room, limits, scratch, out))
         }
         Stage::FillTtl => {
             let now_ms = keys.now().ms;
@@ -98,8 +151,9 @@ fn unchanged<'k>(keys: &'k mut Keyspace<'_, '_>, key: &Key<'_>) -> Option<EntryR
 pub fn make_all(entry: EntryRef<'_>, now_ms: i64, limits: Limits, out: &mut Vec<u8>) -> usize {
     let (messages, mut stage) = begin(entry, now_ms, limits, out);
     let mut total = messages as usize;
+    let mut scratch = Vec::new();
     while let Stage::Chunked { cursor } = stage {
-        stage = chunk(entry, cursor, usize::MAX, limits, out);
+        stage = chunk(entry, cursor, usize::MAX, limits, &mut scratch, out);
         total += 1;
     }
     if stage == Stage::FillTtl {
@@ -141,12 +195,13 @@ fn begin(entry: EntryRef<'_>, now_ms: i64, limits: Limits, out: &mut Vec<u8>) ->
             number(ttl_ms, out);
             number(int, out);
         }
+        value if limits.abilities.parts && is_long(value) => return (1, Stage::Chunked { cursor: 0 }),
         Value::Bytes(bytes) => {
             header(5, b"string", entry.key(), out);
             number(ttl_ms, out);
             wire::arg(bytes, out);
         }
-        value if bulks(value).is_some_and(|(_, bulks)| bulks > limits.maxbulks) => {
+        value if bulks(value).is_some_and(|(_, bulks)| bulks > limits.maxbulks || is_heavy(value)) => {
             return (1, Stage::Chunked { cursor: 0 });
         }
         value => {
@@ -159,28 +214,28 @@ fn begin(entry: EntryRef<'_>, now_ms: i64, limits: Limits, out: &mut Vec<u8>) ->
 }
 
 /// The elements of one chunk, until it is full.
-struct Elements {
-    bytes: Vec<u8>,
+struct Elements<'s> {
+    bytes: &'s mut Vec<u8>,
     bulks: usize,
     counted: usize,
     bulks_max: usize,
     counted_max: usize,
 }
 
-impl Elements {
-    fn push(&mut self, item: engine::encoding::item::Item<'_>) {
+impl Elements<'_> {
+    fn push(&mut self, item: Item<'_>) {
         let mut scratch = Scratch::new();
         self.counted += match item {
-            engine::encoding::item::Item::Int(_) => NUMBER_BYTES,
-            engine::encoding::item::Item::Str(bytes) => bytes.len(),
+            Item::Int(_) => NUMBER_BYTES,
+            Item::Str(bytes) => bytes.len(),
         };
-        wire::arg(item.bytes_in(&mut scratch), &mut self.bytes);
+        wire::arg(item.bytes_in(&mut scratch), self.bytes);
         self.bulks += 1;
     }
 
     fn push_score(&mut self, score: f64) {
         self.counted += NUMBER_BYTES;
-        wire::arg(&score.to_le_bytes(), &mut self.bytes);
+        wire::arg(&score.to_le_bytes(), self.bytes);
         self.bulks += 1;
     }
 
@@ -190,9 +245,18 @@ impl Elements {
 }
 
 /// One chunk, from `cursor` on, of about `room` bytes at most. Returns what comes next.
-fn chunk(entry: EntryRef<'_>, cursor: u64, room: usize, limits: Limits, out: &mut Vec<u8>) -> Stage {
-    let bulks_max = limits.maxbulks.min(ELEMENTS_MAX);
-    let mut to = Elements { bytes: Vec::new(), bulks: 0, counted: 0, bulks_max, counted_max: room };
+fn chunk(
+    entry: EntryRef<'_>,
+    cursor: u64,
+    room: usize,
+    limits: Limits,
+    scratch: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) -> Stage {
+    let bulks_max = limits.bulks_of_chunk();
+    scratch.clear();
+    let counted_max = room.min(limits.bytes_of_chunk());
+    let mut to = Elements { bytes: scratch, bulks: 0, counted: 0, bulks_max, counted_max };
     let (kind, hint, next) = match entry.value() {
         Value::List(list) => {
             let mut items = list.iter_from(cursor as usize);
@@ -235,19 +299,95 @@ fn chunk(entry: EntryRef<'_>, cursor: u64, room: usize, limits: Limits, out: &mu
             let next = walk(cursor, bulks_max, &mut to, |at, to| set.scan(at, |member| to.push(member)));
             (Collection::Set, set.len(), next)
         }
+        Value::Bytes(bytes) => return part(entry, bytes, cursor as usize, limits, out),
         // Nothing else is ever chunked.
-        Value::Int(_) | Value::Bytes(_) => return Stage::Done,
+        Value::Int(_) => return Stage::Done,
     };
     header(5 + to.bulks, kind.word(), entry.key(), out);
     number(limits.timeout_ms.saturating_mul(TTL_TIMES), out);
     number(hint as i64, out);
-    out.extend_from_slice(&to.bytes);
+    out.extend_from_slice(to.bytes);
     next.map_or(Stage::FillTtl, |cursor| Stage::Chunked { cursor })
+}
+
+/// One part of a string, from `at` on.
+fn part(entry: EntryRef<'_>, bytes: &[u8], at: usize, limits: Limits, out: &mut Vec<u8>) -> Stage {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let part = &rest[..rest.len().min(PART_BYTES)];
+    header(6, PART, entry.key(), out);
+    number(limits.timeout_ms.saturating_mul(TTL_TIMES), out);
+    number(bytes.len() as i64, out);
+    wire::arg(part, out);
+    if part.len() == rest.len() { Stage::FillTtl } else { Stage::Chunked { cursor: (at + part.len()) as u64 } }
+}
+
+/// Appends one message of as many of `keys` as fit, up to one that does not go whole, marking them as leaving. Returns
+/// where each is then, and makes no message if there is none of them.
+pub fn pack<'k>(
+    here: &mut Keyspace<'_, '_>,
+    keys: impl Iterator<Item = Key<'k>>,
+    limits: Limits,
+    scratch: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) -> Vec<Stage> {
+    scratch.clear();
+    let mut stages = Vec::new();
+    let mut packed = 0;
+    let now_ms = here.now().ms;
+    for key in keys.take(PACK_KEYS) {
+        if scratch.len() >= PACK_BYTES {
+            break;
+        }
+        if here.expire_if_due(&key) {
+            stages.push(Stage::Absent);
+            continue;
+        }
+        let small = here.at(&key).map(|entry| match entry.value() {
+            Value::Bytes(bytes) => bytes.len() <= PACK_VALUE_BYTES,
+            Value::Int(_) => true,
+            value => bulks(value).is_none_or(|(_, bulks)| bulks <= limits.maxbulks && !is_heavy(value)),
+        });
+        match small {
+            Some(true) => here.set_transit(&key, Transit::Leaving),
+            Some(false) => break,
+            None => {
+                stages.push(Stage::Absent);
+                continue;
+            }
+        };
+        let Some(entry) = here.at(&key) else { break };
+        wire::arg(key.bytes, scratch);
+        number(ttl_ms(entry, now_ms), scratch);
+        let mut letter = |letter: u8, text: &[u8]| {
+            wire::arg_header(1 + text.len(), scratch);
+            scratch.push(letter);
+            scratch.extend_from_slice(text);
+            scratch.extend_from_slice(b"\r\n");
+        };
+        match entry.value() {
+            Value::Int(int) => letter(Packed::TEXT, itoa::Buffer::new().format(int).as_bytes()),
+            Value::Bytes(bytes) => letter(Packed::TEXT, bytes),
+            value => letter(Packed::OBJECT, &dump::dump(value, false)),
+        }
+        packed += 1;
+        stages.push(Stage::Done);
+    }
+    if packed > 0 {
+        wire::header(2 + 3 * packed, out);
+        [wire::RESTORE, MANY].iter().for_each(|arg| wire::arg(arg, out));
+        out.extend_from_slice(scratch);
+    }
+    stages
 }
 
 /// Walks a table bucket by bucket until the chunk is full, or enough buckets were empty. A chunk is never empty unless the
 /// walk is at its end: the target has no place for an empty first one.
-fn walk(from: u64, bulks: usize, to: &mut Elements, mut step: impl FnMut(u64, &mut Elements) -> u64) -> Option<u64> {
+fn walk(
+    from: u64,
+    bulks: usize,
+    to: &mut Elements<'_>,
+    mut step: impl FnMut(u64, &mut Elements<'_>) -> u64,
+) -> Option<u64> {
     let mut at = from;
     let mut steps = (10 * bulks).max(100);
     loop {

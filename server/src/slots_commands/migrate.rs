@@ -14,6 +14,7 @@ use engine::keyspace::Key;
 use mio::{Poll, Waker};
 use resp::{Flags, KeySpec, Out};
 use slots::SlotId;
+use slots::migration::abilities::Abilities;
 use slots::migration::export::Stage;
 use slots::migration::message::{strict_int, with_quote};
 use std::collections::HashSet;
@@ -77,7 +78,7 @@ fn migrate(ctx: &mut NodeCtx<'_, '_>, tags: bool, of_slot: bool) -> Outcome {
     let limit = ctx.node.config().client_output_buffer_limit[0];
     let limited = [limit.soft_bytes, limit.hard_bytes].into_iter().filter(|&bytes| bytes != 0);
     let maxbytes = limited.fold(maxbytes as u64, u64::min) as usize;
-    let limits = Limits { maxbulks: maxbulks as usize, maxbytes, timeout_ms };
+    let limits = Limits { maxbulks: maxbulks as usize, maxbytes, timeout_ms, abilities: Abilities::default() };
     begin(ctx, host, port, Request { what, limits })
 }
 
@@ -169,8 +170,7 @@ fn status(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     };
     let now_ms = ctx.keys.now().ms;
     let state = link.state();
-    let (heard_ms, limits) =
-        (state.heard_ms, state.limits.unwrap_or(Limits { maxbulks: 0, maxbytes: 0, timeout_ms: 0 }));
+    let (heard_ms, limits) = (state.heard_ms, state.limits.unwrap_or_default());
     let out = &mut *ctx.ctx.out;
     out.array(18);
     let pair = |name: &str, value: i64, out: &mut Out| {
@@ -231,7 +231,7 @@ fn dump(ctx: &mut NodeCtx<'_, '_>, tags: bool) -> Outcome {
     let args = ctx.args;
     let timeout_ms = number(ctx, 1, "timeout", TIMEOUT_DEFAULT_MS)?;
     let maxbulks = number(ctx, 2, "maxbulks", MAXBULKS_DUMP_DEFAULT)? as usize;
-    let limits = Limits { maxbulks, maxbytes: usize::MAX, timeout_ms };
+    let limits = Limits { maxbulks, maxbytes: usize::MAX, timeout_ms, abilities: Abilities::default() };
     let mut keys: Vec<Box<[u8]>> = Vec::new();
     let mut seen = HashSet::new();
     for key in args.from(3).iter() {

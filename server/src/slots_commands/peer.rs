@@ -6,6 +6,7 @@
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use resp::{Arg, Parser, Progress};
+use slots::migration::abilities::Abilities;
 use slots::migration::wire;
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -19,7 +20,7 @@ const INPUT_MAX: usize = 64 * 1024;
 const READ_BYTES: usize = 16 * 1024;
 /// Of nonsense so much is shown.
 const SHOWN: usize = 120;
-/// What was sent is dropped from the buffer when it is at least so much.
+/// What was sent is dropped from the buffer when it is at least so much, and more than what is left.
 const COMPACT_BYTES: usize = 256 * 1024;
 
 /// What came.
@@ -48,6 +49,10 @@ pub struct Peer {
     closed: bool,
     /// Bytes that have gone, in all.
     pub bytes: u64,
+    /// Answers to the greeting that are still to come.
+    greeting: u32,
+    /// What the target said of itself when it answered the greeting.
+    pub abilities: Option<Abilities>,
 }
 
 impl Peer {
@@ -66,6 +71,8 @@ impl Peer {
             parser: Parser::new(),
             closed: false,
             bytes: 0,
+            greeting: 0,
+            abilities: None,
         })
     }
 
@@ -73,6 +80,11 @@ impl Peer {
     pub fn deregister(&mut self, poll: &Poll) {
         // A socket that is about to be closed.
         let _ = poll.registry().deregister(&mut self.stream);
+    }
+
+    /// The first `messages` messages are a greeting, whose last answer says what the target can do.
+    pub fn greeted_with(&mut self, messages: u32) {
+        self.greeting = messages;
     }
 
     /// Bytes that have not gone yet.
@@ -96,7 +108,7 @@ impl Peer {
         if self.waiting() == 0 {
             self.out.clear();
             self.sent = 0;
-        } else if self.sent >= COMPACT_BYTES {
+        } else if self.sent >= COMPACT_BYTES.max(self.waiting()) {
             self.out.drain(..self.sent);
             self.sent = 0;
         }
@@ -144,7 +156,13 @@ impl Peer {
                 let arg = |n: usize| self.args.get(n).map(|arg| arg.of(input)).unwrap_or_default();
                 let ack = self.args.len() == 3 && arg(0).eq_ignore_ascii_case(wire::ACK);
                 let heard = match (ack, arg(1)) {
-                    (true, b"0") => Heard::Acknowledged,
+                    (true, b"0") => {
+                        if self.greeting > 0 {
+                            self.greeting -= 1;
+                            self.abilities = (self.greeting == 0).then(|| Abilities::parse(arg(2)));
+                        }
+                        Heard::Acknowledged
+                    }
                     (true, _) => Heard::Refused(shown(arg(2))),
                     _ => Heard::Nonsense(shown(input)),
                 };

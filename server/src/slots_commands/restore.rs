@@ -6,21 +6,28 @@
 use crate::node_commands::{Handler, NodeCtx};
 use commands::error::{Error, Outcome};
 use commands::table::{Access, Command, command};
+use engine::encoding::item::Item;
 use engine::keyspace::{Key, SetExpire, WrongType};
-use engine::raw::entry::{Collection as _, Kind, Transit};
+use engine::raw::entry::{Body, Collection as _, Entry, Kind, Transit};
 use engine::value::hash::HashLimits;
 use engine::value::zset::ZSetLimits;
 use engine::value::{Hash, List, Set, ZSet};
 use persistence::rdb::decode::Limits;
 use persistence::rdb::{self, dump};
 use resp::{Flags, KeySpec, errors};
-use slots::migration::message::{Collection, ELEMENTS, KEY, Message, VALUE, score, strict_int, with_quote};
+use slots::SlotId;
+use slots::migration::abilities::Abilities;
+use slots::migration::message::{
+    Collection, ELEMENTS, KEY, Message, Packed, VALUE, items, score, strict_int, with_quote,
+};
 use slots::migration::wire;
 
 /// No class of events: moved keys wake watchers and tell nobody.
 const NO_EVENT: u32 = 0;
 /// Chunks belong to big values: collections that they make never take a compact form.
 const BIG_HASH: HashLimits = HashLimits { entries: 0, value: 0 };
+/// Elements whose places are being loaded while one is added.
+const AHEAD: usize = 8;
 const BIG_ZSET: ZSetLimits = ZSetLimits { entries: 0, value: 0 };
 
 fn limits(ctx: &NodeCtx<'_, '_>) -> Limits {
@@ -116,8 +123,15 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<Vec<u8>, Vec<u8>> {
     let key = Key::new(args.at(KEY));
     let done = || Ok(b"1".to_vec());
     match message {
+        Message::Sync => done(),
+        Message::Many => many(ctx, key.slot),
+        Message::Part { ttl_ms, hint } => part(ctx, &key, moment(ctx, ttl_ms), hint),
         Message::Delete => {
-            let was = ctx.keys.remove_any(&key);
+            let mut was = ctx.keys.remove_any(&key);
+            if let Some(text) = ctx.node.moves.arrivals.take_text(ctx.session.db, key.bytes) {
+                ctx.keys.garbage().add(Entry::new(key.bytes, Body::Long(text), None, 0));
+                was = true;
+            }
             ctx.node.moves.arrivals.end(ctx.node, ctx.session.db, key.bytes);
             if was {
                 ctx.keys.changed(&key, NO_EVENT, "del");
@@ -127,7 +141,12 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<Vec<u8>, Vec<u8>> {
         }
         Message::Expire { ttl_ms } => {
             let at = moment(ctx, ttl_ms);
-            if !ctx.keys.set_expire(&key, at) {
+            if let Some(text) = ctx.node.moves.arrivals.take_text(ctx.session.db, key.bytes) {
+                ctx.node.moves.arrivals.end(ctx.node, ctx.session.db, key.bytes);
+                absent(ctx, &key)?;
+                let lru = ctx.keys.now().lru();
+                ctx.keys.put_entry(&key, Entry::new(key.bytes, Body::Long(text), at, lru));
+            } else if !ctx.keys.set_expire(&key, at) {
                 return Err(with_quote("the specified key doesn't exist (", key.bytes));
             }
             if ctx.keys.transit(&key) == Some(Transit::Arriving) {
@@ -154,15 +173,7 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<Vec<u8>, Vec<u8>> {
         Message::Object { ttl_ms } => {
             absent(ctx, &key)?;
             let (payload, at) = (args.at(VALUE), moment(ctx, ttl_ms));
-            let verified = dump::verify(payload).ok_or_else(|| b"invalid payload checksum".to_vec())?;
-            let entry = dump::restore(verified, limits(ctx), key.bytes, at, ctx.keys.now().lru()).map_err(|error| {
-                match (error, verified.first()) {
-                    (rdb::Error::Unsupported { .. }, _) => &b"invalid payload type"[..],
-                    (_, Some(0..=5 | 9..=14 | 16..=18 | 20)) => b"invalid payload body",
-                    _ => b"invalid payload type",
-                }
-                .to_vec()
-            })?;
+            let entry = decoded(ctx, payload, &key, at)?;
             ctx.keys.put_entry(&key, entry);
             ctx.keys.changed(&key, NO_EVENT, "restore");
             ctx.keys.effects().log_instead(&[b"RESTORE", key.bytes, b"0", payload, b"REPLACE"]);
@@ -187,6 +198,76 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<Vec<u8>, Vec<u8>> {
             Ok(size.to_string().into_bytes())
         }
     }
+}
+
+/// Takes all keys of one message, each in place of what is there.
+fn many(ctx: &mut NodeCtx<'_, '_>, slot: SlotId) -> Result<Vec<u8>, Vec<u8>> {
+    let args = ctx.args.to_vec();
+    let mut count = 0;
+    for item in items(&args) {
+        let key = Key::new(item.key);
+        if key.slot != slot {
+            return Err(with_quote("the key is in another slot (", key.bytes));
+        }
+        let at = moment(ctx, item.ttl_ms.unwrap_or(0));
+        let entry = match item.value {
+            Packed::Text(_) => None,
+            Packed::Object(payload) => Some(decoded(ctx, payload, &key, at)?),
+            Packed::Unknown => return Err(b"invalid payload type".to_vec()),
+        };
+        let was = ctx.keys.remove_any(&key);
+        drop(ctx.node.moves.arrivals.take_text(ctx.session.db, key.bytes));
+        ctx.node.moves.arrivals.end(ctx.node, ctx.session.db, key.bytes);
+        if was {
+            ctx.keys.touched(&key, NO_EVENT, "del");
+        }
+        match (entry, item.value) {
+            (Some(entry), Packed::Object(payload)) => {
+                ctx.keys.put_entry(&key, entry);
+                ctx.keys.effects().log_instead(&[b"RESTORE", key.bytes, b"0", payload, b"REPLACE"]);
+            }
+            (_, Packed::Text(text)) => {
+                ctx.keys.put_text(&key, text, at.map_or(SetExpire::Clear, SetExpire::At));
+                ctx.keys.effects().log_instead(&[b"SET", key.bytes, text]);
+            }
+            _ => {}
+        }
+        ctx.keys.changed(&key, NO_EVENT, "restore");
+        log_expire(ctx, key.bytes, at);
+        count += 1;
+    }
+    Ok(count.to_string().into_bytes())
+}
+
+/// Takes one part of a string, which becomes a key when its `expire` comes. Replicas and files see it grow.
+fn part(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, at: Option<i64>, hint: i64) -> Result<Vec<u8>, Vec<u8>> {
+    let arrivals = &ctx.node.moves.arrivals;
+    let (db, text) = (ctx.session.db, ctx.args.at(ELEMENTS));
+    if !arrivals.has_text(db, key.bytes) {
+        absent(ctx, key)?;
+        arrivals.begin(ctx.node, ctx.client.info.id, db, key.bytes);
+    }
+    let until_ms = at.unwrap_or(i64::MAX);
+    let Some(len) = arrivals.add_part((db, key.bytes), text, hint, until_ms) else {
+        return Err(b"the string is too long".to_vec());
+    };
+    ctx.keys.dirty(1);
+    ctx.keys.effects().log_instead(&[b"APPEND", key.bytes, text]);
+    log_expire(ctx, key.bytes, at);
+    Ok(len.to_string().into_bytes())
+}
+
+/// The entry of a DUMP payload.
+fn decoded(ctx: &NodeCtx<'_, '_>, payload: &[u8], key: &Key<'_>, at: Option<i64>) -> Result<Entry, Vec<u8>> {
+    let verified = dump::verify(payload).ok_or_else(|| b"invalid payload checksum".to_vec())?;
+    dump::restore(verified, limits(ctx), key.bytes, at, ctx.keys.now().lru()).map_err(|error| {
+        match (error, verified.first()) {
+            (rdb::Error::Unsupported { .. }, _) => &b"invalid payload type"[..],
+            (_, Some(0..=5 | 9..=14 | 16..=18 | 20)) => b"invalid payload body",
+            _ => b"invalid payload type",
+        }
+        .to_vec()
+    })
 }
 
 /// Refuses a key that is there already.
@@ -220,21 +301,25 @@ fn append(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, kind: Collection) -> Result<
         }
         Collection::Set => {
             let set = ctx.keys.collection_or_insert::<Set>(key).map_err(wrong)?;
-            for member in words {
-                set.add(member, 0);
-            }
+            set.add_all(words.map(Item::Str), 0);
             set.len()
         }
         Collection::Hash => {
             let hash = ctx.keys.collection_or_insert::<Hash>(key).map_err(wrong)?;
+            let mut ahead = elements.iter().step_by(2);
+            ahead.by_ref().take(AHEAD).for_each(|field| hash.prefetch(field));
             while let (Some(field), Some(value)) = (words.next(), words.next()) {
+                ahead.next().into_iter().for_each(|field| hash.prefetch(field));
                 hash.set(field, value, BIG_HASH);
             }
             hash.len()
         }
         Collection::ZSet => {
             let zset = ctx.keys.collection_or_insert::<ZSet>(key).map_err(wrong)?;
+            let mut ahead = elements.iter().step_by(2);
+            ahead.by_ref().take(AHEAD).for_each(|member| zset.prefetch(member));
             while let (Some(member), Some(bits)) = (words.next(), words.next()) {
+                ahead.next().into_iter().for_each(|member| zset.prefetch(member));
                 if let Some(score) = score(bits) {
                     zset.add(member, score, BIG_ZSET);
                 }
@@ -317,7 +402,7 @@ fn slotsrestore_async_select(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let result = match number.filter(|&db| db < ctx.settings.databases) {
         Some(db) => {
             ctx.session.db = db;
-            Ok(b"OK".to_vec())
+            Ok(Abilities { parts: true, many: true, sync: false }.text().into_bytes())
         }
         None => Err(with_quote("invalid DB index (", ctx.args.at(1))),
     };

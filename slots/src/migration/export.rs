@@ -100,6 +100,24 @@ pub enum Event {
         /// Where the key is now.
         stage: Stage,
     },
+    /// Instead of carrying out [`Action::Make`] one message was made of several keys, the ones that [`Export::ahead`] gives,
+    /// in that order: where each is now. No message was made if `bytes` is 0.
+    Packed {
+        /// [`Stage::Done`] or [`Stage::Absent`] of each.
+        stages: Vec<Stage>,
+        /// Bytes of the message.
+        bytes: usize,
+    },
+    /// The link's greeting was made, of so many messages.
+    Greeted {
+        /// How many messages.
+        messages: u32,
+    },
+    /// [`Action::Sync`] was carried out by a message of so many bytes.
+    Asked {
+        /// Its bytes.
+        bytes: usize,
+    },
     /// [`Action::Make`] found that the key is not what its earlier messages said.
     Changed,
     /// One message was acknowledged.
@@ -134,6 +152,8 @@ pub enum Action {
     },
     /// Wait for the next event.
     Wait,
+    /// Ask the target to answer when all that it has got is as durable as it is to be.
+    Sync,
     /// See that all keys at [`Stage::Done`] are unchanged, remove them, and report.
     Commit,
     /// The batch is over and these many keys have moved.
@@ -168,6 +188,10 @@ pub struct Export {
     timeout_ms: i64,
     heard_ms: i64,
     committing: bool,
+    /// The target wants to be asked before keys are removed here.
+    sync: bool,
+    /// It was asked, and nothing was sent since.
+    asked: bool,
     over: bool,
 }
 
@@ -185,6 +209,8 @@ impl Export {
             timeout_ms,
             heard_ms: now_ms,
             committing: false,
+            sync: false,
+            asked: false,
             over: false,
         }
     }
@@ -222,6 +248,15 @@ impl Export {
                 }
             }
             Event::Made { messages, bytes, stage } => self.made(messages as usize, bytes, stage),
+            Event::Greeted { messages } => {
+                self.unacknowledged.extend(std::iter::repeat_n(0, messages as usize));
+            }
+            Event::Asked { bytes } => {
+                self.asked = true;
+                self.unacknowledged.push_back(bytes);
+                self.bytes += bytes;
+            }
+            Event::Packed { stages, bytes } => self.packed(&stages, bytes),
             Event::Changed => {
                 if let Some(key) = self.queue.pop_front() {
                     self.once_more(key);
@@ -251,6 +286,7 @@ impl Export {
         let Some(&key) = self.queue.front() else { return };
         self.keys[key].stage = stage;
         self.keys[key].sent |= messages > 0;
+        self.asked &= messages == 0;
         let share = bytes.checked_div(messages).unwrap_or(0);
         for n in 0..messages {
             self.unacknowledged.push_back(if n == 0 { bytes - share * (messages - 1) } else { share });
@@ -262,6 +298,30 @@ impl Export {
         if stage == Stage::Withdrawn {
             self.withdrawing.push(key);
         }
+    }
+
+    fn packed(&mut self, stages: &[Stage], bytes: usize) {
+        for &stage in stages {
+            let Some(key) = self.queue.pop_front() else { break };
+            self.keys[key].stage = stage;
+            self.keys[key].sent |= stage == Stage::Done;
+        }
+        if bytes > 0 {
+            self.unacknowledged.push_back(bytes);
+            self.bytes += bytes;
+            self.asked = false;
+        }
+    }
+
+    /// The target has said that it wants to be asked before keys are removed here.
+    pub fn ask_before_the_end(&mut self) {
+        self.sync = true;
+    }
+
+    /// The keys that are next and of which nothing was sent yet: they may go in one message.
+    pub fn ahead(&self) -> impl Iterator<Item = usize> {
+        let fresh = |key: &&usize| self.keys[**key].stage == Stage::Prepare && !self.keys[**key].sent;
+        self.queue.iter().take_while(fresh).copied()
     }
 
     fn once_more(&mut self, key: usize) {
@@ -293,6 +353,9 @@ impl Export {
         }
         if !self.unacknowledged.is_empty() {
             return Action::Wait;
+        }
+        if self.sync && !self.asked && self.done().next().is_some() {
+            return Action::Sync;
         }
         self.committing = true;
         Action::Commit
@@ -366,6 +429,44 @@ mod tests {
         assert_eq!(export.step(made(0, 0, Stage::Absent), 0), Action::Commit);
         assert_eq!(export.step(Event::Committed { kept: vec![] }, 0), Action::Finish { moved: 0 });
         assert_eq!(export.sent().count(), 0);
+    }
+
+    #[test]
+    fn keys_that_go_in_one_message_have_one_acknowledgement() {
+        let mut export = Export::new(4, 1000, 100, 0, 0);
+        assert_eq!(export.step(Event::Ready, 0), make(0, Stage::Prepare));
+        assert_eq!(export.ahead().collect::<Vec<_>>(), [0, 1, 2, 3]);
+        let stages = vec![Stage::Done, Stage::Absent, Stage::Done];
+        assert_eq!(export.step(Event::Packed { stages, bytes: 10 }, 0), make(3, Stage::Prepare));
+        assert_eq!(export.step(Event::Packed { stages: vec![Stage::Absent], bytes: 0 }, 0), Action::Wait);
+        assert_eq!(export.sent().collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
+        assert_eq!(
+            export.step(Event::Stale { keys: vec![2] }, 0),
+            Action::Make { key: 2, stage: Stage::Prepare, again: true }
+        );
+        assert_eq!(export.ahead().count(), 0);
+        export.step(made(2, 10, Stage::Done), 0);
+        export.step(Event::Acknowledged, 0);
+        assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
+        assert_eq!(export.step(Event::Committed { kept: vec![] }, 0), Action::Finish { moved: 2 });
+    }
+
+    #[test]
+    fn a_target_that_wants_to_be_asked_is_asked_after_the_last_message() {
+        let mut export = Export::new(1, 1000, 100, 0, 0);
+        export.ask_before_the_end();
+        export.step(Event::Ready, 0);
+        export.step(made(2, 10, Stage::Done), 0);
+        export.step(Event::Acknowledged, 0);
+        assert_eq!(export.step(Event::Acknowledged, 0), Action::Sync);
+        assert_eq!(export.step(Event::Asked { bytes: 5 }, 0), Action::Wait);
+        assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
+        // The key is sent again, and asked for again.
+        export.step(Event::Stale { keys: vec![0] }, 0);
+        export.step(made(2, 10, Stage::Done), 0);
+        export.step(Event::Acknowledged, 0);
+        assert_eq!(export.step(Event::Acknowledged, 0), Action::Sync);
     }
 
     #[test]

@@ -65,6 +65,17 @@ pub enum Message {
         /// The time to live.
         ttl_ms: i64,
     },
+    /// Add the bytes of argument 5 to a string that nobody sees before it is whole. Only between servers of ours.
+    Part {
+        /// The time to live until the next part.
+        ttl_ms: i64,
+        /// Bytes of the whole: advice, and not to be believed.
+        hint: i64,
+    },
+    /// Make or replace the keys of all [`items`], which are in one slot. Only between servers of ours.
+    Many,
+    /// Answer when all that came before is as durable as this server's operator wants it. Only between servers of ours.
+    Sync,
     /// Add the arguments from 5 on to the key, which is made if there are any.
     Chunk {
         /// Of what.
@@ -82,6 +93,57 @@ pub const KEY: usize = 2;
 pub const VALUE: usize = 4;
 /// Index of a chunk's first element.
 pub const ELEMENTS: usize = 5;
+/// The word of [`Message::Part`].
+pub const PART: &[u8] = b"part";
+/// The word of [`Message::Many`].
+pub const MANY: &[u8] = b"many";
+/// The word of [`Message::Sync`].
+pub const SYNC: &[u8] = b"sync";
+/// Arguments of an [`Item`]: key, time to live, value.
+const ITEM_ARGS: usize = 3;
+
+/// One key of [`Message::Many`].
+pub struct Item<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    ttl: &'a [u8],
+    /// The time to live, if that is a number.
+    pub ttl_ms: Option<i64>,
+    /// What it is made of.
+    pub value: Packed<'a>,
+}
+
+/// The value of an [`Item`]: behind one letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packed<'a> {
+    /// `s`: a string.
+    Text(&'a [u8]),
+    /// `o`: a DUMP payload.
+    Object(&'a [u8]),
+    /// Another letter, or none.
+    Unknown,
+}
+
+impl Packed<'_> {
+    /// The letter of a string.
+    pub const TEXT: u8 = b's';
+    /// The letter of a DUMP payload.
+    pub const OBJECT: u8 = b'o';
+}
+
+/// The keys of a [`Message::Many`].
+pub fn items<'a>(args: &'a [&'a [u8]]) -> impl Iterator<Item = Item<'a>> {
+    args.get(KEY..).unwrap_or_default().chunks_exact(ITEM_ARGS).map(|item| Item {
+        key: item[0],
+        ttl: item[1],
+        ttl_ms: at_least_0(item[1]),
+        value: match item[2].split_first() {
+            Some((&Packed::TEXT, text)) => Packed::Text(text),
+            Some((&Packed::OBJECT, payload)) => Packed::Object(payload),
+            _ => Packed::Unknown,
+        },
+    })
+}
 
 impl Message {
     /// What `SLOTSRESTORE-ASYNC` with these arguments (its name first) asks for.
@@ -100,6 +162,19 @@ impl Message {
         if word.eq_ignore_ascii_case(b"delete") {
             return exactly(3).map(|()| Message::Delete);
         }
+        if word.eq_ignore_ascii_case(SYNC) {
+            return exactly(3).map(|()| Message::Sync);
+        }
+        if word.eq_ignore_ascii_case(MANY) {
+            let whole = (args.len() - KEY).is_multiple_of(ITEM_ARGS);
+            if !whole {
+                return Err(wrong());
+            }
+            if let Some(item) = items(args).find(|item| item.ttl_ms.is_none()) {
+                return Err(with_quote("invalid TTL value (TTL=", item.ttl));
+            }
+            return Ok(Message::Many);
+        }
         let Some(&ttl) = args.get(3) else { return Err(wrong()) };
         let ttl_ms = at_least_0(ttl).ok_or_else(|| with_quote("invalid TTL value (TTL=", ttl))?;
         if word.eq_ignore_ascii_case(b"expire") {
@@ -113,6 +188,9 @@ impl Message {
         }
         let Some(&hint) = args.get(4) else { return Err(wrong()) };
         let hint = at_least_0(hint).ok_or_else(|| with_quote("invalid Hint value (Hint=", hint))?;
+        if word.eq_ignore_ascii_case(PART) {
+            return exactly(6).map(|()| Message::Part { ttl_ms, hint });
+        }
         let kinds = [Collection::List, Collection::Hash, Collection::Set, Collection::ZSet];
         let Some(kind) = kinds.into_iter().find(|kind| word.eq_ignore_ascii_case(kind.word())) else {
             let mut text = format!("unknown command (argc={},cmd=", args.len()).into_bytes();
@@ -186,6 +264,21 @@ mod tests {
         assert_eq!(parse("x dict k 3 9223372036854775807 a b c"), chunk(Collection::Set, i64::MAX));
         assert_eq!(parse("x hash k 3 0 f v"), chunk(Collection::Hash, 0));
         assert_eq!(parse("x zset k 3 0 m 12345678"), chunk(Collection::ZSet, 0));
+    }
+
+    #[test]
+    fn what_only_servers_of_ours_say_is_understood_too() {
+        assert_eq!(parse("x part k 3 900 abc"), Ok(Message::Part { ttl_ms: 3, hint: 900 }));
+        assert_eq!(parse("x sync k"), Ok(Message::Sync));
+        assert_eq!(parse("x many a 0 stext b 5 opayload"), Ok(Message::Many));
+        let args: [&[u8]; 8] = [b"x", b"many", b"a", b"0", b"stext", b"b", b"5", b"opayload"];
+        let found: Vec<_> = items(&args).map(|item| (item.key, item.ttl_ms, item.value)).collect();
+        let (text, object) = (Packed::Text(b"text"), Packed::Object(b"payload"));
+        assert_eq!(found, [(&b"a"[..], Some(0), text), (b"b", Some(5), object)]);
+        for line in ["x part k 3 900", "x part k 3 900 a b", "x sync k 1", "x many a 0", "x many a 0 s b", "x many a"] {
+            assert!(parse(line).is_err_and(|text| text.starts_with("wrong number of arguments")), "{line}");
+        }
+        assert_eq!(parse("x many a 0 s b x s"), Err("invalid TTL value (TTL=x)".to_owned()));
     }
 
     #[test]

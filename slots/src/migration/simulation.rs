@@ -2,7 +2,7 @@
 //! every key is found once, with its last value.
 
 use super::export::{Action, Event, Export, Reason, Stage};
-use super::message::{ELEMENTS, KEY, Message};
+use super::message::{ELEMENTS, KEY, MANY, Message, Packed, SYNC, items};
 use super::wire;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -43,6 +43,12 @@ fn receive(target: &mut BTreeMap<Key, Elements>, args: &[Vec<u8>]) -> bool {
         Message::Delete => drop(target.remove(&key)),
         Message::Expire { .. } => return target.contains_key(&key),
         Message::Text { .. } | Message::Object { .. } => return target.insert(key, args[4].to_vec()).is_none(),
+        Message::Many => items(&args).for_each(|item| {
+            let Packed::Text(text) = item.value else { panic!("only texts are packed here") };
+            target.insert(item.key[0], text.to_vec());
+        }),
+        Message::Sync => {}
+        Message::Part { .. } => unreachable!("nothing is long here"),
         Message::Chunk { .. } => target.entry(key).or_default().extend(args[ELEMENTS..].concat()),
     }
     true
@@ -94,6 +100,28 @@ fn make(source: &mut Source, key: Key, stage: Stage, again: bool, link: &mut Lin
     Event::Made { messages, bytes: 10 * messages as usize, stage }
 }
 
+/// Makes one message of the keys that are next, up to one that goes in chunks.
+fn pack(source: &mut Source, names: &[Key], export: &Export, link: &mut Link) -> Option<Event> {
+    let mut whole = vec![wire::RESTORE.to_vec(), MANY.to_vec()];
+    let mut stages = Vec::new();
+    for key in export.ahead().map(|index| names[index]) {
+        match source.keys.get(&key) {
+            None => stages.push(Stage::Absent),
+            Some(value) if value.len() > 1 => break,
+            Some(value) => {
+                source.leaving.insert(key);
+                whole.extend([vec![key], b"0".to_vec(), [b"s", &value[..]].concat()]);
+                stages.push(Stage::Done);
+            }
+        }
+    }
+    let bytes = if whole.len() > 2 { 10 } else { 0 };
+    if bytes > 0 {
+        link.messages.push_back(whole);
+    }
+    (!stages.is_empty()).then_some(Event::Packed { stages, bytes })
+}
+
 fn commit(source: &mut Source, export: &Export, names: &[Key], removed: &mut BTreeSet<usize>) -> Event {
     let done: Vec<usize> = export.done().filter(|index| !removed.contains(index)).collect();
     let stale = |&&index: &&usize| !source.leaving.contains(&names[index]);
@@ -114,16 +142,29 @@ fn batch(
     source: &mut Source,
     target: &mut BTreeMap<Key, Elements>,
     expected: &mut BTreeMap<Key, Elements>,
+    ours: bool,
     steps: &mut impl Iterator<Item = u8>,
 ) {
     let names: Vec<Key> = source.keys.keys().copied().collect();
     let mut link = Link { messages: VecDeque::new(), acks: VecDeque::new() };
     let mut export = Export::new(names.len(), 40, 1000, 0, 0);
+    if ours {
+        export.ask_before_the_end();
+    }
     let mut removed = BTreeSet::new();
     let mut action = export.step(Event::Ready, 0);
     loop {
         let event = match action {
-            Action::Make { key, stage, again } => make(source, names[key], stage, again, &mut link),
+            Action::Make { key, stage, again } => {
+                let packed = (ours && (stage, again) == (Stage::Prepare, false))
+                    .then(|| pack(source, &names, &export, &mut link))
+                    .flatten();
+                packed.unwrap_or_else(|| make(source, names[key], stage, again, &mut link))
+            }
+            Action::Sync => {
+                link.messages.push_back(vec![wire::RESTORE.to_vec(), SYNC.to_vec(), vec![0]]);
+                Event::Asked { bytes: 10 }
+            }
             Action::Commit => commit(source, &export, &names, &mut removed),
             Action::Finish { .. } => return,
             Action::Abort(_) => {
@@ -178,6 +219,7 @@ proptest! {
     fn every_key_is_found_once_with_its_last_value(
         values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..5), 5),
         stale in prop::collection::vec(any::<u8>(), 1..3),
+        ours in any::<bool>(),
         steps in prop::collection::vec(any::<u8>(), 0..400),
     ) {
         let mut expected = BTreeMap::new();
@@ -193,7 +235,7 @@ proptest! {
         }
         let mut steps = steps.into_iter();
         for _ in 0..200 {
-            batch(&mut source, &mut target, &mut expected, &mut steps);
+            batch(&mut source, &mut target, &mut expected, ours, &mut steps);
             let twice = source.keys.keys().any(|key| target.contains_key(key));
             // Only the old copy may be there beside the key itself, until the key has moved.
             prop_assert!(!twice || source.keys.contains_key(&0));

@@ -1,0 +1,145 @@
+//! The end of a batch: removing what has moved, or having the target forget what has not.
+
+use super::{Batch, Driver, Ending};
+use crate::log;
+use crate::slots_commands::chunks::Limits;
+use engine::keyspace::{Key, Keyspace};
+use engine::raw::entry::Transit;
+use slots::SlotId;
+use slots::migration::export::{Event, Export, Reason};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Keys of a slot that are removed in one step, so that nobody sees a part of them: more would be felt as a pause.
+const COMMIT_KEYS: usize = 512;
+/// Time for telling a target to forget.
+const RETRACT: Duration = Duration::from_secs(1);
+/// Time for reaching a target again that broke the link.
+const RECONNECT: Duration = Duration::from_millis(300);
+
+impl Driver {
+    /// Sees whether all that was sent is as it was, and removes it.
+    pub(super) fn commit(&mut self, batch: &mut Batch, export: &Export) -> Event {
+        if batch.retracting {
+            return Event::Committed { kept: Vec::new() };
+        }
+        let mut by_slot: BTreeMap<SlotId, Vec<usize>> = BTreeMap::new();
+        for index in export.done().filter(|&index| !batch.removed[index]) {
+            by_slot.entry(Key::new(&batch.keys[index]).slot).or_default().push(index);
+        }
+        let keys = batch.keys.clone();
+        let many = by_slot.len() > 1 || by_slot.values().any(|indices| indices.len() > COMMIT_KEYS);
+        if many {
+            let mut stale = Vec::new();
+            for (&slot, indices) in &by_slot {
+                for step in indices.chunks(COMMIT_KEYS) {
+                    stale.extend(self.in_slot(slot, |here| changed(here, &keys, step)));
+                }
+            }
+            if !stale.is_empty() {
+                return Event::Stale { keys: stale };
+            }
+        }
+        let (node, db) = (self.node, self.link.db);
+        let mut kept = Vec::new();
+        for (slot, indices) in by_slot {
+            node.moves.claims.end(db, slot);
+            for step in indices.chunks(COMMIT_KEYS) {
+                let (stale, gone) = self.in_slot(slot, |here| {
+                    let stale = if many { Vec::new() } else { changed(here, &keys, step) };
+                    let gone = if stale.is_empty() { remove(here, &keys, step) } else { Vec::new() };
+                    (stale, gone)
+                });
+                if !stale.is_empty() {
+                    return Event::Stale { keys: stale };
+                }
+                gone.into_iter().for_each(|index| batch.removed[index] = true);
+                kept.extend(step.iter().filter(|&&index| !batch.removed[index]));
+            }
+        }
+        Event::Committed { kept }
+    }
+
+    /// Has the target forget what it got of keys that stay here.
+    pub(super) fn retract(&mut self, batch: &Batch, export: &mut Export, reason: &Reason) {
+        let sent: Vec<Box<[u8]>> =
+            export.sent().filter(|&index| !batch.removed[index]).map(|index| batch.keys[index].clone()).collect();
+        if sent.is_empty() {
+            return;
+        }
+        let count = sent.len();
+        // A link that the target has ended carries nothing any more; what it had taken from it is done by now.
+        let alive = matches!(reason, Reason::Canceled | Reason::Timeout);
+        let mut greeting = export.unacknowledged();
+        if !alive {
+            self.disconnect();
+            greeting = 0;
+            if let Err(why) = self.connect(RECONNECT) {
+                log::warning!("slotsmgrt_async: the target may keep {count} keys until they are sent again: {why:?}");
+                return;
+            }
+        }
+        let mut forget = Batch {
+            removed: vec![false; count],
+            keys: Arc::new(sent),
+            slots: Vec::new(),
+            limits: batch.limits,
+            estimate: count,
+            since_ms: batch.since_ms,
+            bytes_before: batch.bytes_before,
+            retracting: true,
+            until: Some(Instant::now() + RETRACT),
+        };
+        let Limits { maxbytes, timeout_ms, .. } = batch.limits;
+        let mut export = Export::retraction(count, maxbytes, timeout_ms, greeting, Self::now_ms());
+        if let Ending::Aborted(reason) = self.drive(&mut forget, &mut export) {
+            let text = reason.text();
+            log::warning!(
+                "slotsmgrt_async: the target may keep {count} keys until they are sent again: {}",
+                text.escape_ascii()
+            );
+        }
+    }
+
+    /// Takes all marks and claims back.
+    pub(super) fn settle(&mut self, batch: &Batch) {
+        for (key, _) in batch.keys.iter().zip(&batch.removed).filter(|(_, removed)| !**removed) {
+            let key = Key::new(key);
+            self.in_slot(key.slot, |here| here.settle(&key));
+        }
+        batch.slots.iter().for_each(|&slot| self.node.moves.claims.release(self.link.db, slot));
+    }
+}
+
+/// Keys of a step that are not as they were marked.
+fn changed(here: &mut Keyspace<'_, '_>, keys: &[Box<[u8]>], step: &[usize]) -> Vec<usize> {
+    let mut stale = Vec::new();
+    for &index in step {
+        let key = Key::new(&keys[index]);
+        let entry = here.slot_keys(key.slot).and_then(|db| db.find(key.hash, key.bytes));
+        if entry.is_none_or(|entry| entry.transit() != Transit::Leaving) {
+            stale.push(index);
+        }
+    }
+    stale
+}
+
+/// Removes the keys of a step that are as they were marked, logs it as one command, and returns them.
+fn remove(here: &mut Keyspace<'_, '_>, keys: &[Box<[u8]>], step: &[usize]) -> Vec<usize> {
+    let mut record: Vec<&[u8]> = vec![b"DEL"];
+    let mut gone = Vec::new();
+    for &index in step {
+        let key = Key::new(&keys[index]);
+        // Who has become a replica meanwhile removes nothing: its primary has the say.
+        if !here.is_replica() && here.remove_left(&key) {
+            here.changed(&key, 0, "del");
+            record.push(&keys[index]);
+            gone.push(index);
+        }
+    }
+    if !gone.is_empty() {
+        here.effects().log_instead(&record);
+    }
+    gone
+}

@@ -1,0 +1,251 @@
+//! The thread of one link: carries out what the state machine of a batch decides.
+//!
+//! It waits in its own poll, never in a lock, and takes the slot of the key at hand for one chunk. When a batch breaks
+//! off, the target may hold copies of keys that stay here; it is told to forget them before anybody may find out: until
+//! then a removed key of the batch answers "being migrated".
+//!
+//! `compose.rs` chooses the keys, `send.rs` sends them, `finish.rs` removes what has moved and takes back what has not.
+
+mod compose;
+mod finish;
+mod send;
+
+use super::chunks::Limits;
+use super::exports::{Link, Request, Standing, What};
+use super::link::{NoLink, connect};
+use super::peer::{Peer, wait};
+use super::worker::Worker;
+use crate::log;
+use crate::node::Node;
+use engine::clock::Now;
+use engine::keyspace::Keyspace;
+use mio::{Events, Poll};
+use resp::Out;
+use slots::SlotId;
+use slots::migration::export::Reason;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// An idle link ends after so long.
+const IDLE: Duration = Duration::from_secs(60);
+/// The thread stays a guest for so long after a batch.
+const GUEST_IDLE: Duration = Duration::from_millis(100);
+/// Starts the thread of a link.
+pub fn start(node: &'static Node, link: Arc<Link>, poll: Poll) -> std::io::Result<()> {
+    crate::start::spawn("migrate-async", move || {
+        let events = Events::with_capacity(16);
+        Driver {
+            node,
+            link,
+            poll,
+            events,
+            peer: None,
+            greeted: false,
+            rate_limit: 0,
+            worker: None,
+            scratch: Vec::new(),
+        }
+        .run();
+    })?;
+    Ok(())
+}
+
+struct Driver {
+    node: &'static Node,
+    link: Arc<Link>,
+    poll: Poll,
+    events: Events,
+    peer: Option<Peer>,
+    /// The link took messages already.
+    greeted: bool,
+    /// Bytes a second; 0 is no limit.
+    rate_limit: u64,
+    worker: Option<Worker>,
+    /// For what is made of a key before its length is known.
+    scratch: Vec<u8>,
+}
+
+/// A batch with what only its driver knows.
+struct Batch {
+    keys: Arc<Vec<Box<[u8]>>>,
+    slots: Vec<SlotId>,
+    removed: Vec<bool>,
+    limits: Limits,
+    estimate: usize,
+    since_ms: i64,
+    bytes_before: u64,
+    /// Nothing is removed here: the target is told to forget.
+    retracting: bool,
+    until: Option<Instant>,
+}
+
+/// How a batch ended.
+enum Ending {
+    Finished { moved: usize },
+    Aborted(Reason),
+}
+
+impl Driver {
+    fn run(mut self) {
+        loop {
+            let request = self.link.state().request.take();
+            match request {
+                Some(request) => self.serve(request),
+                None if self.idle() => {}
+                None => return,
+            }
+        }
+    }
+
+    /// Waits for a batch; false when the link is over.
+    fn idle(&mut self) -> bool {
+        let until = Instant::now() + IDLE;
+        let guest_until = Instant::now() + GUEST_IDLE;
+        while self.link.state().request.is_none() {
+            let over = self.peer.as_mut().is_none_or(|peer| peer.hear().is_some());
+            if over || self.link.close.load(Ordering::Acquire) || Instant::now() >= until {
+                return !self.leave();
+            }
+            if Instant::now() >= guest_until {
+                self.worker = None;
+            }
+            let patience = if self.worker.is_some() { guest_until } else { until };
+            let time = patience.saturating_duration_since(Instant::now());
+            wait(&mut self.poll, &mut self.events, time + Duration::from_millis(1));
+        }
+        true
+    }
+
+    /// Gives the link up; false if a batch came in the last moment.
+    fn leave(&mut self) -> bool {
+        let mut links = self.node.moves.exports.lock();
+        let late = self.link.state().request.is_some();
+        if !late && links.get(&self.link.db).is_some_and(|there| Arc::ptr_eq(there, &self.link)) {
+            links.remove(&self.link.db);
+        }
+        drop(links);
+        self.disconnect();
+        !late
+    }
+
+    fn disconnect(&mut self) {
+        if let Some(mut peer) = self.peer.take() {
+            peer.deregister(&self.poll);
+        }
+        self.greet(false);
+    }
+
+    fn greet(&mut self, greeted: bool) {
+        self.greeted = greeted;
+        self.link.state().used = greeted;
+    }
+
+    fn now_ms() -> i64 {
+        Now::read().ms
+    }
+
+    // --- one batch
+
+    fn serve(&mut self, Request { what, limits }: Request) {
+        let node = self.node;
+        let (host, port, db) = (self.link.host.clone(), self.link.port, self.link.db);
+        let timeout = Duration::from_millis(limits.timeout_ms as u64);
+        if self.peer.as_mut().is_some_and(|peer| peer.hear().is_some()) {
+            self.disconnect();
+        }
+        if self.peer.is_none()
+            && let Err(why) = self.connect(timeout)
+        {
+            log::warning!("slotsmgrt_async: no link to {host}:{port} (db {db}): {why:?}");
+            let text = format!("ERR create client to {host}:{port} failed");
+            match why {
+                // The original takes it for connected until it has something to send, and so do we.
+                NoLink::Refused => {}
+                NoLink::Itself => return self.fail(b"ERR interrupted: connection closed (the target is this server)"),
+                NoLink::Failed(_) | NoLink::TimedOut => return self.fail(text.as_bytes()),
+            }
+        }
+        let worker = self.worker.take().unwrap_or_else(|| Worker::new(node));
+        self.worker = Some(worker);
+        let slot = if let What::Slot { slot, .. } = &what { Some(*slot) } else { None };
+        let Some(mut batch) = self.compose(what, limits) else {
+            return self.fail(b"ERR interrupted: keys of the batch are being migrated elsewhere");
+        };
+        let (mut export, ending) = self.send(&mut batch);
+        match ending {
+            Ending::Finished { moved } => {
+                self.settle(&batch);
+                let mut out = Out::new();
+                match slot {
+                    None => out.int(moved as i64),
+                    Some(slot) => {
+                        let left = self.in_slot(slot, |keys| keys.slot_keys(slot).map_or(0, |slot| slot.len()));
+                        out.array(2);
+                        out.int(moved as i64);
+                        out.int(left as i64);
+                    }
+                }
+                self.finish(&out.into_vec());
+            }
+            Ending::Aborted(reason) => {
+                log::warning!(
+                    "slotsmgrt_async: batch to {host}:{port} (db {db}) ended with {} of {} keys to send: {}",
+                    export.left().0,
+                    batch.keys.len(),
+                    reason.text().escape_ascii()
+                );
+                let mut out = Out::new();
+                out.error_line(&[b"ERR ", &reason.text()[..]].concat());
+                if reason == Reason::Timeout {
+                    // Who has waited so long need not wait until a silent target has been told.
+                    self.tell(out.as_slice());
+                }
+                self.retract(&batch, &mut export, &reason);
+                self.settle(&batch);
+                // Who is told of the end finds no link any more.
+                self.leave();
+                self.finish(out.as_slice());
+            }
+        }
+    }
+
+    fn connect(&mut self, timeout: Duration) -> Result<(), NoLink> {
+        let stream = connect(&self.link.host, self.link.port, timeout, self.node.config().port)?;
+        let peer = Peer::new(stream, &self.poll).map_err(|error| NoLink::Failed(error.to_string()))?;
+        self.peer = Some(peer);
+        self.greet(false);
+        Ok(())
+    }
+
+    /// Ends a batch that did not begin.
+    fn fail(&mut self, line: &[u8]) {
+        let mut out = Out::new();
+        out.error_line(line);
+        self.finish(out.as_slice());
+    }
+
+    /// The batch is over: tells everybody, after which another one may begin.
+    fn finish(&mut self, reply: &[u8]) {
+        self.node.moves.exports.end();
+        self.link.cancel.store(false, Ordering::Release);
+        let mut state = self.link.state();
+        state.busy = false;
+        state.standing = Standing::default();
+        state.unacknowledged = 0;
+        drop(state);
+        self.tell(reply);
+    }
+
+    fn tell(&self, reply: &[u8]) {
+        let waiting = std::mem::take(&mut self.link.state().waiting);
+        for ticket in waiting {
+            self.node.resume(ticket, reply.to_vec());
+        }
+    }
+
+    fn in_slot<R>(&mut self, slot: SlotId, work: impl FnOnce(&mut Keyspace<'_, '_>) -> R) -> R {
+        let (node, db) = (self.node, self.link.db);
+        self.worker.get_or_insert_with(|| Worker::new(node)).in_slot(slot, db, work)
+    }
+}

@@ -1,0 +1,220 @@
+//! Sending a batch: carries out what the state machine decides, and tells it what comes back.
+
+use super::{Batch, Driver, Ending};
+use crate::node::Node;
+use crate::slots_commands::chunks::{self, Limits};
+use crate::slots_commands::exports::Standing;
+use crate::slots_commands::peer::{Heard, wait};
+use crate::slots_commands::worker::Worker;
+use engine::keyspace::Key;
+use slots::migration::export::{Action, Event, Export, Reason, Stage};
+use slots::migration::message::SYNC;
+use slots::migration::wire;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Longest time without a look at the clock and at who wants to cancel.
+const TICK: Duration = Duration::from_millis(100);
+/// A batch that is too fast rests for so long.
+const PACE: Duration = Duration::from_millis(10);
+/// Messages are handed to the socket when so many bytes wait, so that the target works while more are made.
+const FLUSH_BYTES: usize = 64 * 1024;
+/// No more messages are made while so many bytes wait for the socket, whatever the request allows.
+const WAITING_MAX: usize = 512 * 1024;
+
+impl Driver {
+    pub(super) fn send(&mut self, batch: &mut Batch) -> (Export, Ending) {
+        let Limits { maxbytes, timeout_ms, .. } = batch.limits;
+        let mut export = Export::new(batch.keys.len(), maxbytes, timeout_ms, 0, Self::now_ms());
+        let ending = self.drive(batch, &mut export);
+        (export, ending)
+    }
+
+    pub(super) fn drive(&mut self, batch: &mut Batch, export: &mut Export) -> Ending {
+        let mut action = export.step(Event::Ready, Self::now_ms());
+        self.publish(batch, export);
+        loop {
+            if self.link.cancel.swap(false, Ordering::AcqRel) && !batch.retracting {
+                action = export.step(Event::Failed(Reason::Canceled), Self::now_ms());
+            }
+            if batch.until.is_some_and(|until| Instant::now() >= until) {
+                return Ending::Aborted(Reason::Timeout);
+            }
+            action = match action {
+                Action::Make { key, stage: Stage::Prepare, .. } if !self.greeted && self.is_long(&batch.keys[key]) => {
+                    let event = self.greet_first();
+                    export.step(event, Self::now_ms())
+                }
+                Action::Make { key, stage, again } if let Some(time) = self.hold_up(batch, key, stage) => {
+                    let next = self.listen(export, Action::Make { key, stage, again });
+                    if !matches!(next, Action::Make { .. }) {
+                        next
+                    } else {
+                        if self.hold_up(batch, key, stage).is_some() {
+                            self.publish(batch, export);
+                            wait(&mut self.poll, &mut self.events, time);
+                        }
+                        export.step(Event::Tick, Self::now_ms())
+                    }
+                }
+                Action::Make { key, stage, again } => {
+                    let event = self.make(batch, export, key, (stage, again));
+                    let next = export.step(event, Self::now_ms());
+                    let full = self.peer.as_ref().is_some_and(|peer| peer.waiting() >= FLUSH_BYTES);
+                    if full { self.listen(export, next) } else { next }
+                }
+                Action::Wait => match self.listen(export, Action::Wait) {
+                    Action::Wait => {
+                        self.publish(batch, export);
+                        wait(&mut self.poll, &mut self.events, TICK);
+                        export.step(Event::Tick, Self::now_ms())
+                    }
+                    next => next,
+                },
+                Action::Sync => {
+                    let event = self.ask(batch);
+                    export.step(event, Self::now_ms())
+                }
+                Action::Commit => {
+                    let event = self.commit(batch, export);
+                    export.step(event, Self::now_ms())
+                }
+                Action::Finish { moved } => return Ending::Finished { moved },
+                Action::Abort(reason) => return Ending::Aborted(reason),
+            };
+        }
+    }
+
+    /// For how long to wait at most before the next messages of a key are made, if at all.
+    fn hold_up(&mut self, batch: &Batch, index: usize, stage: Stage) -> Option<Duration> {
+        let peer = self.peer.as_ref()?;
+        if peer.waiting() >= WAITING_MAX {
+            return Some(TICK);
+        }
+        if self.rate_limit > 0 {
+            let made = peer.bytes + peer.waiting() as u64 - batch.bytes_before;
+            let took_ms = (Self::now_ms() - batch.since_ms).max(0) as u64 + PACE.as_millis() as u64;
+            if made > self.rate_limit.saturating_mul(took_ms) / 1000 {
+                return Some(PACE);
+            }
+        }
+        // A long string goes whole to an original only, so it has to be known what the target is.
+        let unknown = self.greeted && peer.abilities.is_none() && stage == Stage::Prepare;
+        if unknown && batch.keys.get(index).is_some_and(|key| self.is_long(key)) { Some(TICK) } else { None }
+    }
+
+    fn is_long(&mut self, key: &[u8]) -> bool {
+        let key = Key::new(key);
+        self.in_slot(key.slot, |here| here.at(&key).is_some_and(|entry| chunks::is_long(entry.value())))
+    }
+
+    /// Makes the next messages of a key, or one of many keys if the target takes that; the first ones of a link follow
+    /// its greeting.
+    fn make(&mut self, batch: &Batch, export: &Export, index: usize, at: (Stage, bool)) -> Event {
+        let key = Key::new(&batch.keys[index]);
+        let (node, db) = (self.node, self.link.db);
+        let abilities = self.peer.as_ref().and_then(|peer| peer.abilities).unwrap_or_default();
+        let limits = batch.limits.for_target(abilities);
+        let mut orphan = Vec::new();
+        let connected = self.peer.is_some();
+        let out = self.peer.as_mut().map_or(&mut orphan, |peer| &mut peer.out);
+        let start = out.len();
+        let greeting = if self.greeted { 0 } else { greeting(node, db, out) };
+        let (worker, scratch) = (self.worker.get_or_insert_with(|| Worker::new(node)), &mut self.scratch);
+        if abilities.many && at == (Stage::Prepare, false) {
+            let ahead =
+                export.ahead().map(|index| Key::new(&batch.keys[index])).take_while(|ahead| ahead.slot == key.slot);
+            let stages = worker.in_slot(key.slot, db, |keys| chunks::pack(keys, ahead, limits, scratch, out));
+            if !stages.is_empty() {
+                return Event::Packed { stages, bytes: out.len() - start };
+            }
+        }
+        let event = worker.in_slot(key.slot, db, |keys| chunks::make(keys, &key, at, limits, scratch, out));
+        match event {
+            Event::Made { messages: 1.., .. } if !connected => Event::Failed(Reason::Closed),
+            Event::Made { messages: messages @ 1.., stage, .. } => {
+                let bytes = out.len() - start;
+                if !self.greeted {
+                    if let Some(peer) = &mut self.peer {
+                        peer.greeted_with(greeting);
+                    }
+                    self.greet(true);
+                }
+                Event::Made { messages: messages + greeting, bytes, stage }
+            }
+            nothing => {
+                out.truncate(start);
+                nothing
+            }
+        }
+    }
+
+    /// Makes the greeting alone, for what it tells of the target.
+    fn greet_first(&mut self) -> Event {
+        let Some(peer) = &mut self.peer else { return Event::Failed(Reason::Closed) };
+        let messages = greeting(self.node, self.link.db, &mut peer.out);
+        peer.greeted_with(messages);
+        self.greet(true);
+        Event::Greeted { messages }
+    }
+
+    /// Asks the target to say when all is durable.
+    fn ask(&mut self, batch: &Batch) -> Event {
+        let Some(peer) = &mut self.peer else { return Event::Failed(Reason::Closed) };
+        let start = peer.out.len();
+        let key = batch.keys.first().map(|key| &key[..]).unwrap_or_default();
+        wire::message(&[wire::RESTORE, SYNC, key], &mut peer.out);
+        Event::Asked { bytes: peer.out.len() - start }
+    }
+
+    /// Sends what waits, and takes in what has come, unless that decides something.
+    fn listen(&mut self, export: &mut Export, mut action: Action) -> Action {
+        let Some(peer) = &mut self.peer else { return export.step(Event::Failed(Reason::Closed), Self::now_ms()) };
+        peer.flush();
+        while matches!(action, Action::Wait | Action::Make { .. })
+            && let Some(heard) = peer.hear()
+        {
+            let event = match heard {
+                Heard::Acknowledged => {
+                    if peer.abilities.is_some_and(|abilities| abilities.sync) {
+                        export.ask_before_the_end();
+                    }
+                    Event::Acknowledged
+                }
+                Heard::Refused(text) => Event::Failed(Reason::Refused(text)),
+                Heard::Nonsense(text) => Event::Failed(Reason::Nonsense(text)),
+                Heard::Closed => Event::Failed(Reason::Closed),
+            };
+            action = export.step(event, Self::now_ms());
+        }
+        action
+    }
+
+    /// Lets STATUS see how it stands.
+    fn publish(&mut self, batch: &Batch, export: &Export) {
+        self.rate_limit = self.node.config().slots_migration_rate_limit;
+        let (left, current) = export.left();
+        let mut state = self.link.state();
+        state.heard_ms = export.heard_ms();
+        state.unacknowledged = export.unacknowledged();
+        state.standing = Standing {
+            keys: batch.keys.clone(),
+            estimate: batch.estimate,
+            done: export.done().count(),
+            left,
+            current,
+            bytes: self.peer.as_ref().map_or(0, |peer| peer.bytes).saturating_sub(batch.bytes_before),
+            since_ms: batch.since_ms,
+        };
+    }
+}
+
+/// Appends the first messages of a link and returns their number.
+fn greeting(node: &Node, db: u32, out: &mut Vec<u8>) -> u32 {
+    let password = &node.config().requirepass;
+    if let Some(password) = password {
+        wire::message(&[wire::AUTH, password], out);
+    }
+    wire::message(&[wire::SELECT, db.to_string().as_bytes()], out);
+    1 + u32::from(password.is_some())
+}

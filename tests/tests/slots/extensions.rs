@@ -1,0 +1,175 @@
+//! What only servers of ours say to each other, and what operators may ask for besides: an original meets none of it.
+
+use crate::data::{Script, fill, pair, run, same, show, to, value, values};
+use resp::Reply;
+use tests::{Client, Options, Server};
+
+const SELECT: &str = "SLOTSRESTORE-ASYNC-SELECT 0";
+
+fn ack(text: &str) -> String {
+    format!("[SLOTSRESTORE-ASYNC-ACK 0 {text}]")
+}
+
+fn refused(text: &str) -> String {
+    format!("[SLOTSRESTORE-ASYNC-ACK -1 {text}]")
+}
+
+#[test]
+fn many_keys_come_in_one_message_and_replace_what_is_there() {
+    let server = Server::start(Options::codis(1));
+    let (mut client, mut other) = (server.client(), server.client());
+    run(&mut other, "RPUSH a{t} old");
+    run(&mut other, "SADD src 1 2");
+    let Reply::Bulk(Some(set)) = other.run("DUMP src") else { panic!("a payload") };
+    let object = [b"o", &set[..]].concat();
+    let words: [&[u8]; 8] = [b"SLOTSRESTORE-ASYNC", b"many", b"a{t}", b"0", b"shello", b"b{t}", b"60000", &object];
+    assert_eq!(show(&client.call(&words)), ack("2"));
+    assert_eq!(value(&mut other, "a{t}"), "string embstr false hello");
+    assert_eq!(value(&mut other, "b{t}"), "set intset true 1 2");
+    // Integers are stored as such, and a message of no key is a message.
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC many n 0 s12"), ack("1"));
+    assert_eq!(value(&mut other, "n"), "string int false 12");
+    for (line, text) in [
+        ("SLOTSRESTORE-ASYNC many a{t} 0 sx b{u} 0 sx", "the key is in another slot (b{u})"),
+        ("SLOTSRESTORE-ASYNC many a{t} 0 zx", "invalid payload type"),
+        ("SLOTSRESTORE-ASYNC many a{t} 0 ox", "invalid payload checksum"),
+        ("SLOTSRESTORE-ASYNC many a{t} -1 sx", "invalid TTL value (TTL=-1)"),
+        ("SLOTSRESTORE-ASYNC many a{t} 0", "wrong number of arguments (argc=4,cmd=many)"),
+    ] {
+        let mut client = server.client();
+        assert_eq!(run(&mut client, line), refused(text), "{line}");
+        assert!(client.try_read().is_err(), "closed after {line}");
+    }
+}
+
+#[test]
+fn a_long_string_is_there_when_it_is_whole() {
+    let server = Server::start(Options::codis(1));
+    let (mut client, mut other) = (server.client(), server.client());
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC part s 5000 9 abc"), ack("3"));
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC part s 5000 9223372036854775807 def"), ack("6"));
+    assert_eq!(run(&mut other, "EXISTS s"), ":0");
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC expire s 60000"), ack("1"));
+    assert_eq!(value(&mut other, "s"), "string raw true abcdef");
+    // Begun anew, and broken off.
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC part t 5000 9 abc"), ack("3"));
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC delete t"), ack("1"));
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC part t 5000 9 xyz"), ack("3"));
+    drop(client);
+    let mut client = server.client();
+    while !run(&mut client, "SLOTSRESTORE-ASYNC expire t 0").contains("the specified key doesn't exist (t)") {
+        // The end of the other connection is seen at the server's next turn.
+        client = server.client();
+        run(&mut client, "SLOTSRESTORE-ASYNC delete t");
+    }
+    let mut client = server.client();
+    assert_eq!(
+        run(&mut client, "SLOTSRESTORE-ASYNC part s 5000 9 abc"),
+        refused("the specified key already exists (s)")
+    );
+}
+
+/// A source of ours that was told what its target, a script, can do.
+fn told(answer: &str, lines: &[&str], request: &str) -> (Server, Client, crate::data::Caller) {
+    let (source, target) = (Server::start(Options::codis(1)), Script::new());
+    let mut from = source.client();
+    run(&mut from, "SET first 1");
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE-ASYNC", "5000 4 0 first")).as_bytes()).expect("sent");
+    let mut link = target.accept();
+    assert_eq!(link.line(), SELECT);
+    link.ack("0", answer);
+    for line in ["SLOTSRESTORE-ASYNC delete first", "SLOTSRESTORE-ASYNC string first 0 1"] {
+        assert_eq!(link.line(), line);
+        link.ack("0", "1");
+    }
+    if answer.contains("sync") {
+        assert_eq!(link.line(), "SLOTSRESTORE-ASYNC sync first");
+        link.ack("0", "1");
+    }
+    assert_eq!(from.read(), Reply::Int(1));
+    lines.iter().for_each(|line| assert!(!run(&mut from, line).starts_with('-'), "{line}"));
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTTAGONE-ASYNC", request)).as_bytes()).expect("sent");
+    (source, from, link)
+}
+
+#[test]
+fn a_target_that_takes_more_gets_small_keys_together() {
+    let lines = ["MSET a{t} 1 c{t} text", "RPUSH b{t} 1 2 3 4 5", "PEXPIRE a{t} 600000"];
+    let (_source, mut from, mut link) = told("OK parts many", &lines, "5000 4 0 a{t} nokey");
+    let first = link.line();
+    assert!(first.starts_with("SLOTSRESTORE-ASYNC many a{t} "), "{first}");
+    assert!(first.ends_with(" s1"), "{first}");
+    link.ack("0", "1");
+    for line in [
+        "SLOTSRESTORE-ASYNC delete b{t}",
+        "SLOTSRESTORE-ASYNC list b{t} 15000 5 1 2 3 4 5",
+        "SLOTSRESTORE-ASYNC expire b{t} 0",
+        "SLOTSRESTORE-ASYNC many c{t} 0 stext",
+    ] {
+        assert_eq!(link.line(), line);
+        link.ack("0", "1");
+    }
+    assert_eq!(from.read(), Reply::Int(3));
+}
+
+#[test]
+fn a_target_that_wants_to_be_asked_is_asked_before_keys_are_removed() {
+    let (source, mut from, mut link) = told("OK many sync", &["SET k v"], "5000 4 0 k");
+    assert_eq!(link.line(), "SLOTSRESTORE-ASYNC many k 0 sv");
+    link.ack("0", "1");
+    assert_eq!(link.line(), "SLOTSRESTORE-ASYNC sync k");
+    assert_eq!(run(&mut source.client(), "EXISTS k"), ":1");
+    link.ack("0", "1");
+    assert_eq!(from.read(), Reply::Int(1));
+    assert_eq!(run(&mut from, "EXISTS k"), ":0");
+}
+
+#[test]
+fn a_long_string_waits_until_it_is_known_what_the_target_takes() {
+    for (answer, expected) in [("OK", "string"), ("OK parts", "part")] {
+        let (source, target) = (Server::start(Options::codis(1)), Script::new());
+        let mut from = source.client();
+        run(&mut from, &format!("SET long {}", "x".repeat(300_000)));
+        from.send(format!("{}\r\n", target.to("SLOTSMGRTONE-ASYNC", "5000 4 0 long")).as_bytes()).expect("sent");
+        let mut link = target.accept();
+        assert_eq!(link.line(), SELECT);
+        link.ack("0", answer);
+        assert_eq!(link.line(), "SLOTSRESTORE-ASYNC delete long");
+        link.ack("0", "0");
+        let mut bytes = 0;
+        while let Some(words) = link.next() {
+            link.ack("0", "1");
+            if words[1] == b"expire" {
+                break;
+            }
+            assert_eq!(words[1], expected.as_bytes());
+            bytes += words.last().map_or(0, Vec::len);
+            if answer == "OK" {
+                break;
+            }
+        }
+        assert_eq!(bytes, 300_000);
+        assert_eq!(from.read(), Reply::Int(1));
+    }
+}
+
+#[test]
+fn every_type_moves_between_servers_of_ours_that_know_each_other() {
+    for threads in [1, 4] {
+        let (source, target) = pair(threads);
+        let (mut from, mut there) = (source.client(), target.client());
+        // The link is made, and what the target is, is known.
+        run(&mut from, "SET first 1");
+        assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE-ASYNC", "5000 3 0 first")), ":1");
+        let keys = fill(&mut from);
+        run(&mut from, &format!("SET huge {}", "y".repeat(1_000_000)));
+        let keys = [keys, vec!["huge".to_owned()]].concat();
+        let expected = values(&mut from, &keys);
+        for key in &keys {
+            let reply = run(&mut from, &to(&target, "SLOTSMGRTTAGONE-ASYNC", &format!("5000 3 0 {key}")));
+            assert!(reply.starts_with(':'), "{key}: {reply}");
+        }
+        assert_eq!(run(&mut from, "DBSIZE"), ":0");
+        same(&keys, &values(&mut there, &keys), &expected);
+    }
+}
