@@ -618,12 +618,11 @@ impl<T: Item> Table<T> {
         }
         let (s, bucket) = self.bucket_at(cursor);
         let end = self.segments[s].bucket_end(cursor);
-        if end < ORDER_END {
-            // Who goes on finds the next bucket's items on their way.
-            for_each_word(self.bucket_at(end).1, &mut |word| prefetch::read(pointer(word)));
-        }
+        let next = if end >= ORDER_END { 0 } else { end };
+        // Who goes on finds the next bucket's items on their way.
+        for_each_word(self.bucket_at(next).1, &mut |word| prefetch::read(pointer(word)));
         for_each_word(bucket, &mut visit);
-        if end >= ORDER_END { 0 } else { end }
+        next
     }
 
     /// Visits the items whose parity differs from `parity` in the bits of `which`, bucket by bucket from order position
