@@ -7,6 +7,7 @@ use crate::table::Registry;
 use engine::clock::Now;
 use engine::keyspace::{Keyspace, Local};
 use engine::raw::lock::SlotLocks;
+use engine::records::Records;
 use engine::slot::Slot;
 use resp::{Arg, Out, Reply};
 
@@ -88,11 +89,11 @@ impl World {
             out.error_line(error.text());
         }
         let effects = &self.local.effects;
-        let mut records = Vec::new();
+        let mut records = Records::default();
         if effects.has_records() {
             effects.records(args.iter(), &mut records);
         }
-        self.log = replies(&records).iter().map(|record| show(record).trim_matches(['[', ']']).to_owned()).collect();
+        self.log = replies(records.bytes()).iter().map(|record| show(record).trim_matches(['[', ']']).to_owned()).collect();
         let event = |notice: &engine::effects::Notice| format!("{} {}", notice.event, notice.key.escape_ascii());
         self.events = effects.notices().iter().map(event).collect();
         self.dirty = effects.dirty;

@@ -3,6 +3,8 @@
 //! A handler reports; whoever ran it appends the records while the slots are still held and publishes the events after.
 //! Nothing is stored when nobody wants it: the masks say so.
 
+use crate::records::{Reach, Records};
+
 /// The classes of keyspace events, as letters of `notify-keyspace-events`.
 pub mod class {
     /// `g`: commands of no particular type.
@@ -64,7 +66,11 @@ pub struct Effects {
     form: Form,
     /// What stands in `before` is one transaction.
     framed: bool,
-    before: Vec<u8>,
+    /// The command as sent goes to replicas although it changed nothing.
+    told: bool,
+    /// What stands in `also` is for replicas only.
+    also_told: bool,
+    before: Records,
     instead: Vec<u8>,
     also: Vec<u8>,
     notices: Vec<Notice>,
@@ -90,39 +96,50 @@ impl Effects {
     pub fn reset(&mut self) {
         self.dirty = 0;
         self.flushed = false;
-        self.form = Form::Verbatim;
-        self.framed = false;
-        for buffer in [&mut self.before, &mut self.instead, &mut self.also] {
-            buffer.clear();
-        }
+        self.clear_records();
         self.notices.clear();
     }
 
-    /// Moves the records of one command of a transaction to `block`, and gets ready for the next one; counts and events
-    /// stay with the transaction. A transaction within it has no MULTI and EXEC of its own. Returns the number of changes.
-    pub fn drain<'a>(&mut self, args: impl ExactSizeIterator<Item = &'a [u8]>, block: &mut Vec<u8>) -> u64 {
+    #[inline]
+    fn clear_records(&mut self) {
+        self.form = Form::Verbatim;
+        (self.framed, self.told, self.also_told) = (false, false, false);
+        self.before.clear();
+        self.instead.clear();
+        self.also.clear();
+    }
+
+    /// Moves the records of one command of a transaction to `block`, for `reach`, and gets ready for the next one; counts
+    /// and events stay with the transaction. A transaction within it has no MULTI and EXEC of its own. Keys found expired
+    /// are everybody's. Returns the number of changes.
+    pub fn drain<'a>(
+        &mut self,
+        args: impl ExactSizeIterator<Item = &'a [u8]>,
+        block: &mut Records,
+        reach: Reach,
+    ) -> u64 {
         self.framed = false;
         if self.has_records() {
-            self.records(args, block);
+            self.write(args, block, reach);
         }
-        self.form = Form::Verbatim;
-        for buffer in [&mut self.before, &mut self.instead, &mut self.also] {
-            buffer.clear();
-        }
+        self.clear_records();
         std::mem::take(&mut self.dirty)
     }
 
     /// Logs records that are encoded already as one transaction, instead of the command as sent, whether or not that
     /// changed anything.
-    pub fn log_transaction(&mut self, block: &[u8]) {
+    pub fn log_transaction(&mut self, block: &Records) {
         self.form = Form::Instead;
         self.framed = true;
-        self.before.extend_from_slice(block);
+        self.before.extend(block);
     }
 
-    /// Forgets how a command of a script wanted to be logged: the script is logged as a whole. Keys found expired stay.
+    /// Forgets how a command of a script wanted to be logged: the script is logged as a whole. Keys found expired stay,
+    /// and what was to be told to replicas is told by the script.
     pub fn log_verbatim(&mut self) {
         self.form = Form::Verbatim;
+        self.told |= self.also_told;
+        self.also_told = false;
         self.instead.clear();
         self.also.clear();
     }
@@ -138,8 +155,13 @@ impl Effects {
     /// Logs `args` before the command itself, whether or not that changes anything: a key found expired.
     pub fn log_before(&mut self, args: &[&[u8]]) {
         if self.logging {
-            encode(args.iter().copied(), &mut self.before);
+            self.before.push(Reach::All, |to| encode(args.iter().copied(), to));
         }
+    }
+
+    /// Memory that records of [`Effects::log_before`] take.
+    pub fn bytes_before(&self) -> u64 {
+        self.before.capacity() as u64
     }
 
     /// Logs `args` instead of the command as the client sent it; may be called several times.
@@ -172,28 +194,49 @@ impl Effects {
         }
     }
 
+    /// Tells replicas, and nobody else, of `args` after the command itself: what they carry out again, and what a file
+    /// need not repeat.
+    pub fn tell_replicas(&mut self, args: &[&[u8]]) {
+        if self.logging {
+            self.also_told = true;
+            encode(args.iter().copied(), &mut self.also);
+        }
+    }
+
+    /// Whether the command as sent is to be logged.
+    pub fn is_logged_as_sent(&self) -> bool {
+        self.logging && self.form == Form::Verbatim && (self.dirty > 0 || self.told)
+    }
+
     /// Whether [`Effects::records`] would have something to say.
     #[inline]
     pub fn has_records(&self) -> bool {
-        self.logging && (self.dirty > 0 || self.framed || !self.before.is_empty() || !self.also.is_empty())
+        self.logging
+            && (self.dirty > 0 || self.framed || self.told || !self.before.is_empty() || !self.also.is_empty())
     }
 
     /// All records in order, for one append; `args` is the command as the client sent it.
-    pub fn records<'a>(&self, args: impl ExactSizeIterator<Item = &'a [u8]>, to: &mut Vec<u8>) {
+    pub fn records<'a>(&self, args: impl ExactSizeIterator<Item = &'a [u8]>, to: &mut Records) {
+        self.write(args, to, Reach::All);
+    }
+
+    fn write<'a>(&self, args: impl ExactSizeIterator<Item = &'a [u8]>, to: &mut Records, reach: Reach) {
         if self.framed {
-            encode([&b"MULTI"[..]].into_iter(), to);
+            to.push(Reach::All, |to| encode([&b"MULTI"[..]].into_iter(), to));
         }
-        to.extend_from_slice(&self.before);
+        to.extend(&self.before);
         if self.framed {
-            encode([&b"EXEC"[..]].into_iter(), to);
+            to.push(Reach::All, |to| encode([&b"EXEC"[..]].into_iter(), to));
         }
-        if self.dirty > 0 {
-            match self.form {
+        // Those that replicas alone are told of do not reach further than all the command does.
+        let told = if matches!(reach, Reach::All | Reach::Replicas) { Reach::Replicas } else { Reach::Nobody };
+        if self.dirty > 0 || self.told {
+            to.push(if self.dirty > 0 { reach } else { told }, |to| match self.form {
                 Form::Verbatim => encode(args, to),
                 Form::Instead => to.extend_from_slice(&self.instead),
-            }
+            });
         }
-        to.extend_from_slice(&self.also);
+        to.push(if self.also_told { told } else { reach }, |to| to.extend_from_slice(&self.also));
     }
 
     /// The events since the last reset.
@@ -207,9 +250,9 @@ mod tests {
     use super::*;
 
     fn records(effects: &Effects) -> String {
-        let mut to = Vec::new();
+        let mut to = Records::default();
         effects.records([&b"SPOP"[..], b"s"].into_iter(), &mut to);
-        String::from_utf8(to).expect("text")
+        String::from_utf8(to.of_file()).expect("text")
     }
 
     #[test]
@@ -229,13 +272,45 @@ mod tests {
     #[test]
     fn a_transaction_is_framed_once() {
         let mut effects = Effects { logging: true, ..Effects::default() };
-        effects.log_transaction(b"+x\r\n");
+        let mut inner = Records::default();
+        inner.push(Reach::All, |to| to.extend_from_slice(b"+x\r\n"));
+        effects.log_transaction(&inner);
         assert_eq!(records(&effects), "*1\r\n$5\r\nMULTI\r\n+x\r\n*1\r\n$4\r\nEXEC\r\n");
-        let mut block = Vec::new();
-        effects.drain(std::iter::empty(), &mut block);
-        assert_eq!(block, b"+x\r\n");
-        effects.log_transaction(b"");
+        let mut block = Records::default();
+        effects.drain(std::iter::empty(), &mut block, Reach::All);
+        assert_eq!(block.bytes(), b"+x\r\n");
+        effects.log_transaction(&Records::default());
         assert!(effects.has_records());
+    }
+
+    #[test]
+    fn what_a_script_published_is_told_to_replicas_by_the_script() {
+        let mut effects = Effects { logging: true, ..Effects::default() };
+        effects.tell_replicas(&[b"PUBLISH", b"c", b"m"]);
+        let mut to = Records::default();
+        effects.records(std::iter::empty(), &mut to);
+        assert!(to.of_file().is_empty() && !to.bytes().is_empty());
+        effects.log_verbatim();
+        assert!(effects.is_logged_as_sent());
+        to.clear();
+        effects.records([&b"EVAL"[..]].into_iter(), &mut to);
+        assert_eq!((to.bytes(), to.of_file().is_empty()), (&b"*1\r\n$4\r\nEVAL\r\n"[..], true));
+        effects.dirty = 1;
+        assert_eq!(records(&effects), "*2\r\n$4\r\nSPOP\r\n$1\r\ns\r\n");
+    }
+
+    #[test]
+    fn a_key_found_expired_is_told_to_all_whatever_a_script_says() {
+        let mut effects = Effects { logging: true, ..Effects::default() };
+        for (reach, bytes, file) in [(Reach::Nobody, "D", "D"), (Reach::File, "D", "DC"), (Reach::Replicas, "DC", "D")] {
+            effects.dirty = 1;
+            effects.before.push(Reach::All, |to| to.push(b'D'));
+            effects.form = Form::Instead;
+            effects.instead.push(b'C');
+            let mut block = Records::default();
+            assert_eq!(effects.drain(std::iter::empty(), &mut block, reach), 1);
+            assert_eq!((block.bytes(), &block.of_file()[..]), (bytes.as_bytes(), file.as_bytes()));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! ```text
 //!   weights: keys up to slot 0 | 1 | 2 | .. --random number--> slot --try-lock--> random key --rank--> pool of 16
 //! ```
-//! 1. Whoever asks holds no slot: slots are tried for one at a time, and given back after each look.
+//! 1. Slots are looked into one at a time, and given back after each look if they were not held before ([`Slots`]).
 //! 2. The weights are counts of a moment ago, so they only say how often a slot is looked at, never what is in it.
 
 use crate::clock::{Now, lru_idle_seconds};
@@ -15,7 +15,7 @@ use crate::hash;
 use crate::random::SplitMix;
 use crate::raw::dbslot::DbSlot;
 use crate::raw::entry::EntryRef;
-use crate::raw::lock::Owner;
+use crate::raw::lock::{Held, Owner};
 use crate::slot::Slot;
 use slots::{SLOTS, SlotId};
 
@@ -78,6 +78,26 @@ pub struct Candidate {
     rank: u64,
 }
 
+/// Who asks, and how it looks into a slot.
+pub trait Slots {
+    /// What `work` makes of `slot`, or `None` if the slot cannot be had now.
+    fn look<R>(&mut self, slot: SlotId, work: impl FnOnce(&Slot) -> R) -> Option<R>;
+}
+
+/// Who holds no slot tries.
+impl Slots for Owner<'_, Slot> {
+    fn look<R>(&mut self, slot: SlotId, work: impl FnOnce(&Slot) -> R) -> Option<R> {
+        self.try_one(slot).map(|held| work(held.slot(slot)))
+    }
+}
+
+/// A privileged one waits for the slot, whatever else it holds; others see what they hold.
+impl Slots for Held<'_, Slot> {
+    fn look<R>(&mut self, slot: SlotId, work: impl FnOnce(&Slot) -> R) -> Option<R> {
+        (self.has(slot) || self.can_add()).then(|| self.visit(slot, |slot| work(slot)))
+    }
+}
+
 /// An answer to "whom?".
 #[derive(Debug, PartialEq, Eq)]
 pub enum Pick {
@@ -105,19 +125,19 @@ impl Evictor {
     }
 
     /// Whom to drop, after looking at `samples` more keys.
-    pub fn pick(&mut self, owner: &mut Owner<'_, Slot>, rule: Rule, samples: usize, now: Now) -> Pick {
+    pub fn pick(&mut self, slots: &mut impl Slots, rule: Rule, samples: usize, now: Now) -> Pick {
         if self.rule != Some(rule) {
             (self.rule, self.weights, self.pool) = (Some(rule), Weights::default(), Pool::default());
         }
         let samples = if rule.first == First::Any { 1 } else { samples };
         for _ in 0..ROUNDS {
             for _ in 0..samples {
-                let Some(slot) = self.weights.draw(owner, rule, &mut self.random) else {
+                let Some(slot) = self.weights.draw(slots, rule, &mut self.random) else {
                     return if self.weights.busy { Pick::Busy } else { Pick::Nothing };
                 };
-                self.look(owner, rule, slot, now);
+                self.look(slots, rule, slot, now);
             }
-            if let Some(candidate) = self.best(owner, rule, now) {
+            if let Some(candidate) = self.best(slots, rule, now) {
                 return Pick::Key(candidate);
             }
         }
@@ -125,33 +145,39 @@ impl Evictor {
     }
 
     /// Offers a random key of `slot` to the pool.
-    fn look(&mut self, owner: &mut Owner<'_, Slot>, rule: Rule, slot: SlotId, now: Now) {
-        let Some(held) = owner.try_one(slot) else { return };
-        let total = held.slot(slot).dbs().map(|(_, keys)| rule.count(keys)).sum();
-        let mut at = self.random.below(total);
-        for (db, keys) in held.slot(slot).dbs() {
-            let count = rule.count(keys);
-            if at < count {
-                let random = || self.random.next();
-                let entry = if rule.volatile { keys.random_expiring(random) } else { keys.random(random) };
-                if let Some((entry, rank)) = entry.and_then(|entry| Some((entry, rule.rank(entry, now)?))) {
-                    self.pool.offer(slot, db, entry.key(), rank);
+    fn look(&mut self, slots: &mut impl Slots, rule: Rule, slot: SlotId, now: Now) {
+        let Evictor { random, pool, .. } = self;
+        let looked = slots.look(slot, |held| {
+            let total = held.dbs().map(|(_, keys)| rule.count(keys)).sum();
+            let mut at = random.below(total);
+            for (db, keys) in held.dbs() {
+                let count = rule.count(keys);
+                if at < count {
+                    let random = || random.next();
+                    let entry = if rule.volatile { keys.random_expiring(random) } else { keys.random(random) };
+                    if let Some((entry, rank)) = entry.and_then(|entry| Some((entry, rule.rank(entry, now)?))) {
+                        pool.offer(slot, db, entry.key(), rank);
+                    }
+                    return true;
                 }
-                return;
+                at -= count;
             }
-            at -= count;
+            false
+        });
+        if looked == Some(false) {
+            // Empty: what is known of the slots is too old.
+            self.weights.draws_left = 0;
         }
-        // Empty: what is known of the slots is too old.
-        self.weights.draws_left = 0;
     }
 
     /// Takes the best of the pool that still is as good as it was.
-    fn best(&mut self, owner: &mut Owner<'_, Slot>, rule: Rule, now: Now) -> Option<Candidate> {
+    fn best(&mut self, slots: &mut impl Slots, rule: Rule, now: Now) -> Option<Candidate> {
         while let Some(candidate) = self.pool.0.pop() {
-            let Some(held) = owner.try_one(candidate.slot) else { continue };
-            let keys = held.slot(candidate.slot).db(candidate.db);
-            let entry = keys.and_then(|keys| keys.find(hash::fast(&candidate.key), &candidate.key));
-            match entry.and_then(|entry| rule.rank(entry, now)) {
+            let rank = slots.look(candidate.slot, |held| {
+                let keys = held.db(candidate.db)?;
+                rule.rank(keys.find(hash::fast(&candidate.key), &candidate.key)?, now)
+            });
+            match rank.flatten() {
                 Some(rank) if rank >= candidate.rank => return Some(candidate),
                 Some(rank) => self.pool.offer(candidate.slot, candidate.db, &candidate.key, rank),
                 None => {}
@@ -193,9 +219,9 @@ struct Weights {
 
 impl Weights {
     /// A slot, each as likely as it has keys; `None` if no key is known anywhere.
-    fn draw(&mut self, owner: &mut Owner<'_, Slot>, rule: Rule, random: &mut SplitMix) -> Option<SlotId> {
+    fn draw(&mut self, slots: &mut impl Slots, rule: Rule, random: &mut SplitMix) -> Option<SlotId> {
         if self.draws_left == 0 {
-            self.count(owner, rule);
+            self.count(slots, rule);
         }
         self.draws_left -= 1;
         let total = self.up_to.last().copied().unwrap_or(0);
@@ -206,14 +232,15 @@ impl Weights {
         (total > 0).then(|| SlotId::new(self.up_to.partition_point(|&up_to| up_to <= at)))?
     }
 
-    fn count(&mut self, owner: &mut Owner<'_, Slot>, rule: Rule) {
+    fn count(&mut self, slots: &mut impl Slots, rule: Rule) {
         let before = std::mem::take(&mut self.up_to);
         let mut total = 0;
         self.busy = false;
         self.up_to.reserve_exact(SLOTS);
         for slot in SlotId::all() {
-            total += match owner.try_one(slot) {
-                Some(held) => held.slot(slot).dbs().map(|(_, keys)| rule.count(keys) as u64).sum(),
+            let counted = slots.look(slot, |held| held.dbs().map(|(_, keys)| rule.count(keys) as u64).sum());
+            total += match counted {
+                Some(count) => count,
                 None => {
                     self.busy = true;
                     let up_to = |at: usize| before.get(at).copied().unwrap_or(0);
@@ -232,6 +259,7 @@ mod tests {
     use super::*;
     use crate::keyspace::{Key, Keyspace, Local, SetExpire};
     use crate::raw::lock::SlotLocks;
+    use crate::records::Records;
     use std::collections::BTreeMap;
 
     const LRU: Rule = Rule { volatile: false, first: First::Idle };
@@ -343,6 +371,19 @@ mod tests {
     }
 
     #[test]
+    fn the_privileged_may_ask_with_slots_in_hand() {
+        let mut world = World::new();
+        (0..100).for_each(|n| world.set(0, &format!("key:{n}"), n, None));
+        let mut owner = world.locks.register().expect("nobody is alone");
+        let mut held = owner.try_privileged().expect("nobody else");
+        held.add(Key::new(b"key:7").slot);
+        assert!(matches!(world.evictor.pick(&mut held, LRU, 5, Now { ms: 100_000 }), Pick::Key(_)));
+        let mut other = world.locks.register().expect("nobody is alone");
+        let free = SlotId::all().filter(|&slot| other.try_one(slot).is_some()).count();
+        assert_eq!(free, SLOTS - 1, "what was looked at is given back");
+    }
+
+    #[test]
     fn an_eviction_is_logged_counted_and_told() {
         let mut world = World::new();
         world.local.effects.logging = true;
@@ -350,9 +391,9 @@ mod tests {
         world.set(2, "key", 0, None);
         world.local.effects.reset();
         assert_eq!(world.evict(LRU, 5, 0), Some((2, "key".into())));
-        let mut log = Vec::new();
+        let mut log = Records::default();
         world.local.effects.records([].into_iter(), &mut log);
-        assert_eq!(log, b"*2\r\n$3\r\nDEL\r\n$3\r\nkey\r\n");
+        assert_eq!(log.bytes(), b"*2\r\n$3\r\nDEL\r\n$3\r\nkey\r\n");
         assert_eq!(world.local.effects.notices()[0].event, "evicted");
         assert_eq!(world.local.stats.evicted, 1);
     }

@@ -279,6 +279,11 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         self.db = db;
     }
 
+    /// Logs what follows under database `db`: whoever collects it has told the log's readers so.
+    pub fn rehome(&mut self, db: u32) {
+        self.home = db;
+    }
+
     /// The moment at which the command runs.
     pub fn now(&self) -> Now {
         self.now
@@ -774,6 +779,18 @@ impl<'k, 'h> Keyspace<'k, 'h> {
                 }
             });
         }
+    }
+
+    /// As [`Keyspace::visit_slots`], over every database that was ever used in a slot.
+    pub fn visit_databases(&mut self, mut visit: impl FnMut(u32, &DbSlot)) {
+        for slot in SlotId::all() {
+            self.held.visit(slot, |slot| slot.dbs().for_each(|(db, keys)| visit(db, keys)));
+        }
+    }
+
+    /// The slots, to look for keys that can be spared ([`crate::evict`]).
+    pub fn held(&mut self) -> &mut Held<'h, Slot> {
+        self.held
     }
 
     /// A slot with all its databases.

@@ -16,6 +16,7 @@ pub mod oplog;
 pub mod random;
 #[allow(unsafe_code)]
 pub mod raw;
+pub mod records;
 pub mod slot;
 pub mod snapshot;
 pub mod value;

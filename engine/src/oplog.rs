@@ -12,12 +12,15 @@
 //! 2. The effects of one command or transaction are appended in one call, so they are adjacent.
 //! 3. Appending never waits for a cursor. A cursor overtaken by `oldest` is told [`TooOld`] and needs a snapshot.
 //! 4. A pinned cursor is not overtaken: the log keeps all from it on, so its owner lets go of one that lags too far.
-//! 5. On a replica the log is its primary's stream byte for byte, so offsets mean the same on both; no effects of its own
+//! 5. What not every reader gets ([`Records`]) stands beside the log, for the file's writer: replicas never see it, and
+//!    it moves no offset. It is forgotten when the writer has let go of it, or the log of the bytes around it.
+//! 6. On a replica the log is its primary's stream byte for byte, so offsets mean the same on both; no effects of its own
 //!    are in it.
 
 use crate::raw::log_segment::{Segment, Writer};
 use crate::raw::spin::Spin;
 use crate::raw::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::records::{Apart, Records, What};
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
@@ -38,6 +41,12 @@ pub struct Oplog {
     wanted: AtomicU32,
     /// Counts restarts: a cursor of another epoch is too old, whatever its offset.
     epoch: AtomicU32,
+    /// What the parts beside the log cost, bytes; 0 without any.
+    apart_bytes: AtomicU64,
+    /// Bytes of all segments.
+    kept_bytes: AtomicU64,
+    /// About how much is kept for readers that may come.
+    keep_bytes: AtomicU64,
 }
 
 /// Who reads the log.
@@ -61,6 +70,10 @@ struct Inner {
     keep_bytes: u64,
     /// Offsets of pinned cursors, while those live.
     pins: Vec<Weak<AtomicU64>>,
+    /// What is different for the file, by offset.
+    apart: VecDeque<Apart>,
+    /// Parts from here on are wanted, whatever the file's writer has let go of.
+    apart_held: Option<Offset>,
 }
 
 struct Kept {
@@ -81,8 +94,25 @@ pub struct TooOld {
 impl Oplog {
     /// An empty log that keeps about `keep_bytes` and is off.
     pub fn new(keep_bytes: u64) -> Self {
-        let inner = Inner { segments: VecDeque::new(), writer: None, db: None, end: 0, keep_bytes, pins: Vec::new() };
-        Oplog { inner: Spin::new(inner), end: AtomicU64::new(0), wanted: AtomicU32::new(0), epoch: AtomicU32::new(0) }
+        let inner = Inner {
+            segments: VecDeque::new(),
+            writer: None,
+            db: None,
+            end: 0,
+            keep_bytes,
+            pins: Vec::new(),
+            apart: VecDeque::new(),
+            apart_held: None,
+        };
+        Oplog {
+            inner: Spin::new(inner),
+            end: AtomicU64::new(0),
+            wanted: AtomicU32::new(0),
+            epoch: AtomicU32::new(0),
+            apart_bytes: AtomicU64::new(0),
+            kept_bytes: AtomicU64::new(0),
+            keep_bytes: AtomicU64::new(keep_bytes),
+        }
     }
 
     /// Whether anybody wants effects. Changed only by a holder of all slots, so that a holder of one may rely on it.
@@ -99,7 +129,11 @@ impl Oplog {
             true => self.wanted.fetch_or(bit, Ordering::Release),
             false => self.wanted.fetch_and(!bit, Ordering::Release),
         };
-        self.inner.lock().db = None;
+        let mut inner = self.inner.lock();
+        inner.db = None;
+        if who == Consumer::Aof {
+            self.drop_apart(&mut inner, Offset::MAX);
+        }
     }
 
     /// Whether `who` wants the log.
@@ -121,7 +155,9 @@ impl Oplog {
         let mut inner = self.inner.lock();
         self.epoch.fetch_add(1, Ordering::Release);
         inner.segments.clear();
+        self.kept_bytes.store(0, Ordering::Relaxed);
         inner.pins.clear();
+        self.drop_apart(&mut inner, Offset::MAX);
         inner.writer = None;
         inner.db = None;
         inner.end = offset;
@@ -131,6 +167,7 @@ impl Oplog {
     /// Keeps about `keep_bytes` from now on.
     pub fn set_keep_bytes(&self, keep_bytes: u64) {
         self.inner.lock().keep_bytes = keep_bytes;
+        self.keep_bytes.store(keep_bytes, Ordering::Relaxed);
     }
 
     /// The offset after the last record.
@@ -142,27 +179,114 @@ impl Oplog {
     /// offset after them.
     pub fn append(&self, db: u32, records: &[u8]) -> Offset {
         let mut inner = self.inner.lock();
-        if inner.db != Some(db) {
-            inner.db = Some(db);
-            let number = db.to_string();
-            inner.push(format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{number}\r\n", number.len()).as_bytes());
-        }
-        inner.push(records);
-        self.end.store(inner.end, Ordering::Release);
-        inner.end
+        inner.select(db);
+        self.push(&mut inner, records)
     }
 
-    /// Appends whole records that mean the same in any database (PING). Returns the offset after them.
-    pub fn append_anywhere(&self, records: &[u8]) -> Offset {
-        self.append_stream(records)
+    /// As [`Oplog::append`], of records that need not all be for every reader.
+    #[inline]
+    pub fn append_records(&self, db: u32, records: &Records) -> Offset {
+        if records.apart().is_empty() { self.append(db, records.bytes()) } else { self.append_apart(db, records) }
+    }
+
+    #[cold]
+    fn append_apart(&self, db: u32, records: &Records) -> Offset {
+        let mut inner = self.inner.lock();
+        inner.select(db);
+        if self.is_wanted_by(Consumer::Aof) {
+            let end = inner.end;
+            for part in records.apart() {
+                self.note_apart(&mut inner, Apart { at: end + part.at, what: part.what.clone() });
+            }
+        }
+        self.push(&mut inner, records.bytes())
+    }
+
+    /// Appends bytes that are for replicas only and mean the same in any database (PING), or are of the stream that this
+    /// log follows. Returns the offset after them.
+    pub fn append_for_replicas(&self, bytes: &[u8]) -> Offset {
+        let mut inner = self.inner.lock();
+        if self.is_wanted_by(Consumer::Aof) {
+            let at = inner.end;
+            self.note_apart(&mut inner, Apart { at, what: What::Replicas(bytes.len() as u64) });
+        }
+        self.push(&mut inner, bytes)
     }
 
     /// Appends bytes of the stream that this log follows; the caller holds the slots that they changed.
     pub fn append_stream(&self, bytes: &[u8]) -> Offset {
-        let mut inner = self.inner.lock();
-        inner.push(bytes);
+        self.push(&mut self.inner.lock(), bytes)
+    }
+
+    fn push(&self, inner: &mut Inner, bytes: &[u8]) -> Offset {
+        if inner.push(bytes) {
+            let oldest = inner.segments.front().map_or(inner.end, |kept| kept.start);
+            self.drop_apart(inner, oldest);
+            self.kept_bytes.store((inner.segments.len() * SEGMENT_BYTES) as u64, Ordering::Relaxed);
+        }
         self.end.store(inner.end, Ordering::Release);
         inner.end
+    }
+
+    // --- what only some get
+
+    fn note_apart(&self, inner: &mut Inner, part: Apart) {
+        if let (Some(last), What::Replicas(more)) = (inner.apart.back_mut(), &part.what)
+            && let What::Replicas(len) = &mut last.what
+            && last.at + *len == part.at
+        {
+            *len += more;
+            return;
+        }
+        self.apart_bytes.fetch_add(part.cost(), Ordering::Relaxed);
+        inner.apart.push_back(part);
+    }
+
+    fn drop_apart(&self, inner: &mut Inner, before: Offset) {
+        while let Some(part) = inner.apart.front().filter(|part| part.end() <= before) {
+            self.apart_bytes.fetch_sub(part.cost(), Ordering::Relaxed);
+            inner.apart.pop_front();
+        }
+    }
+
+    /// What parts beside the log cost to keep, bytes.
+    #[inline]
+    pub fn apart_bytes(&self) -> u64 {
+        self.apart_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The parts from `from` on, up to and without `until`; both are ends of records.
+    pub fn apart(&self, from: Offset, until: Offset) -> Vec<Apart> {
+        if self.apart_bytes() == 0 {
+            return Vec::new();
+        }
+        let inner = self.inner.lock();
+        let first = inner.apart.partition_point(|part| part.end() <= from);
+        let parts = inner.apart.iter().skip(first).take_while(|part| part.at < until);
+        // One for replicas may have begun before, and may go on.
+        parts.map(|part| part.clip(from, until)).collect()
+    }
+
+    /// The file's writer will not ask for parts before `offset` again.
+    pub fn let_apart_go(&self, offset: Offset) {
+        if self.apart_bytes() != 0 {
+            let mut inner = self.inner.lock();
+            let before = inner.apart_held.map_or(offset, |held| held.min(offset));
+            self.drop_apart(&mut inner, before);
+        }
+    }
+
+    /// Keeps parts from `offset` on until told otherwise, as long as the log keeps the bytes around them.
+    pub fn hold_apart(&self, offset: Option<Offset>) {
+        self.inner.lock().apart_held = offset;
+    }
+
+    /// Bytes of memory that the log takes for readers that are behind: all of it but the backlog that is asked for.
+    #[inline]
+    pub fn uncounted_bytes(&self) -> u64 {
+        let kept = self.kept_bytes.load(Ordering::Relaxed) + self.apart_bytes();
+        let backlog = if self.is_wanted_by(Consumer::Replicas) { self.keep_bytes.load(Ordering::Relaxed) } else { 0 };
+        kept.saturating_sub(backlog)
     }
 
     /// Makes the next record begin with a SELECT, for a reader that starts at the current end. Returns that offset.
@@ -197,19 +321,31 @@ impl Oplog {
 }
 
 impl Inner {
-    fn push(&mut self, mut bytes: &[u8]) {
+    fn select(&mut self, db: u32) {
+        if self.db != Some(db) {
+            self.db = Some(db);
+            let number = db.to_string();
+            self.push(format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{number}\r\n", number.len()).as_bytes());
+        }
+    }
+
+    /// True if a segment was begun.
+    fn push(&mut self, mut bytes: &[u8]) -> bool {
+        let mut begun = false;
         while !bytes.is_empty() {
             if self.writer.as_ref().is_none_or(|writer| writer.room() == 0) {
                 let writer = Segment::create(SEGMENT_BYTES);
                 self.segments.push_back(Kept { start: self.end, segment: writer.segment() });
                 self.writer = Some(writer);
                 self.trim();
+                begun = true;
             }
-            let Some(writer) = &mut self.writer else { return };
+            let Some(writer) = &mut self.writer else { break };
             let written = writer.append(bytes);
             bytes = &bytes[written..];
             self.end += written as u64;
         }
+        begun
     }
 
     /// Drops segments that end before the kept tail and before every pin; readers that are in one keep it alive.
@@ -334,6 +470,66 @@ mod tests {
         assert_eq!(stale, Err(TooOld { wanted: 5, oldest }));
         // The cursor that was in time keeps its segment alive, and falls behind only after it.
         assert_eq!(cursor.read(&log, |bytes| bytes.len().min(1)), Ok(1));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod apart_tests {
+    use super::*;
+    use crate::records::Reach;
+
+    fn records() -> Records {
+        let mut records = Records::default();
+        for (reach, text) in [(Reach::All, "<"), (Reach::File, "file"), (Reach::Replicas, "replicas"), (Reach::All, ">")] {
+            records.push(reach, |to| to.extend_from_slice(text.as_bytes()));
+        }
+        records
+    }
+
+    #[test]
+    fn what_only_some_get_stands_beside_the_log_while_somebody_writes_the_file() {
+        let log = Oplog::new(1 << 20);
+        log.want(Consumer::Replicas, true);
+        log.append_records(0, &records());
+        assert_eq!(log.apart(0, log.end()), []);
+        log.want(Consumer::Aof, true);
+        log.append(0, b"");
+        let from = log.end();
+        assert_eq!(log.append_records(0, &records()), from + 10, "what the file gets has no place in the stream");
+        let parts = [
+            Apart { at: from + 1, what: What::File(b"file"[..].into()) },
+            Apart { at: from + 1, what: What::Replicas(8) },
+        ];
+        assert_eq!(log.apart(from, log.end()), parts);
+        assert_eq!(log.apart(log.end(), log.end() + 1), []);
+        log.hold_apart(Some(from));
+        log.let_apart_go(log.end());
+        assert_eq!(log.apart(from, log.end()), parts);
+        log.hold_apart(None);
+        log.let_apart_go(log.end());
+        assert_eq!((log.apart(from, log.end()), log.apart_bytes()), (vec![], 0));
+    }
+
+    #[test]
+    fn it_goes_with_the_bytes_around_it() {
+        let log = Oplog::new(1 << 20);
+        log.want(Consumer::Aof, true);
+        log.append_records(0, &records());
+        log.append_for_replicas(b"ping");
+        log.append_for_replicas(b"ping");
+        assert_eq!(log.apart(0, log.end()).len(), 3, "neighbours are one part");
+        let at = log.end() - 4;
+        assert_eq!(log.apart(at - 1, at + 1), [Apart { at: at - 1, what: What::Replicas(2) }]);
+        for _ in 0..4 {
+            log.append(0, &vec![b'x'; 1 << 20]);
+        }
+        assert!(log.oldest() > 0 && log.uncounted_bytes() >= 1 << 20);
+        assert_eq!(log.apart_bytes(), 0);
+        log.want(Consumer::Replicas, true);
+        assert!(log.uncounted_bytes() <= 2 << 20, "the backlog counts");
+        log.append_records(0, &records());
+        log.restart(7);
+        assert_eq!(log.apart_bytes(), 0);
     }
 }
 

@@ -26,6 +26,7 @@ use engine::keyspace::{Key, Keyspace, Local, Ready};
 use engine::oplog::Offset;
 use engine::raw::lock::{Held, Owner};
 use engine::raw::ticks::Ticks;
+use engine::records::Records;
 use engine::slot::Slot;
 use resp::{Flags, GetKeys, Out, errors};
 use slots::{SlotId, SlotSet};
@@ -43,7 +44,7 @@ pub struct Executor {
     pub local: Local,
     /// The settings as this thread knows them.
     pub settled: Settled,
-    records: Vec<u8>,
+    records: Records,
     /// Lists to serve again: see [`waiting`].
     unserved: Vec<Ready>,
     /// When the command before this one ended: also when this one began, within a batch.
@@ -78,6 +79,8 @@ pub enum Ran {
     PutOff,
     /// It did, and its reply comes later.
     Parked,
+    /// It did, and clients are paused from now on: the next ones wait.
+    Paused,
 }
 
 /// Whose request runs, and where.
@@ -110,7 +113,7 @@ impl Executor {
             owner,
             local,
             settled: Settled::new(node),
-            records: Vec::new(),
+            records: Records::default(),
             unserved: Vec::new(),
             last: Ticks::now(),
             engine: None,
@@ -343,7 +346,11 @@ impl Executor {
         }
         if let Some((piece, _)) = &mut self.piece {
             self.node.repl.stream_db.store(client.session.db, std::sync::atomic::Ordering::Release);
-            self.node.oplog.append_stream(piece);
+            match row.spec.name {
+                // A file need not repeat them.
+                "publish" | "ping" | "replconf" => self.node.oplog.append_for_replicas(piece),
+                _ => self.node.oplog.append_stream(piece),
+            };
             piece.clear();
         } else if let Some(end) = log_effects(self.node, &self.local, &mut self.records, db, args) {
             client.written = end;
@@ -371,7 +378,8 @@ impl Executor {
             self.settled.refresh(self.node);
         }
         self.finish();
-        Ran::Done
+        // Of the commands that pause clients only CLIENT runs as itself.
+        if row.spec.flags.contains(Flags::ADMIN) && self.node.is_paused(now) { Ran::Paused } else { Ran::Done }
     }
 
     /// Carries out a command that a file holds; false if there is no such command.
@@ -477,11 +485,11 @@ fn queue(client: &mut Client, out: &mut Out, row: Command<Run>, args: &Args<'_>)
 
 /// Appends the effects to the oplog and publishes the events; the slots are still held.
 #[inline]
-pub fn log_effects(node: &Node, local: &Local, scratch: &mut Vec<u8>, db: u32, args: Args<'_>) -> Option<Offset> {
+pub fn log_effects(node: &Node, local: &Local, scratch: &mut Records, db: u32, args: Args<'_>) -> Option<Offset> {
     let end = local.effects.has_records().then(|| {
         scratch.clear();
         local.effects.records(args.iter(), scratch);
-        node.oplog.append(db, scratch)
+        node.oplog.append_records(db, scratch)
     });
     if !local.effects.notices().is_empty() {
         node.publish_notices(local.effects.notices(), local.effects.wanted);

@@ -9,7 +9,8 @@ use crate::config::{Config, MaxmemoryPolicy};
 use crate::dispatch::Executor;
 use crate::node::Node;
 use engine::clock::Now;
-use engine::evict::{First, Pick, Rule};
+use crate::node_commands::NodeCtx;
+use engine::evict::{Evictor, First, Pick, Rule};
 use engine::keyspace::Key;
 use engine::raw::alloc;
 use engine::raw::ticks::{self, Ticks};
@@ -29,10 +30,10 @@ pub fn counted(node: &Node) -> u64 {
     used(node).saturating_sub(uncounted(node))
 }
 
-/// Bytes in use that do not count: evicting keys does not make them fewer, or they are about to be freed. Output buffers
-/// of replicas and buffers of the AOF belong here.
+/// Bytes in use that do not count: evicting keys does not make them fewer, or they are about to be freed. The log is
+/// what waits for replicas and for the AOF, so it belongs here; the backlog, as much as is asked for, does count.
 fn uncounted(node: &Node) -> u64 {
-    node.freeing.load(Ordering::Relaxed)
+    node.freeing.load(Ordering::Relaxed) + node.oplog.uncounted_bytes()
 }
 
 /// Whether `maxmemory` is set and exceeded.
@@ -64,8 +65,8 @@ fn evict(exec: &mut Executor, now: Now) -> Room {
     /// Keys dropped between two looks at the clock: time in which the thread did not run is no reason to stop.
     const KEYS_AT_LEAST: u32 = 64;
     let (node, config) = (exec.node, exec.settled.config.clone());
-    // A replica drops what its primary says.
-    if !is_over(node, &config) || node.repl.is_replica() {
+    // A replica drops what its primary says; while clients are paused nothing changes.
+    if !is_over(node, &config) || node.repl.is_replica() || node.is_paused(now) {
         return Room::Enough;
     }
     let Some(rule) = rule(config.maxmemory_policy) else { return Room::None };
@@ -75,8 +76,10 @@ fn evict(exec: &mut Executor, now: Now) -> Room {
     let room = loop {
         match exec.evictor.pick(&mut exec.owner, rule, samples, now) {
             Pick::Key(found) => {
+                let began = Ticks::now();
                 // If somebody took the slot meanwhile, the next one goes.
                 let _ = exec.in_slot(found.slot, found.db, now, |keys| keys.evict(&Key::new(&found.key)));
+                note(node, "eviction-del", began, now);
             }
             Pick::Nothing => break Room::None,
             Pick::Busy => break Room::NotYet,
@@ -89,9 +92,44 @@ fn evict(exec: &mut Executor, now: Now) -> Room {
             break Room::NotYet;
         }
     };
-    let took_ms = Ticks::now().since(start) / (ticks::per_microsecond() * 1000);
-    node.latency.add("eviction-cycle", took_ms, now.ms);
+    note(node, "eviction-cycle", start, now);
     room
+}
+
+/// As [`make_room`], for a script that is about to write first: with the slots that it holds, and without a limit of
+/// time, since it cannot be put off any more. True if there is room.
+#[cold]
+pub fn make_room_within(ctx: &mut NodeCtx<'_, '_>, evictor: &mut Evictor) -> bool {
+    let (node, config, now) = (ctx.node, ctx.config, ctx.keys.now());
+    if node.is_paused(now) {
+        return true;
+    }
+    let Some(rule) = rule(config.maxmemory_policy) else { return false };
+    let samples = usize::try_from(config.maxmemory_samples).unwrap_or(usize::MAX);
+    let (start, db) = (Ticks::now(), ctx.keys.db());
+    let mut room = true;
+    // What it says about them for the log is a buffer of the log's readers.
+    while room && counted(node).saturating_sub(ctx.keys.effects().bytes_before()) > config.maxmemory {
+        match evictor.pick(ctx.keys.held(), rule, samples, now) {
+            Pick::Key(found) => {
+                let began = Ticks::now();
+                ctx.keys.select(found.db);
+                ctx.keys.hold(found.slot);
+                ctx.keys.evict(&Key::new(&found.key));
+                node.free_later(ctx.keys.garbage().take());
+                note(node, "eviction-del", began, now);
+            }
+            Pick::Nothing | Pick::Busy => room = false,
+        }
+    }
+    ctx.keys.select(db);
+    note(node, "eviction-cycle", start, now);
+    room
+}
+
+/// Tells the latency monitor how long something took.
+fn note(node: &Node, event: &'static str, began: Ticks, now: Now) {
+    node.latency.add(event, Ticks::now().since(began) / (ticks::per_microsecond() * 1000), now.ms);
 }
 
 /// What `maxmemory-policy` says.

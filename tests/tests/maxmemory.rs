@@ -67,3 +67,40 @@ fn a_write_waits_until_there_is_room_and_is_refused_only_when_there_is_none() {
         assert_eq!(client.run("GET new"), Reply::Bulk(Some(b"1".to_vec())));
     }
 }
+
+#[test]
+fn a_script_that_needs_room_drops_keys_before_it_first_writes() {
+    const BIG: &str = "local big = string.rep('x', 2 * 1024 * 1024)
+        redis.replicate_commands()
+        redis.call('select', 3)
+        redis.call('set', KEYS[1], #big)
+        return redis.call('get', KEYS[1])";
+    for threads in [1, 4] {
+        let primary = Server::start(Options::codis(threads).set("appendonly", "yes").set("appendfsync", "always"));
+        let mut client = primary.client();
+        for db in ["5", "0"] {
+            client.call(&["SELECT", db]);
+            client.run("DEBUG POPULATE 200000");
+        }
+        set(&mut client, "maxmemory-policy", "allkeys-random");
+        let limit = figure(&mut client, "used_memory") + (1 << 20);
+        set(&mut client, "maxmemory", &limit.to_string());
+        let size = Reply::Bulk(Some((2 << 20).to_string().into_bytes()));
+        assert_eq!(client.call(&["EVAL", BIG, "1", "k"]), size);
+        assert!(figure(&mut client, "evicted_keys") > 1000);
+        let Reply::Int(left) = client.run("DBSIZE") else { panic!("DBSIZE gives a number") };
+        assert!(left < 200_000, "{left}");
+        // What was dropped is in the log, each under its database.
+        let digest = |client: &mut Client| client.run("DEBUG DIGEST");
+        set(&mut client, "maxmemory", "0");
+        let before = digest(&mut client);
+        assert_eq!(client.run("DEBUG LOADAOF"), Reply::Simple(b"OK".to_vec()));
+        assert_eq!(digest(&mut client), before);
+        // Nothing can be dropped.
+        set(&mut client, "maxmemory-policy", "noeviction");
+        let limit = figure(&mut client, "used_memory") + (1 << 20);
+        set(&mut client, "maxmemory", &limit.to_string());
+        let Reply::Error(text) = client.call(&["EVAL", BIG, "1", "k"]) else { panic!("written") };
+        assert!(String::from_utf8_lossy(&text).contains("OOM command not allowed"), "{text:?}");
+    }
+}

@@ -247,6 +247,37 @@ fn a_paused_server_keeps_requests_and_answers_them_after() {
 }
 
 #[test]
+fn what_follows_a_pause_in_one_batch_waits_for_its_end() {
+    const PAUSE_MS: i64 = 300;
+    for inline in [false, true] {
+        let server = Server::start(Options::codis(1));
+        let mut client = server.client();
+        let pause = PAUSE_MS.to_string();
+        let mut request = Vec::new();
+        for words in [&["TIME"][..], &["CLIENT", "PAUSE", &pause], &["TIME"]] {
+            match inline {
+                true => request.extend_from_slice(format!("{}\r\n", words.join(" ")).as_bytes()),
+                false => tests::encode(words, &mut request),
+            }
+        }
+        client.send(&request).expect("a live server");
+        // The server's clock says when each ran.
+        let mut time_ms = || match client.read() {
+            Reply::Array(Some(words)) => {
+                let number = |word: &Reply| match word {
+                    Reply::Bulk(Some(text)) => String::from_utf8_lossy(text).parse::<i64>().expect("a number"),
+                    other => panic!("{other:?}"),
+                };
+                number(&words[0]) * 1000 + number(&words[1]) / 1000
+            }
+            _ => 0,
+        };
+        let (before, _, after) = (time_ms(), time_ms(), time_ms());
+        assert!(after - before >= PAUSE_MS - 1, "{before} {after}");
+    }
+}
+
+#[test]
 fn a_subscriber_that_does_not_read_is_ended_and_others_go_on() {
     let server = Server::start(Options::codis(4));
     let mut admin = server.client();

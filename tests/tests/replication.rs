@@ -301,4 +301,31 @@ fn redis_7_and_ours_start_from_each_others_files_where_they_left_off() {
     wait_for_stream(&primary, &theirs);
     assert_same(&primary, &theirs);
     assert_eq!(number(&mut primary.client(), "sync_full"), 1, "{}", primary.log());
+#[test]
+fn keys_that_a_transaction_or_a_script_finds_expired_go_in_their_own_database() {
+    let (primary, replica) = (Server::start(Options::codis(1)), Server::start(Options::codis(1)));
+    follow(&replica, primary.addr());
+    wait_for_link(&replica);
+    let mut client = primary.client();
+    client.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]);
+    let script = "redis.replicate_commands() redis.call('select', ARGV[1]) return redis.call('incr', 'k')";
+    let plain = "redis.call('select', ARGV[1]) return redis.call('incr', 'k')";
+    for (db, script) in [("4", None), ("5", Some(script)), ("6", Some(plain))] {
+        client.call(&["SELECT", db]);
+        client.call(&["SET", "k", "10", "PX", "1"]);
+        client.call(&["SELECT", "0"]);
+        thread::sleep(Duration::from_millis(5));
+        match script {
+            Some(script) => assert_eq!(client.call(&["EVAL", script, "0", db]), Reply::Int(1)),
+            None => {
+                for words in [&["MULTI"][..], &["SELECT", db], &["INCR", "k"], &["EXEC"]] {
+                    client.call(words);
+                }
+                client.call(&["SELECT", "0"]);
+            }
+        }
+        client.call(&["SET", "last", db]);
+    }
+    wait_for_stream(&primary, &replica);
+    assert_same(&primary, &replica);
 }

@@ -11,6 +11,7 @@ use commands::blocking::{Served, serve};
 use engine::clock::Now;
 use engine::keyspace::{Key, Keyspace, Local, Ready};
 use engine::raw::lock::Held;
+use engine::records::Records;
 use engine::slot::Slot;
 
 /// What serving needs of an executor whose owner is lent out.
@@ -18,7 +19,7 @@ pub(super) struct Serving<'e> {
     pub node: &'static Node,
     pub local: &'e mut Local,
     pub settled: &'e Settled,
-    pub records: &'e mut Vec<u8>,
+    pub records: &'e mut Records,
     /// Lists whose next waiter wants its element in a slot that could not be had.
     pub unserved: &'e mut Vec<Ready>,
 }

@@ -105,12 +105,22 @@ impl DerefMut for NodeCtx<'_, '_> {
 
 impl NodeCtx<'_, '_> {
     /// Runs another command for this one (a script's, a transaction's): with the slots held so far, in `session` if
-    /// it has its own, replying to `out`.
-    pub fn invoke(&mut self, row: &Command<Run>, args: Args<'_>, session: Option<&mut Session>, out: &mut Out) {
+    /// it has its own, replying to `out`. If `logged_alone`, the caller collects its effects under its own database.
+    pub fn invoke(
+        &mut self,
+        row: &Command<Run>,
+        args: Args<'_>,
+        session: Option<&mut Session>,
+        logged_alone: bool,
+        out: &mut Out,
+    ) {
         let in_script = session.is_some();
         let session = session.unwrap_or(self.ctx.session);
         let mut keys = self.ctx.keys.reborrow();
         keys.select(session.db);
+        if logged_alone {
+            keys.rehome(session.db);
+        }
         if row.access == Access::All {
             keys.hold_all();
         }

@@ -94,7 +94,7 @@ fn publish(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let receivers = ctx.node.pubsub.publish(&ctx.node.mailboxes, channel, payload);
     // Replicas have subscribers too. (A replica's own messages do not belong in the stream that it follows.)
     if ctx.node.oplog.is_wanted_by(Consumer::Replicas) {
-        ctx.keys.effects().log_also(&[b"PUBLISH", channel, payload]);
+        ctx.keys.effects().tell_replicas(&[b"PUBLISH", channel, payload]);
     }
     ctx.out.int(receivers as i64);
     Ok(())

@@ -282,7 +282,7 @@ fn wait(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let until_ms = (timeout > 0).then(|| now_ms.saturating_add(timeout));
     parking.park(ticket, until_ms, node.wait_for_replicas(ticket, offset, replicas));
     if node.oplog.is_on() {
-        node.oplog.append_anywhere(b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n");
+        node.oplog.append_for_replicas(b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n");
     }
     // A replica may have answered just before we were noted.
     node.let_waiting_go_on();

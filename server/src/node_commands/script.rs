@@ -73,13 +73,13 @@ fn run_with(
     }
     // The script's reply goes straight to the client's; the commands of the script have one of their own.
     let mut out = std::mem::replace(ctx.out, Out::new());
-    let mut host = ScriptHost::new(ctx, &mut engine.scratch);
+    let mut host = ScriptHost::new(ctx, &mut engine.scratch, &mut engine.evictor);
     let ran = engine.vm.run(&script, keys, argv, &mut host, &mut out);
     let verbatim = host.finish();
     *ctx.out = out;
     if verbatim && matches!(named, Named::Sha(_)) {
         let effects = ctx.keys.effects();
-        if effects.logging && effects.dirty > 0 {
+        if effects.is_logged_as_sent() {
             let source = ctx.node.scripts.source(script.sha()).or_else(|| engine.source(&script)).unwrap_or_default();
             let mut record: Vec<&[u8]> = vec![b"EVAL", &source];
             record.extend(ctx.args.from(2).iter());

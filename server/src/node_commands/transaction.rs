@@ -11,6 +11,7 @@ use commands::error::{Error, Outcome};
 use commands::table::{Access, Command, command};
 use engine::effects::encode;
 use engine::interest::{Stake, Watch};
+use engine::records::{Reach, Records};
 use resp::{Flags, KeySpec, Out, errors};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
@@ -60,17 +61,17 @@ fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
         return Ok(());
     }
     let home = ctx.session.db;
-    let (mut db, mut dirty, mut block, mut reply) = (home, 0, Vec::new(), Out::new());
+    let (mut db, mut dirty, mut block, mut reply) = (home, 0, Records::default(), Out::new());
     reply.array(queue.requests.len());
     for request in &queue.requests {
-        let before = block.len();
+        let before = block.mark();
         if ctx.session.db != db {
             select(ctx.session.db, &mut block);
         }
-        let records_at = block.len();
-        ctx.invoke(&request.row, request.args(), None, &mut reply);
-        dirty += ctx.keys.effects().drain(request.args().iter(), &mut block);
-        if block.len() == records_at {
+        let records_at = block.mark();
+        ctx.invoke(&request.row, request.args(), None, true, &mut reply);
+        dirty += ctx.keys.effects().drain(request.args().iter(), &mut block, Reach::All);
+        if block.mark() == records_at {
             block.truncate(before);
         } else {
             db = ctx.session.db;
@@ -121,8 +122,8 @@ fn unwatch(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 }
 
 /// Records that the next ones are for another database.
-fn select(db: u32, block: &mut Vec<u8>) {
-    encode([&b"SELECT"[..], db.to_string().as_bytes()].into_iter(), block);
+fn select(db: u32, block: &mut Records) {
+    block.push(Reach::All, |to| encode([&b"SELECT"[..], db.to_string().as_bytes()].into_iter(), to));
 }
 
 const FAST: Flags = Flags::NOSCRIPT.or(Flags::FAST);

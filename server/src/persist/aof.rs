@@ -116,7 +116,8 @@ impl Aof {
     /// Whether so much waits for the disk that writers must.
     #[inline]
     pub fn is_far_behind(&self, node: &Node) -> bool {
-        node.oplog.end().saturating_sub(self.synced.load(Ordering::Relaxed)) > LAG_BYTES_MAX && self.is_written()
+        let waiting = node.oplog.end().saturating_sub(self.synced.load(Ordering::Relaxed));
+        waiting + node.oplog.apart_bytes() > LAG_BYTES_MAX && self.is_written()
     }
 
     /// Why the file cannot be written, if it cannot.

@@ -5,11 +5,13 @@
 //!                                synced                      len
 //!   oplog    ..----------------- anchor ------------------- cursor ------------------- end
 //! ```
-//! 1. `len` bytes of the file are what the log has up to the cursor, from wherever the file begins.
+//! 1. `len` bytes of the file are what the log has for it up to the cursor, from wherever the file begins: without what
+//!    is for replicas only, and with what is for the file only.
 //! 2. The log keeps all from the anchor on. When synchronising fails, nobody knows what is on disk: the file is cut back
 //!    to what surely is, and written anew from the anchor.
 
 use engine::oplog::{Cursor, Offset, Oplog, TooOld};
+use engine::records::What;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -97,36 +99,72 @@ impl Tail {
     }
 
     /// Where in the file what comes after `offset` is or will be; `offset` is not before the file's beginning.
-    pub fn position_at(&self, offset: Offset) -> u64 {
-        (self.len + offset).saturating_sub(self.offset)
+    pub fn position_at(&self, log: &Oplog, offset: Offset) -> u64 {
+        let bytes_for_file = |from: Offset, until: Offset| {
+            log.apart(from, until).iter().fold(until - from, |bytes, part| match &part.what {
+                What::Replicas(len) => bytes - len,
+                What::File(more) => bytes + more.len() as u64,
+            })
+        };
+        match offset <= self.offset {
+            true => self.len.saturating_sub(bytes_for_file(offset, self.offset)),
+            false => self.len + bytes_for_file(self.offset, offset),
+        }
     }
 
     /// Writes all that the log has by now.
     pub fn write(&mut self, log: &Oplog) -> Result<(), Error> {
         let end = log.end();
-        let mut len = self.len;
-        while self.cursor.offset() < end {
-            let mut failed = None;
-            let left = (end - self.cursor.offset()) as usize;
-            let file = &mut self.file;
-            let taken = self.cursor.read(log, |bytes| {
-                let bytes = &bytes[..bytes.len().min(left)];
-                match file.write_all(bytes) {
-                    Ok(()) => bytes.len(),
-                    Err(error) => {
-                        failed = Some(error);
-                        0
-                    }
-                }
-            })?;
-            len += taken as u64;
-            if let Some(error) = failed {
+        let written = self.write_until(log, end);
+        match written {
+            Ok(bytes) => {
+                self.len += bytes;
+                self.offset = end.max(self.offset);
+                Ok(())
+            }
+            Err(Error::Io(error)) => {
                 self.cut_back(log, self.len, self.offset)?;
-                return Err(error.into());
+                Err(error.into())
+            }
+            Err(Error::Lost) => Err(Error::Lost),
+        }
+    }
+
+    /// Returns how many bytes the file has got.
+    fn write_until(&mut self, log: &Oplog, end: Offset) -> Result<u64, Error> {
+        let mut bytes = 0;
+        for part in log.apart(self.offset, end) {
+            bytes += self.copy(log, part.at, true)?;
+            match part.what {
+                What::Replicas(len) => {
+                    self.copy(log, part.at + len, false)?;
+                }
+                What::File(more) => {
+                    self.file.write_all(&more)?;
+                    bytes += more.len() as u64;
+                }
             }
         }
-        (self.len, self.offset) = (len, end.max(self.offset));
-        Ok(())
+        Ok(bytes + self.copy(log, end, true)?)
+    }
+
+    /// Goes on to `end`, writing or not. Returns over how many bytes.
+    fn copy(&mut self, log: &Oplog, end: Offset, write: bool) -> Result<u64, Error> {
+        let begin = self.cursor.offset();
+        while self.cursor.offset() < end {
+            let mut result = Ok(());
+            let left = (end - self.cursor.offset()) as usize;
+            let file = &mut self.file;
+            self.cursor.read(log, |bytes| {
+                let bytes = &bytes[..bytes.len().min(left)];
+                if write {
+                    result = file.write_all(bytes);
+                }
+                if result.is_ok() { bytes.len() } else { 0 }
+            })?;
+            result?;
+        }
+        Ok(self.cursor.offset() - begin)
     }
 
     /// Makes sure that all that is written is on disk.
@@ -174,6 +212,7 @@ impl Tail {
     fn note_synced(&mut self, log: &Oplog, len: u64, offset: Offset) -> Result<(), Error> {
         self.anchor = log.pinned(offset)?;
         (self.synced_len, self.synced) = (len, offset);
+        log.let_apart_go(offset);
         Ok(())
     }
 
@@ -199,6 +238,8 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use engine::oplog::Consumer;
+    use engine::records::{Reach, Records};
 
     fn record(n: u8) -> Vec<u8> {
         vec![b'a' + n; 100]
@@ -232,6 +273,45 @@ mod tests {
         assert_eq!(std::fs::read(&path).expect("there"), expected);
         tail.sync(&log).expect("synchronised");
         assert_eq!(tail.synced(), log.end());
+    }
+
+    #[test]
+    fn the_file_gets_what_is_for_it_and_knows_where_an_offset_is() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("tail");
+        let file = File::options().append(true).create(true).open(&path).expect("opens");
+        let log = Oplog::new(1 << 20);
+        log.want(Consumer::Aof, true);
+        log.append(0, b"");
+        let mut tail = Tail::new(file, path.clone(), &log, log.end(), false, 0).expect("fresh");
+        let (mut expected, mut places) = (Vec::new(), Vec::new());
+        for n in 0..40u8 {
+            let mut records = Records::default();
+            let mut push = |reach, n| records.push(reach, |to| to.extend_from_slice(&record(n)[..usize::from(n) + 1]));
+            push(if n % 3 == 1 { Reach::Replicas } else { Reach::All }, n % 26);
+            if n % 3 == 0 {
+                push(Reach::File, 3);
+                push(Reach::All, 4);
+            }
+            log.append_records(0, &records);
+            expected.extend(records.of_file());
+            places.push((log.end(), expected.len() as u64));
+            if n % 4 == 0 {
+                tail.write(&log).expect("written");
+            }
+            for &(offset, at) in &places {
+                assert_eq!(tail.position_at(&log, offset), at, "{n}");
+            }
+        }
+        tail.write(&log).expect("written");
+        assert_eq!(std::fs::read(&path).expect("there"), expected);
+        // What a failed synchronisation may have lost is written again, with what stands beside the log.
+        let unsynced = tail.unsynced().expect("a clone").expect("something");
+        assert!(tail.after_sync(&log, &unsynced, Err(io::Error::other("lost"))).is_err());
+        tail.write(&log).expect("written");
+        assert_eq!(std::fs::read(&path).expect("there"), expected);
+        tail.sync(&log).expect("synchronised");
+        assert_eq!(log.apart_bytes(), 0);
     }
 
     #[test]

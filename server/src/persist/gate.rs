@@ -1,5 +1,6 @@
 //! What commands must heed besides their rows: one word, 0 nearly always, looked at once a command.
 
+use crate::config::Config;
 use crate::node::Node;
 use crate::node::Run;
 use commands::error::Error;
@@ -53,8 +54,7 @@ pub fn refusal(node: &Node, bits: u32, row: &Command<Run>) -> Option<Error> {
         if let Some(error) = node.persist.aof.error() {
             return Some(Error::Owned(format!("{}{error}", errors::MISCONF_AOF_PREFIX).into_bytes()));
         }
-        let saves = config.stop_writes_on_bgsave_error && !config.save.is_empty();
-        if saves && !node.persist.state().save_ok() {
+        if after_failed_save(node, &config) {
             return Some(Error::Text(errors::MISCONF));
         }
     }
@@ -62,6 +62,12 @@ pub fn refusal(node: &Node, bits: u32, row: &Command<Run>) -> Option<Error> {
         return Some(Error::Text(errors::LOADING));
     }
     None
+}
+
+/// Whether writes are refused because the last save has failed.
+#[cold]
+pub fn after_failed_save(node: &Node, config: &Config) -> bool {
+    config.stop_writes_on_bgsave_error && !config.save.is_empty() && !node.persist.state().save_ok()
 }
 
 /// Whether a command must come again later, because a queue is full.

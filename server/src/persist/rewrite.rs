@@ -15,7 +15,7 @@ use crate::node::Node;
 use crate::{log, os_error};
 use engine::effects::encode;
 use engine::keyspace::Keyspace;
-use engine::oplog::Consumer;
+use engine::oplog::{Consumer, Cursor};
 use engine::raw::lock::Owner;
 use engine::slot::Slot;
 use engine::snapshot::{Failed, Image, walk};
@@ -37,6 +37,27 @@ struct Rest {
     at: u64,
 }
 
+/// Keeps what the log has around the cut, and beside it, until it is known where in the old file the cut is: a fast disk
+/// may have all of it before the thread of the rewrite runs.
+struct AroundCut {
+    node: &'static Node,
+    _pin: Option<Cursor>,
+}
+
+impl AroundCut {
+    fn keep(node: &'static Node) -> AroundCut {
+        let end = node.oplog.end();
+        node.oplog.hold_apart(Some(end));
+        AroundCut { node, _pin: node.oplog.pinned(end).ok() }
+    }
+}
+
+impl Drop for AroundCut {
+    fn drop(&mut self) {
+        self.node.oplog.hold_apart(None);
+    }
+}
+
 /// Begins a rewrite in the background; all slots are held.
 pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Busy> {
     let config = node.config();
@@ -55,6 +76,7 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Bus
             return Err(Busy);
         }
     }
+    let around_cut = AroundCut::keep(node);
     // On a replica the log is the primary's stream, in which no SELECT follows the cut.
     let stream_db = node.repl.is_replica().then(|| node.repl.stream_db.load(Ordering::Acquire));
     job::begin(
@@ -62,7 +84,7 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Bus
         keys,
         Kind::Rewrite,
         || Box::new(AofFormat::default()),
-        move |image, owner| background(node, &config, stream_db, image, owner),
+        move |image, owner| background(node, &config, around_cut, stream_db, image, owner),
     )?;
     let mut state = node.persist.state();
     state.rewrite_scheduled = false;
@@ -74,11 +96,12 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Bus
 fn background(
     node: &'static Node,
     config: &Config,
+    around_cut: AroundCut,
     stream_db: Option<u32>,
     image: &Arc<Image>,
     owner: &mut Owner<'static, Slot>,
 ) -> Ended {
-    match make(node, config, stream_db, image, owner) {
+    match make(node, config, around_cut, stream_db, image, owner) {
         Ok(()) => Ended::Well,
         Err(error) => {
             if !node.persist.state().is_killed() {
@@ -92,11 +115,13 @@ fn background(
 fn make(
     node: &'static Node,
     config: &Config,
+    around_cut: AroundCut,
     stream_db: Option<u32>,
     image: &Arc<Image>,
     owner: &mut Owner<'static, Slot>,
 ) -> io::Result<()> {
     let opened = open(node, image);
+    drop(around_cut);
     let (mut temporary, rest) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -173,7 +198,7 @@ fn open(node: &Node, image: &Arc<Image>) -> io::Result<(Temporary, Option<Rest>)
     let temporary = Temporary::create(name)?;
     let rest = node.persist.aof.with_tail(node, |tail| {
         tail.as_ref().map(|tail| {
-            let at = tail.position_at(image.offset());
+            let at = tail.position_at(&node.oplog, image.offset());
             File::open(tail.path()).map(|file| Rest { file, at })
         })
     });

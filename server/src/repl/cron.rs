@@ -31,7 +31,7 @@ impl Cron {
         if let Some(_held) = exec.owner.try_privileged()
             && !exec.node.persist.gate.has(gate::STOPPING)
         {
-            exec.node.oplog.append_anywhere(b"*1\r\n$4\r\nPING\r\n");
+            exec.node.oplog.append_for_replicas(b"*1\r\n$4\r\nPING\r\n");
             self.since_ping = 0;
         }
     }

@@ -1,6 +1,7 @@
 //! A thread's scripting engine: the Lua state, with what makes running a script that it has met before cheap.
 
 use super::Scripts;
+use engine::evict::Evictor;
 use foldhash::fast::RandomState;
 use lua::{Script, ScriptError, Sha, Vm};
 use resp::Arg;
@@ -22,6 +23,8 @@ pub struct Engine {
     pub vm: Vm,
     /// Where the arguments of a script's command are laid out.
     pub scratch: Scratch,
+    /// Whom to drop when memory is full in the middle of a script.
+    pub evictor: Evictor,
     /// Scripts by their text, so that EVAL need not compute the SHA-1 again.
     by_source: HashMap<Arc<[u8]>, Script, RandomState>,
     /// SCRIPT FLUSH seen so far.
@@ -46,6 +49,7 @@ impl Engine {
         Engine {
             vm: Vm::new(lua::Options::default()),
             scratch: Scratch::default(),
+            evictor: Evictor::new(crate::start::random_seed()),
             by_source: HashMap::default(),
             flushes: scripts.flushes(),
         }

@@ -7,11 +7,14 @@ use super::{Fate, Scripts};
 use crate::log;
 use crate::node::Run;
 use crate::node_commands::NodeCtx;
+use crate::persist::gate;
 use crate::repl::Gate;
 use commands::args::Args;
 use commands::ctx::Session;
 use commands::table::Command;
 use engine::clock::Now;
+use engine::evict::Evictor;
+use engine::records::Reach;
 use lua::{Host, Outcome, Replication, Tick};
 use resp::{Flags, Out, Reply};
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,6 +27,9 @@ const NOT_DETERMINISTIC: &str = "Write commands not allowed after non determinis
 const KILLED: &str = "Script killed by user with SCRIPT KILL...";
 /// As [`OOM`].
 const READ_ONLY: &str = "-READONLY You can't write against a read only slave.\r\n";
+/// As [`OOM`].
+const MISCONF: &str = "-MISCONF Redis is configured to save RDB snapshots, but is currently not able to persist on disk. \
+    Commands that may modify the data set are disabled. Please check Redis logs for details about the error.\r\n";
 /// With the mark and the line end of a reply, which the original leaves in.
 const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
 
@@ -31,6 +37,7 @@ const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.\r\n"
 pub struct ScriptHost<'s, 'c, 'h> {
     ctx: &'s mut NodeCtx<'c, 'h>,
     scratch: &'s mut Scratch,
+    evictor: &'s mut Evictor,
     session: Session,
     /// A command whose result is random was called: nothing may be written from then on.
     random: bool,
@@ -47,7 +54,11 @@ pub struct ScriptHost<'s, 'c, 'h> {
 
 impl<'s, 'c, 'h> ScriptHost<'s, 'c, 'h> {
     /// Ready to run a script for the client of `ctx`. Call [`ScriptHost::finish`] after.
-    pub fn new(ctx: &'s mut NodeCtx<'c, 'h>, scratch: &'s mut Scratch) -> ScriptHost<'s, 'c, 'h> {
+    pub fn new(
+        ctx: &'s mut NodeCtx<'c, 'h>,
+        scratch: &'s mut Scratch,
+        evictor: &'s mut Evictor,
+    ) -> ScriptHost<'s, 'c, 'h> {
         let home = ctx.session.db;
         let scripts = &ctx.node.scripts;
         let effects = scripts.always_effects.load(Relaxed).then(|| Block::new(home));
@@ -55,6 +66,7 @@ impl<'s, 'c, 'h> ScriptHost<'s, 'c, 'h> {
         ScriptHost {
             ctx,
             scratch,
+            evictor,
             session: Session { db: home },
             random: false,
             wrote: false,
@@ -104,12 +116,12 @@ impl<'s, 'c, 'h> ScriptHost<'s, 'c, 'h> {
             return Err(NOT_DETERMINISTIC);
         }
         if flags.contains(Flags::WRITE)
-            && self.ctx.node.repl.gate.bits() & Gate::READ_ONLY != 0
             && !self.ctx.keys.is_from_primary()
+            && let Some(refusal) = self.refusal()
         {
-            return Err(READ_ONLY);
+            return Err(refusal);
         }
-        if flags.contains(Flags::DENYOOM) && !self.wrote && crate::memory::is_over(self.ctx.node, self.ctx.config) {
+        if flags.contains(Flags::DENYOOM) && !self.wrote && !self.has_room() {
             return Err(OOM);
         }
         self.random |= flags.contains(Flags::RANDOM);
@@ -122,15 +134,44 @@ impl<'s, 'c, 'h> ScriptHost<'s, 'c, 'h> {
         Ok(())
     }
 
+    /// Why nothing may be written now, in the original's order.
+    #[inline]
+    fn refusal(&self) -> Option<&'static str> {
+        let node = self.ctx.node;
+        if node.repl.gate.bits() & Gate::READ_ONLY != 0 {
+            return Some(READ_ONLY);
+        }
+        (node.persist.gate.has(gate::REFUSED) && gate::after_failed_save(node, self.ctx.config)).then_some(MISCONF)
+    }
+
+    /// Whether memory may grow, once keys are dropped that may be.
+    #[inline]
+    fn has_room(&mut self) -> bool {
+        if !crate::memory::is_over(self.ctx.node, self.ctx.config) || self.ctx.keys.is_replica() {
+            return true;
+        }
+        let room = crate::memory::make_room_within(self.ctx, self.evictor);
+        if let Some(block) = &mut self.effects {
+            let home = self.ctx.session.db;
+            block.add(self.ctx.keys.effects(), home, Args::new(&[], &[]), Reach::All);
+        }
+        room
+    }
+
     /// Takes the effects of the command that was just run in database `db`.
     fn collect(&mut self, db: u32) {
         let effects = self.ctx.keys.effects();
         match &mut self.effects {
             None => effects.log_verbatim(),
-            Some(block) if self.to.aof || self.to.replicas => {
-                block.add(effects, db, Args::new(&self.scratch.bytes, &self.scratch.args));
+            Some(block) => {
+                let reach = match self.to {
+                    Replication { aof: true, replicas: true } => Reach::All,
+                    Replication { aof: true, .. } => Reach::File,
+                    Replication { replicas: true, .. } => Reach::Replicas,
+                    Replication { .. } => Reach::Nobody,
+                };
+                block.add(effects, db, Args::new(&self.scratch.bytes, &self.scratch.args), reach);
             }
-            Some(block) => block.skip(effects),
         }
     }
 
@@ -168,7 +209,7 @@ impl Host for ScriptHost<'_, '_, '_> {
         self.scratch.fill(args);
         let (begin, db) = (reply.len(), self.session.db);
         let args = Args::new(&self.scratch.bytes, &self.scratch.args);
-        self.ctx.invoke(row, args, Some(&mut self.session), reply);
+        self.ctx.invoke(row, args, Some(&mut self.session), self.effects.is_some(), reply);
         if row.spec.flags.contains(Flags::SORT_FOR_SCRIPT) && self.effects.is_none() {
             sort_reply(reply, begin);
         }

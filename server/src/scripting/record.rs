@@ -2,11 +2,12 @@
 
 use commands::args::Args;
 use engine::effects::{Effects, encode};
+use engine::records::{Reach, Records};
 
 /// Records of several commands, in order.
 #[derive(Debug)]
 pub struct Block {
-    records: Vec<u8>,
+    records: Records,
     /// The database in which the block begins and ends.
     home: u32,
     /// The one that a reader is in after the last record.
@@ -17,22 +18,21 @@ pub struct Block {
 impl Block {
     /// Nothing yet; the log is in `home`.
     pub fn new(home: u32) -> Block {
-        Block { records: Vec::new(), home, db: home, dirty: 0 }
+        Block { records: Records::default(), home, db: home, dirty: 0 }
     }
 
-    /// Adds what the command `args` did in database `db`.
-    pub fn add(&mut self, effects: &mut Effects, db: u32, args: Args<'_>) {
+    /// Adds what the command `args` did in database `db`, for `reach`.
+    pub fn add(&mut self, effects: &mut Effects, db: u32, args: Args<'_>, reach: Reach) {
+        let (before, was) = (self.records.mark(), self.db);
         if effects.has_records() && self.db != db {
             self.select(db);
         }
-        self.dirty += effects.drain(args.iter(), &mut self.records);
-    }
-
-    /// Counts what a command did, and leaves it out.
-    pub fn skip(&mut self, effects: &mut Effects) {
-        let kept = self.records.len();
-        self.dirty += effects.drain(std::iter::empty(), &mut self.records);
-        self.records.truncate(kept);
+        let selected = self.records.mark();
+        self.dirty += effects.drain(args.iter(), &mut self.records, reach);
+        if self.records.mark() == selected {
+            self.records.truncate(before);
+            self.db = was;
+        }
     }
 
     /// Makes it the record of the command that ran the others; nothing is no transaction.
@@ -49,7 +49,7 @@ impl Block {
     }
 
     fn select(&mut self, db: u32) {
-        encode([&b"SELECT"[..], db.to_string().as_bytes()].into_iter(), &mut self.records);
+        self.records.push(Reach::All, |to| encode([&b"SELECT"[..], db.to_string().as_bytes()].into_iter(), to));
         self.db = db;
     }
 }
@@ -59,16 +59,17 @@ mod tests {
     use super::*;
     use resp::Arg;
 
-    fn add(block: &mut Block, effects: &mut Effects, db: u32, dirty: u64) {
+    fn add(block: &mut Block, effects: &mut Effects, db: u32, dirty: u64, reach: Reach) {
         effects.dirty = dirty;
         let arg = Arg { start: 0, len: 4 };
-        block.add(effects, db, Args::new(b"INCR", &[arg]));
+        block.add(effects, db, Args::new(b"INCR", &[arg]), reach);
     }
 
-    fn logged(effects: &Effects) -> String {
-        let mut to = Vec::new();
+    /// What replicas get, and what the file gets.
+    fn logged(effects: &Effects) -> [String; 2] {
+        let mut to = Records::default();
         effects.records(std::iter::empty(), &mut to);
-        String::from_utf8_lossy(&to).replace("\r\n", " ")
+        [to.bytes(), &to.of_file()].map(|bytes| String::from_utf8_lossy(bytes).replace("\r\n", " "))
     }
 
     #[test]
@@ -76,16 +77,18 @@ mod tests {
         let mut effects = Effects::default();
         effects.logging = true;
         let mut block = Block::new(9);
-        add(&mut block, &mut effects, 9, 1);
-        add(&mut block, &mut effects, 3, 0);
-        add(&mut block, &mut effects, 4, 1);
-        effects.dirty = 1;
-        block.skip(&mut effects);
+        add(&mut block, &mut effects, 9, 1, Reach::All);
+        add(&mut block, &mut effects, 3, 0, Reach::All);
+        add(&mut block, &mut effects, 5, 1, Reach::Nobody);
+        add(&mut block, &mut effects, 4, 1, Reach::File);
         block.log(&mut effects);
         assert_eq!(effects.dirty, 3);
         assert_eq!(
             logged(&effects),
-            "*1 $5 MULTI *1 $4 INCR *2 $6 SELECT $1 4 *1 $4 INCR *2 $6 SELECT $1 9 *1 $4 EXEC "
+            [
+                "*1 $5 MULTI *1 $4 INCR *2 $6 SELECT $1 4 *2 $6 SELECT $1 9 *1 $4 EXEC ",
+                "*1 $5 MULTI *1 $4 INCR *2 $6 SELECT $1 4 *1 $4 INCR *2 $6 SELECT $1 9 *1 $4 EXEC "
+            ]
         );
     }
 
@@ -94,7 +97,7 @@ mod tests {
         let mut effects = Effects::default();
         effects.logging = true;
         let mut block = Block::new(0);
-        add(&mut block, &mut effects, 1, 0);
+        add(&mut block, &mut effects, 1, 0, Reach::All);
         block.log(&mut effects);
         assert!(!effects.has_records());
     }

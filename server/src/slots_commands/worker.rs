@@ -4,6 +4,7 @@ use crate::guests::Guest;
 use crate::node::Node;
 use engine::clock::Now;
 use engine::keyspace::{Keyspace, Local};
+use engine::records::Records;
 use slots::SlotId;
 use std::sync::atomic::Ordering;
 
@@ -13,14 +14,14 @@ pub struct Worker {
     pub node: &'static Node,
     guest: Guest,
     local: Local,
-    records: Vec<u8>,
+    records: Records,
 }
 
 impl Worker {
     /// Becomes a guest.
     pub fn new(node: &'static Node) -> Worker {
         let seed = crate::start::random_seed();
-        Worker { node, guest: node.guest(), local: Local { seed, ..Local::default() }, records: Vec::new() }
+        Worker { node, guest: node.guest(), local: Local { seed, ..Local::default() }, records: Records::default() }
     }
 
     /// Takes the lock of `slot`, waiting for it, runs `work` on database `db`, and logs what that changed.

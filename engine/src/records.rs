@@ -1,0 +1,189 @@
+//! Records on their way into the log, and what of them not every reader of the log gets.
+//!
+//! Nearly all records are for the replicas and for the append only file alike, and those are plain bytes. The exceptions
+//! (PUBLISH, which only replicas carry out again; a script's `redis.set_repl`) stand beside the bytes:
+//!
+//! ```text
+//!   bytes   | MULTI | SET a 1 | PUBLISH c m | SET d 4 | EXEC |      what replicas get
+//!   apart                     ^-- Replicas -^
+//!                                           ^ File: SET c 3         what the file gets besides
+//! ```
+//! 1. Parts stand in order of their places, and parts for replicas do not overlap.
+//! 2. What only the file gets is between two records of the log, never after the last of an append: whoever has written
+//!    all of the log has written it too.
+
+use std::sync::Arc;
+
+/// Which readers of the log get a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The replicas and the append only file.
+    All,
+    /// The replicas.
+    Replicas,
+    /// The append only file.
+    File,
+    /// None of them.
+    Nobody,
+}
+
+/// A part that not every reader gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Apart {
+    /// Where: among the records' bytes, or in the log.
+    pub at: u64,
+    /// Who gets what.
+    pub what: What,
+}
+
+/// See [`Apart`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// So many bytes from there on are for replicas only.
+    Replicas(u64),
+    /// These bytes, before the ones there, are for the file only.
+    File(Arc<[u8]>),
+}
+
+impl Apart {
+    /// What it costs to keep, bytes.
+    pub fn cost(&self) -> u64 {
+        let more = if let What::File(bytes) = &self.what { bytes.len() } else { 0 };
+        (size_of::<Apart>() + more) as u64
+    }
+
+    /// The offset after the bytes that it is about, or after the place that it has.
+    pub(crate) fn end(&self) -> u64 {
+        self.at + if let What::Replicas(len) = self.what { len } else { 1 }
+    }
+
+    /// As much of it as is between `from` and `until`, where it lies in part at the least.
+    pub(crate) fn clip(&self, from: u64, until: u64) -> Apart {
+        let at = self.at.max(from);
+        let what = match &self.what {
+            What::Replicas(_) => What::Replicas(self.end().min(until) - at),
+            what => what.clone(),
+        };
+        Apart { at, what }
+    }
+}
+
+/// Records in order.
+#[derive(Debug, Default)]
+pub struct Records {
+    bytes: Vec<u8>,
+    apart: Vec<Apart>,
+}
+
+impl Records {
+    /// What replicas get.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What is different for the file.
+    pub fn apart(&self) -> &[Apart] {
+        &self.apart
+    }
+
+    /// Whether nobody gets anything.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.apart.is_empty()
+    }
+
+    /// Forgets all, but keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.apart.clear();
+    }
+
+    /// Bytes of memory for what replicas get.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Where to [`Records::truncate`] to.
+    pub fn mark(&self) -> (usize, usize) {
+        (self.bytes.len(), self.apart.len())
+    }
+
+    /// Takes back what came after `mark`.
+    pub fn truncate(&mut self, (bytes, apart): (usize, usize)) {
+        self.bytes.truncate(bytes);
+        self.apart.truncate(apart);
+    }
+
+    /// Adds what `write` writes, for `reach`.
+    pub fn push(&mut self, reach: Reach, write: impl FnOnce(&mut Vec<u8>)) {
+        let at = self.bytes.len() as u64;
+        match reach {
+            Reach::All => write(&mut self.bytes),
+            Reach::Nobody => {}
+            Reach::Replicas => {
+                write(&mut self.bytes);
+                let len = self.bytes.len() as u64 - at;
+                if len > 0 {
+                    self.apart.push(Apart { at, what: What::Replicas(len) });
+                }
+            }
+            Reach::File => {
+                let mut bytes = Vec::new();
+                write(&mut bytes);
+                if !bytes.is_empty() {
+                    self.apart.push(Apart { at, what: What::File(bytes.into()) });
+                }
+            }
+        }
+    }
+
+    /// Adds others.
+    pub fn extend(&mut self, others: &Records) {
+        let at = self.bytes.len() as u64;
+        self.bytes.extend_from_slice(&others.bytes);
+        self.apart.extend(others.apart.iter().map(|part| Apart { at: at + part.at, what: part.what.clone() }));
+    }
+
+    /// What the file gets of all this.
+    pub fn of_file(&self) -> Vec<u8> {
+        let (mut file, mut at) = (Vec::new(), 0);
+        for part in &self.apart {
+            let until = part.at as usize;
+            file.extend_from_slice(&self.bytes[at..until]);
+            at = until;
+            match &part.what {
+                What::Replicas(len) => at += *len as usize,
+                What::File(bytes) => file.extend_from_slice(bytes),
+            }
+        }
+        file.extend_from_slice(&self.bytes[at..]);
+        file
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reader_gets_its_own() {
+        let mut records = Records::default();
+        for (reach, text) in [
+            (Reach::All, "a"),
+            (Reach::Replicas, "b"),
+            (Reach::File, "c"),
+            (Reach::Nobody, "d"),
+            (Reach::Replicas, "e"),
+            (Reach::All, "f"),
+        ] {
+            records.push(reach, |to| to.extend_from_slice(text.as_bytes()));
+        }
+        assert_eq!((records.bytes(), &records.of_file()[..]), (&b"abef"[..], &b"acf"[..]));
+        let mut whole = Records::default();
+        whole.push(Reach::All, |to| to.push(b'<'));
+        whole.extend(&records);
+        let mark = whole.mark();
+        whole.push(Reach::File, |to| to.push(b'x'));
+        whole.truncate(mark);
+        assert_eq!((whole.bytes(), &whole.of_file()[..]), (&b"<abef"[..], &b"<acf"[..]));
+    }
+}
