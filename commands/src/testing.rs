@@ -93,7 +93,8 @@ impl World {
         if effects.has_records() {
             effects.records(args.iter(), &mut records);
         }
-        self.log = replies(records.bytes()).iter().map(|record| show(record).trim_matches(['[', ']']).to_owned()).collect();
+        self.log =
+            replies(records.bytes()).iter().map(|record| show(record).trim_matches(['[', ']']).to_owned()).collect();
         let event = |notice: &engine::effects::Notice| format!("{} {}", notice.event, notice.key.escape_ascii());
         self.events = effects.notices().iter().map(event).collect();
         self.dirty = effects.dirty;

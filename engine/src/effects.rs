@@ -211,8 +211,7 @@ impl Effects {
     /// Whether [`Effects::records`] would have something to say.
     #[inline]
     pub fn has_records(&self) -> bool {
-        self.logging
-            && (self.dirty > 0 || self.framed || self.told || !self.before.is_empty() || !self.also.is_empty())
+        self.logging && (self.dirty > 0 || self.framed || self.told || !self.before.is_empty() || !self.also.is_empty())
     }
 
     /// All records in order, for one append; `args` is the command as the client sent it.
@@ -302,7 +301,8 @@ mod tests {
     #[test]
     fn a_key_found_expired_is_told_to_all_whatever_a_script_says() {
         let mut effects = Effects { logging: true, ..Effects::default() };
-        for (reach, bytes, file) in [(Reach::Nobody, "D", "D"), (Reach::File, "D", "DC"), (Reach::Replicas, "DC", "D")] {
+        for (reach, bytes, file) in [(Reach::Nobody, "D", "D"), (Reach::File, "D", "DC"), (Reach::Replicas, "DC", "D")]
+        {
             effects.dirty = 1;
             effects.before.push(Reach::All, |to| to.push(b'D'));
             effects.form = Form::Instead;

@@ -480,7 +480,9 @@ mod apart_tests {
 
     fn records() -> Records {
         let mut records = Records::default();
-        for (reach, text) in [(Reach::All, "<"), (Reach::File, "file"), (Reach::Replicas, "replicas"), (Reach::All, ">")] {
+        for (reach, text) in
+            [(Reach::All, "<"), (Reach::File, "file"), (Reach::Replicas, "replicas"), (Reach::All, ">")]
+        {
             records.push(reach, |to| to.extend_from_slice(text.as_bytes()));
         }
         records

@@ -8,8 +8,8 @@
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::dispatch::Executor;
 use crate::node::Node;
-use engine::clock::Now;
 use crate::node_commands::NodeCtx;
+use engine::clock::Now;
 use engine::evict::{Evictor, First, Pick, Rule};
 use engine::keyspace::Key;
 use engine::raw::alloc;

@@ -128,7 +128,9 @@ fn after_a_failed_save_writes_are_refused_until_one_succeeds() {
         _ => false,
     };
     assert!(wait_until(PATIENCE, || refused(&mut client)));
-    let Reply::Error(text) = client.call(&["EVAL", "return redis.call('set', 'k', 'w')", "0"]) else { panic!("written") };
+    let Reply::Error(text) = client.call(&["EVAL", "return redis.call('set', 'k', 'w')", "0"]) else {
+        panic!("written")
+    };
     assert!(String::from_utf8_lossy(&text).contains("-MISCONF Redis is configured to save RDB snapshots"));
     assert!(matches!(client.call(&["EVAL", "return redis.call('get', 'k')", "0"]), Reply::Bulk(_)));
     assert_eq!(fs::read(server.dir().join("dump.rdb")).expect("still there"), whole);
