@@ -301,6 +301,8 @@ fn redis_7_and_ours_start_from_each_others_files_where_they_left_off() {
     wait_for_stream(&primary, &theirs);
     assert_same(&primary, &theirs);
     assert_eq!(number(&mut primary.client(), "sync_full"), 1, "{}", primary.log());
+}
+
 #[test]
 fn keys_that_a_transaction_or_a_script_finds_expired_go_in_their_own_database() {
     let (primary, replica) = (Server::start(Options::codis(1)), Server::start(Options::codis(1)));

@@ -168,6 +168,9 @@ impl Reactor {
                     if ran == Ran::Parked {
                         return Served::Parked { from: next };
                     }
+                    if ran == Ran::Paused {
+                        return Served::PutOff { from: next };
+                    }
                     if conn.client.close_after_reply {
                         return Served::All;
                     }
@@ -209,6 +212,10 @@ impl Reactor {
                 Ran::Parked => {
                     conn.deferrals = 0;
                     return Some(Served::Parked { from: request.end });
+                }
+                Ran::Paused => {
+                    conn.deferrals = 0;
+                    return Some(Served::PutOff { from: request.end });
                 }
             }
             if conn.client.close_after_reply {
