@@ -62,11 +62,13 @@ pub enum Tick {
     TimedOut,
 }
 
-/// What to do about a replica in `stage` that last spoke at `ack_ms`. One that never says how far it is (SYNC) is never
+/// What to do about a replica in `stage` that last spoke, or took some of its image, at `ack_ms`. One that never says how far it is (SYNC) is never
 /// given up for that.
 pub fn tick(stage: Stage, says_acks: bool, ack_ms: i64, now_ms: i64, timeout_ms: i64) -> Tick {
     match stage {
         Stage::WaitCut | Stage::WaitImage => Tick::KeepAlive,
+        // Whoever takes nothing of its image for so long would keep it, and the log behind it, for ever.
+        Stage::SendImage if now_ms - ack_ms > timeout_ms => Tick::TimedOut,
         Stage::SendImage => Tick::Nothing,
         Stage::WaitAck | Stage::Online if says_acks && now_ms - ack_ms > timeout_ms => Tick::TimedOut,
         Stage::WaitAck | Stage::Online => Tick::Nothing,
@@ -117,7 +119,8 @@ mod tests {
     #[test]
     fn who_waits_is_kept_alive_and_who_follows_must_answer() {
         assert_eq!(tick(Stage::WaitCut, true, 0, 1_000_000, 60_000), Tick::KeepAlive);
-        assert_eq!(tick(Stage::SendImage, true, 0, 1_000_000, 60_000), Tick::Nothing);
+        assert_eq!(tick(Stage::SendImage, true, 0, 60_000, 60_000), Tick::Nothing);
+        assert_eq!(tick(Stage::SendImage, false, 0, 60_001, 60_000), Tick::TimedOut);
         assert_eq!(tick(Stage::Online, true, 0, 60_000, 60_000), Tick::Nothing);
         assert_eq!(tick(Stage::Online, true, 0, 60_001, 60_000), Tick::TimedOut);
         assert_eq!(tick(Stage::Online, false, 0, 60_001, 60_000), Tick::Nothing);

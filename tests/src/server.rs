@@ -152,6 +152,13 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
     }
 
+    /// Stops its process where it is, or lets it go on.
+    pub fn stand_still(&self, still: bool) {
+        if let Some(pid) = self.child_pid() {
+            let _ = kill_process(pid, if still { Signal::STOP } else { Signal::CONT });
+        }
+    }
+
     /// Asks it to end with SIGTERM and waits; `None` if it does not end within `patience`.
     pub fn terminate(&mut self, patience: Duration) -> Option<ExitStatus> {
         if let Some(pid) = self.child_pid() {

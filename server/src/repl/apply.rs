@@ -189,7 +189,6 @@ impl Applier {
         let queues = client.queue.is_some() && !closes || name.eq_ignore_ascii_case(b"multi");
         exec.begin_piece(self.stream.piece(bytes, queues), self.attempt);
         self.out.clear();
-        let before = client.session.db;
         let mut turn = Turn { net, client, out: &mut self.out, now, deferrals: self.deferrals };
         let ran = exec.run(&mut turn, args, &prepared);
         let unlogged = exec.end_piece();
@@ -199,10 +198,6 @@ impl Applier {
             return false;
         }
         self.deferrals = 0;
-        if client.session.db != before {
-            // Where the stream goes on after a broken link, and what a snapshot's reader must be told.
-            self.node.repl.stream_db.store(client.session.db, Ordering::Release);
-        }
         if !unlogged.is_empty() {
             // It was refused, and changed nothing: but its bytes count.
             self.node.oplog.append_stream(&unlogged);

@@ -51,8 +51,9 @@ pub fn feed(conn: &mut Conn, node: &Node, now: Now) -> Result<(), GiveUp> {
     let deliveries = feed.replica.take_deliveries();
     for delivery in deliveries {
         match delivery {
-            Delivery::Cut(line, cursor) => {
+            Delivery::Cut { line, cursor, prologue } => {
                 feed.cursor = Some(cursor);
+                feed.prologue = prologue;
                 feed.replica.set_stage(Stage::WaitImage);
                 conn.output.extend_raw(&line);
             }
@@ -60,6 +61,7 @@ pub fn feed(conn: &mut Conn, node: &Node, now: Now) -> Result<(), GiveUp> {
             Delivery::Image(file, len) => {
                 feed.image =
                     Some(Image::new(file, len, feed.replica.intro.takes_mark && node.config().repl_diskless_sync));
+                feed.replica.ack_ms.store(now.ms, Ordering::Relaxed);
                 feed.replica.set_stage(Stage::SendImage);
             }
             Delivery::Failed => {
@@ -85,6 +87,9 @@ pub fn feed(conn: &mut Conn, node: &Node, now: Now) -> Result<(), GiveUp> {
     };
     match sent {
         Ok(bytes) => {
+            if bytes > 0 && feed.replica.stage() == Stage::SendImage {
+                feed.replica.ack_ms.store(now.ms, Ordering::Relaxed);
+            }
             node.stats[feed.replica.reactor].bytes_out.add(bytes as u64);
             Ok(())
         }
@@ -153,6 +158,14 @@ pub fn put_online(feed: &mut Feed) {
 fn send_log(socket: &mut Socket, feed: &mut Feed, node: &Node) -> io::Result<usize> {
     let Some(cursor) = &mut feed.cursor else { return Ok(0) };
     let mut total = 0;
+    while !feed.prologue.is_empty() {
+        let Some(written) = write(socket, &feed.prologue)? else {
+            feed.blocked = true;
+            return Ok(total);
+        };
+        feed.prologue.drain(..written);
+        total += written;
+    }
     while total < TURN_BYTES {
         let mut written = Ok(None);
         let read = cursor.read(&node.oplog, |bytes| {

@@ -8,6 +8,7 @@ use crate::config::REDIS_VERSION;
 use crate::log;
 use crate::node::Node;
 use crate::persist::job::{self, Ended, Kind};
+use engine::effects::encode;
 use engine::keyspace::Keyspace;
 use engine::raw::lock::Owner;
 use engine::slot::Slot;
@@ -38,18 +39,31 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) {
     let work = move |image: &Arc<Image>, owner: &mut Owner<'static, Slot>| job.run(node, image, owner);
     let Ok(image) = job::begin(node, keys, Kind::Sync, make, work) else { return };
     log::notice!("Starting BGSAVE for SYNC with target: disk");
-    let line = full_line(node.repl.state().history.id, image.offset()).into_bytes();
+    let id = node.repl.state().history.id;
     for replica in &waiting {
+        let prologue = prologue(stream_db, replica.intro.knows_psync2);
+        // It counts as bytes of the stream, and after it the offset is ours.
+        let offset = image.offset().saturating_sub(prologue.len() as u64);
         // Of a replica that came with SYNC nothing but an image is expected.
-        let line = if replica.says_acks { line.clone() } else { Vec::new() };
+        let line = if replica.says_acks { full_line(id, offset).into_bytes() } else { Vec::new() };
         match node.oplog.pinned(image.offset()) {
             Ok(cursor) => {
                 replica.set_stage(Stage::WaitImage);
-                replica.deliver(node, Delivery::Cut(line, cursor));
+                replica.deliver(node, Delivery::Cut { line, cursor, prologue });
             }
             Err(_) => replica.deliver(node, Delivery::Failed),
         }
     }
+}
+
+/// What a replica must be told that does not read in the image's notes that the stream goes on in database `stream_db`, as
+/// 3.2 does not: it would go on in database 0.
+fn prologue(stream_db: Option<u32>, reads_notes: bool) -> Vec<u8> {
+    let mut select = Vec::new();
+    if let Some(db) = stream_db.filter(|db| *db != 0 && !reads_notes) {
+        encode([&b"SELECT"[..], db.to_string().as_bytes()].into_iter(), &mut select);
+    }
+    select
 }
 
 /// What the thread is to do.

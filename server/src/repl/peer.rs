@@ -57,7 +57,14 @@ pub struct Replica {
 /// What another thread has ready for a replica.
 pub enum Delivery {
     /// The cut is made: the line that says so, and the place in the log.
-    Cut(Vec<u8>, Cursor),
+    Cut {
+        /// The line.
+        line: Vec<u8>,
+        /// The place.
+        cursor: Cursor,
+        /// What comes between the image and the log.
+        prologue: Vec<u8>,
+    },
     /// A line to send at once.
     Line(Vec<u8>),
     /// The image is complete.
@@ -72,6 +79,8 @@ pub struct Feed {
     pub replica: Arc<Replica>,
     /// Its place in the log, from the cut on.
     pub cursor: Option<Cursor>,
+    /// What it must be sent before the log.
+    pub prologue: Vec<u8>,
     /// What is left of its image.
     pub image: Option<Image>,
     /// Whether it falls behind.
@@ -170,7 +179,7 @@ impl Feed {
         }
         node.repl.replicas().push(replica.clone());
         node.repl.hosts[replica.reactor].fetch_add(1, Ordering::Relaxed);
-        Feed { replica, cursor, image: None, lag: Lag::default(), blocked: false }
+        Feed { replica, cursor, prologue: Vec::new(), image: None, lag: Lag::default(), blocked: false }
     }
 }
 

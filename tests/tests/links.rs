@@ -1,0 +1,188 @@
+//! Links between primary and replica that are slow, half open, stalled, or cut at any byte: both ends notice within
+//! `repl-timeout`, memory stays bounded, and all goes on by itself when the link is well again.
+
+use resp::Reply;
+use std::time::Duration;
+use tests::replicas::{Load, assert_same, follow, info, number, wait_for_link, wait_for_stream};
+use tests::{Client, Options, Relay, Server, Way, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// `repl-timeout` of both ends, in seconds.
+const TIMEOUT: &str = "2";
+/// Bytes of the handshake before a full sync, about.
+const HANDSHAKE_BYTES: u64 = 75;
+
+fn options(threads: usize) -> Options {
+    Options::codis(threads)
+        .set("rdbcompression", "no")
+        .set("repl-timeout", TIMEOUT)
+        .set("repl-ping-slave-period", "1")
+        .set("repl-backlog-size", "64mb")
+}
+
+fn link_is(replica: &mut Client, state: &str) -> bool {
+    wait_until(PATIENCE, || info(replica, "master_link_status").as_deref() == Some(state))
+}
+
+/// A primary, a replica that follows it, and the relay between them.
+fn pair(primary: Options, replica: Options) -> (Server, Server, Relay) {
+    let (primary, replica) = (Server::start(primary), Server::start(replica));
+    let relay = Relay::to(primary.addr());
+    follow(&replica, relay.addr());
+    wait_for_link(&replica);
+    (primary, replica, relay)
+}
+
+/// Writes about so many megabytes.
+fn fill(primary: &mut Client, name: &str, megabytes: usize) {
+    let value = "x".repeat(1 << 20);
+    for n in 0..megabytes {
+        primary.call(&["SET", &format!("{name}:{n}"), &value]);
+    }
+}
+
+#[test]
+fn a_handshake_that_is_cut_at_any_byte_is_made_again() {
+    let (primary, replica) = (Server::start(options(2)), Server::start(options(2)));
+    primary.client().run("MSET a 1 b 2 c 3");
+    let relay = Relay::to(primary.addr());
+    let mut client = replica.client();
+    // Whole syncs, up to somewhere in the image.
+    for bytes in (0..HANDSHAKE_BYTES).chain((HANDSHAKE_BYTES..HANDSHAKE_BYTES + 150).step_by(49)) {
+        relay.cut_after(Some(bytes));
+        let before = relay.cut_short();
+        follow(&replica, relay.addr());
+        assert!(wait_until(PATIENCE, || relay.cut_short() > before), "not cut after {bytes} bytes\n{}", replica.log());
+        client.run("SLAVEOF NO ONE");
+    }
+    relay.cut_after(None);
+    follow(&replica, relay.addr());
+    assert_same(&primary, &replica);
+
+    // Partial ones: another name of the same primary begins a new attempt at once.
+    let full = number(&mut primary.client(), "sync_full");
+    let line = "+PONG\r\n+OK\r\n+OK\r\n+CONTINUE \r\n".len() as u64 + 40;
+    for bytes in 0..line {
+        relay.cut_after(Some(bytes));
+        let before = relay.cut_short();
+        let host = ["localhost", "127.0.0.1"][bytes as usize % 2];
+        client.run(&format!("SLAVEOF {host} {}", relay.addr().port()));
+        assert!(wait_until(PATIENCE, || relay.cut_short() > before), "not cut after {bytes} bytes\n{}", replica.log());
+        primary.client().run("INCR a");
+    }
+    relay.cut_after(None);
+    assert_same(&primary, &replica);
+    assert_eq!(number(&mut primary.client(), "sync_full"), full, "{}", primary.log());
+}
+
+#[test]
+fn a_link_that_trickles_carries_sync_and_stream() {
+    for threads in [1, 4] {
+        let (primary, replica) = (Server::start(options(threads)), Server::start(options(threads)));
+        primary.client().run("DEBUG POPULATE 300");
+        let relay = Relay::to(primary.addr());
+        relay.slow_down(1, Duration::ZERO);
+        follow(&replica, relay.addr());
+        wait_for_link(&replica);
+        let load = Load::start(primary.addr(), 1);
+        std::thread::sleep(Duration::from_millis(100));
+        load.stop();
+        assert_same(&primary, &replica);
+        assert_eq!(number(&mut primary.client(), "sync_full"), 1, "{}", primary.log());
+    }
+}
+
+#[test]
+fn a_sync_may_take_longer_than_the_timeout_while_bytes_come() {
+    let (primary, replica) = (Server::start(options(2)), Server::start(options(2)));
+    fill(&mut primary.client(), "big", 6);
+    let relay = Relay::to(primary.addr());
+    // Slower than the time-out allows for all of it.
+    relay.slow_down(4096, Duration::from_micros(1500));
+    let load = Load::start(primary.addr(), 2);
+    follow(&replica, relay.addr());
+    wait_for_link(&replica);
+    load.stop();
+    relay.speed_up();
+    assert_same(&primary, &replica);
+    assert_eq!(number(&mut primary.client(), "sync_full"), 1, "{}", primary.log());
+}
+
+#[test]
+fn a_half_open_link_is_noticed_and_comes_back_with_a_partial_sync() {
+    for ways in [&[Way::FromFar][..], &[Way::FromNear], &[Way::FromNear, Way::FromFar]] {
+        let (primary, replica, relay) = pair(options(2), options(2));
+        let (mut above, mut below) = (primary.client(), replica.client());
+        above.run("SET before 1");
+        wait_for_stream(&primary, &replica);
+        let load = Load::start(primary.addr(), 2);
+        ways.iter().for_each(|&way| relay.stall_one_way(way, true));
+        if ways.contains(&Way::FromFar) {
+            assert!(link_is(&mut below, "down"), "the replica does not notice {ways:?}");
+        }
+        if ways.contains(&Way::FromNear) {
+            let gone = wait_until(PATIENCE, || primary.log().contains("Disconnecting timedout slave"));
+            assert!(gone, "the primary does not notice {ways:?}");
+        }
+        load.stop();
+        ways.iter().for_each(|&way| relay.stall_one_way(way, false));
+        assert_same(&primary, &replica);
+        assert_eq!(number(&mut above, "sync_full"), 1, "{}", primary.log());
+        assert!(number(&mut above, "sync_partial_ok") > 0);
+    }
+}
+
+#[test]
+fn a_primary_or_a_replica_that_stands_still_is_noticed() {
+    let (primary, replica, _relay) = pair(options(1), options(1));
+    primary.client().run("SET k 1");
+    wait_for_stream(&primary, &replica);
+    let mut below = replica.client();
+    primary.stand_still(true);
+    assert!(link_is(&mut below, "down"));
+    assert!(replica.log().contains("MASTER timeout"), "{}", replica.log());
+    primary.stand_still(false);
+    assert!(link_is(&mut below, "up"));
+
+    replica.stand_still(true);
+    let mut above = primary.client();
+    assert!(wait_until(PATIENCE, || number(&mut above, "connected_slaves") == 0), "{}", primary.log());
+    above.run("SET k 2");
+    replica.stand_still(false);
+    assert_same(&primary, &replica);
+    assert_eq!(number(&mut above, "sync_full"), 1, "{}", primary.log());
+}
+
+#[test]
+fn a_replica_that_stops_reading_its_image_is_given_up() {
+    // By the time-out while nothing is written, by the limit while much is.
+    for writes in [false, true] {
+        let limited = options(2)
+            .set("repl-backlog-size", "1mb")
+            .set_words("client-output-buffer-limit", &["slave", "4mb", "0", "0"]);
+        let limited = if writes { limited.set("repl-timeout", "60") } else { limited };
+        let (primary, replica) = (Server::start(limited), Server::start(options(1)));
+        let mut client = primary.client();
+        fill(&mut client, "big", 20);
+        let relay = Relay::to(primary.addr());
+        relay.slow_down(16 * 1024, Duration::from_millis(1));
+        follow(&replica, relay.addr());
+        assert!(wait_until(PATIENCE, || info(&mut client, "slave0").is_some_and(|text| text.contains("send_bulk"))));
+        relay.stall(true);
+        let before = primary.resident_bytes();
+        if writes {
+            let value = "x".repeat(64 * 1024);
+            for _ in 0..1000 {
+                client.call(&["SET", "k", &value]);
+            }
+        }
+        let gone = wait_until(PATIENCE, || number(&mut client, "connected_slaves") == 0);
+        assert!(gone, "the replica is still there\n{}", primary.log());
+        let grown = primary.resident_bytes().saturating_sub(before);
+        assert!(grown < 32 << 20, "64 MB were written, and memory has grown by {grown} bytes");
+        relay.speed_up();
+        relay.stall(false);
+        assert_same(&primary, &replica);
+        assert_eq!(replica.client().run("STRLEN big:19"), Reply::Int(1 << 20));
+    }
+}
