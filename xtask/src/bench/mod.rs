@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: codis-server against real Redis servers, side by side in one run.
 //!
 //! Absolute figures of a shared machine mean little, so every figure comes with the ratio to each peer, measured in
-//! turns with it, and CPU time a request is counted beside the rate. All servers run on loopback, without persistence,
-//! in temporary directories, and get identical bytes. Raw figures go to a JSON file.
+//! turns with it, and CPU time a request is counted beside the rate. All servers run on loopback, without persistence
+//! unless that is measured, in temporary directories, and get identical bytes. Raw figures go to a JSON file.
 //!
 //! The peer needs no preparation: give the same program on both sides and the ratios show the noise.
 
@@ -15,10 +15,12 @@ mod pause;
 mod process;
 mod random;
 mod report;
+mod save;
 mod server;
 mod speed;
 mod start;
 mod stats;
+mod steady;
 mod table;
 mod wire;
 
@@ -96,6 +98,10 @@ enum Part {
     Speed,
     /// Moving slots to another server; only if asked for
     Migrate,
+    /// Saving and loading under a steady load
+    Save,
+    /// A full sync under a steady load
+    Sync,
 }
 
 #[derive(Debug, Clone)]
@@ -135,6 +141,8 @@ struct Plan {
     data_divisor: u64,
     /// Elements of the big hash, and keys, whose growth is watched for pauses.
     big_elements: u64,
+    /// Keys of a server that saves.
+    save_keys: u64,
 }
 
 impl Plan {
@@ -158,7 +166,7 @@ pub fn run(args: &Args) -> Result<()> {
         report.add_server(program, &mut Server::start(program)?)?;
     }
     print!("{}", report.heading());
-    for part in [Part::Start, Part::Mem, Part::Pause, Part::Speed, Part::Migrate] {
+    for part in [Part::Start, Part::Mem, Part::Pause, Part::Speed, Part::Save, Part::Sync, Part::Migrate] {
         if !args.only.contains(&part) && (part == Part::Migrate || !args.only.is_empty()) {
             continue;
         }
@@ -183,8 +191,17 @@ pub fn run(args: &Args) -> Result<()> {
                 report.speed = speed::measure(&plan)?;
                 println!("\nSpeed\n{}\n{}", speed::table(&report.speed), speed::summary(&report.speed));
             }
+            Part::Save => {
+                (report.save, report.load) = save::measure(&plan)?;
+                println!("\nSaving under a steady load\n{}", save::table(&report.save));
+                println!("Loading\n{}", save::load_table(&report.load));
+            }
+            Part::Sync => {
+                report.sync = save::measure_sync(&plan)?;
+                println!("\nA full sync under a steady load\n{}", save::table(&report.sync));
+            }
         }
-        report.save(&args.out)?;
+        report.write(&args.out)?;
     }
     println!("Raw figures: {}", args.out.display());
     Ok(())
@@ -220,6 +237,7 @@ fn plan(args: &Args) -> Result<Plan> {
         server_threads: args.threads,
         data_divisor: if args.quick { 10 } else { 1 },
         big_elements: tenth(1_000_000),
+        save_keys: args.keys.unwrap_or_else(|| tenth(2_000_000)),
     })
 }
 

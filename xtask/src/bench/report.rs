@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::error::{Context, Result};
 use super::server::{Program, Server};
-use super::{Plan, memory, migrate, pause, speed, start};
+use super::{Plan, memory, migrate, pause, save, speed, start};
 
 /// A run.
 #[derive(Serialize)]
@@ -28,6 +28,12 @@ pub struct Report<'a> {
     pub speed: Vec<speed::Row>,
     /// Slots that move.
     pub migrate: Vec<migrate::Row>,
+    /// Saving under load.
+    pub save: Vec<save::Row>,
+    /// Loading what was saved.
+    pub load: Vec<save::LoadRow>,
+    /// Full syncs under load.
+    pub sync: Vec<save::Row>,
 }
 
 #[derive(Serialize)]
@@ -59,6 +65,9 @@ impl<'a> Report<'a> {
             pause: Vec::new(),
             speed: Vec::new(),
             migrate: Vec::new(),
+            save: Vec::new(),
+            load: Vec::new(),
+            sync: Vec::new(),
         })
     }
 
@@ -84,7 +93,7 @@ impl<'a> Report<'a> {
     }
 
     /// Writes the file anew.
-    pub fn save(&self, path: &Path) -> Result<()> {
+    pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).map_err(std::io::Error::from);
         let write = |text: String| fs::write(path, text + "\n");
         text.and_then(write).context(|| path.display().to_string())

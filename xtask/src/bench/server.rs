@@ -3,9 +3,9 @@
 //! 1. Every child is in `RUNNING` from before it can serve until it has been killed and waited for.
 //! 2. `Drop`, a termination signal and a panic each end what is in `RUNNING` (panics abort: no destructor would run).
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -20,6 +20,7 @@ use super::process;
 use super::wire::Client;
 
 const START_MAX: Duration = Duration::from_secs(10);
+const LOAD_MAX: Duration = Duration::from_secs(120);
 const SETTLE_MAX: Duration = Duration::from_secs(10);
 
 static RUNNING: Mutex<Vec<Running>> = Mutex::new(Vec::new());
@@ -91,23 +92,30 @@ pub struct Server {
 impl Server {
     /// Starts `program` without persistence and waits until it answers.
     pub fn start(program: &Program) -> Result<Self> {
+        Self::start_with(program, None)
+    }
+
+    /// As [`Server::start`], with a copy of `file` to load.
+    pub fn start_with(program: &Program, file: Option<&Path>) -> Result<Self> {
         let port = free_port()?;
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let failed = |why: String| Error::Start { server: program.name.clone(), why };
         let begin = Instant::now();
-        let pid = spawn(program, port).map_err(|error| failed(error.to_string()))?;
+        let pid = spawn(program, port, file).map_err(|error| failed(error.to_string()))?;
         let client = loop {
             if let Some(mut client) = TcpStream::connect(addr).ok().and_then(|_| Client::connect(addr).ok())
                 && client.run(&["PING"]).is_ok()
             {
                 break client;
             }
-            if has_exited(pid) || begin.elapsed() > START_MAX {
+            let patience = if file.is_some() { LOAD_MAX } else { START_MAX };
+            if has_exited(pid) || begin.elapsed() > patience {
                 let log = log_tail(pid);
                 end(pid);
                 return Err(failed(log));
             }
-            thread::sleep(Duration::from_micros(200));
+            // Who loads has better things to do than to answer often.
+            thread::sleep(Duration::from_micros(if file.is_some() { 5000 } else { 200 }));
         };
         let mut server = Self { pid, addr, started_in: begin.elapsed(), client };
         // Another process may have taken the port between our look and the start.
@@ -116,6 +124,16 @@ impl Server {
             Ok(answering) => Err(failed(format!("process {answering} answers on its port"))),
             Err(error) => Err(failed(error.to_string())),
         }
+    }
+
+    /// Its working directory.
+    pub fn dir(&self) -> PathBuf {
+        let servers = running();
+        servers
+            .iter()
+            .find(|server| server.child.id() == self.pid)
+            .map(|server| server.dir.path().into())
+            .unwrap_or_default()
     }
 
     /// CPU time used so far, in nanoseconds.
@@ -172,8 +190,13 @@ impl Drop for Server {
     }
 }
 
-fn spawn(program: &Program, port: u16) -> Result<u32> {
+fn spawn(program: &Program, port: u16, file: Option<&Path>) -> Result<u32> {
     let dir = tempfile::Builder::new().prefix("codis-bench-").tempdir().context(|| "temporary directory".into())?;
+    if let Some(file) = file {
+        // Another name costs nothing that would count as loading; a copy does where there is no other way.
+        let to = dir.path().join("dump.rdb");
+        fs::hard_link(file, &to).or_else(|_| fs::copy(file, &to).map(drop)).context(|| file.display().to_string())?;
+    }
     let log = File::create(dir.path().join("log")).context(|| "log file".into())?;
     let errors = log.try_clone().context(|| "log file".into())?;
     let mut command = Command::new(&program.path);
@@ -214,7 +237,7 @@ fn log_tail(pid: u32) -> String {
     let text = servers
         .iter()
         .find(|server| server.child.id() == pid)
-        .and_then(|server| std::fs::read_to_string(server.dir.path().join("log")).ok())
+        .and_then(|server| fs::read_to_string(server.dir.path().join("log")).ok())
         .unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(5).collect();
     if lines.is_empty() {
