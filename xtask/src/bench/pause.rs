@@ -16,9 +16,11 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::Plan;
+use super::data::Loader;
 use super::error::Result;
 use super::load::new_histogram;
 use super::process::ThreadMeter;
+use super::random::Random;
 use super::server::Server;
 use super::stats::{lowest, median, ratio};
 use super::table::{Table, figure, ratio_cell};
@@ -41,11 +43,29 @@ enum Phase {
     HashGrow,
     /// HSET of fields that exist.
     HashOverwrite,
+    /// HSET of fields that exist while BGSAVE goes over the hash.
+    HashSave,
     /// DEL of the hash.
     HashDelete,
+    /// ZADD of members that exist, with other scores, during BGSAVE.
+    SortedSetSave,
+    /// SADD and SREM during BGSAVE.
+    SetSave,
+    /// LSET during BGSAVE.
+    ListSave,
 }
 
-const PHASES: [Phase; 5] = [Phase::Idle, Phase::KeysGrow, Phase::HashGrow, Phase::HashOverwrite, Phase::HashDelete];
+const PHASES: [Phase; 9] = [
+    Phase::Idle,
+    Phase::KeysGrow,
+    Phase::HashGrow,
+    Phase::HashOverwrite,
+    Phase::HashSave,
+    Phase::HashDelete,
+    Phase::SortedSetSave,
+    Phase::SetSave,
+    Phase::ListSave,
+];
 
 impl Phase {
     fn name(self) -> &'static str {
@@ -54,7 +74,11 @@ impl Phase {
             Phase::KeysGrow => "keys grow",
             Phase::HashGrow => "hash grows",
             Phase::HashOverwrite => "hash overwrite",
+            Phase::HashSave => "hash, BGSAVE",
             Phase::HashDelete => "hash DEL",
+            Phase::SortedSetSave => "zset, BGSAVE",
+            Phase::SetSave => "set, BGSAVE",
+            Phase::ListSave => "list, BGSAVE",
         }
     }
 }
@@ -96,6 +120,7 @@ pub fn measure(plan: &Plan) -> Result<Vec<Row>> {
             let mut server = Server::start(program)?;
             server.client.run(&["SET", "probe", "value"])?;
             for (phase, group) in PHASES.into_iter().zip(rows.chunks_mut(plan.programs.len())) {
+                prepare(&mut server.client, phase, plan.big_elements)?;
                 server.settle()?;
                 let seen = watch(&server, phase, plan.big_elements)?;
                 if let Some(row) = group.get_mut(nth) {
@@ -137,6 +162,26 @@ struct Seen {
     waits: Histogram<u64>,
     steps: Histogram<u64>,
     took: Duration,
+}
+
+/// Makes the one large value that a phase writes to, where an earlier phase has not.
+fn prepare(client: &mut Client, phase: Phase, count: u64) -> Result<()> {
+    let name = match phase {
+        Phase::SortedSetSave => "ZADD",
+        Phase::SetSave => "SADD",
+        Phase::ListSave => "RPUSH",
+        _ => return Ok(()),
+    };
+    client.run(&["DEL", "big"])?;
+    let mut loader = Loader::new(client);
+    for number in 0..count {
+        let (score, member) = (number.to_string(), format!("member:{number:09}"));
+        match phase {
+            Phase::SortedSetSave => loader.push(&[name.as_bytes(), b"big", score.as_bytes(), member.as_bytes()])?,
+            _ => loader.push(&[name.as_bytes(), b"big", member.as_bytes()])?,
+        }
+    }
+    loader.finish()
 }
 
 /// Probes while the writer does its part, and a little longer.
@@ -208,6 +253,31 @@ impl Writer {
                 self.client.run(&["DEL", "big"])?;
                 self.end_step();
                 Ok(())
+            }
+            Phase::HashSave | Phase::SortedSetSave | Phase::SetSave | Phase::ListSave => {
+                self.client.run(&["BGSAVE"])?;
+                self.end_step();
+                let mut random = Random::new(count);
+                // Enough to go on until the value is saved, all over it.
+                self.batches(count / 4, |out, number| {
+                    let at = random.below(count);
+                    let member = format!("member:{at:09}");
+                    match phase {
+                        Phase::HashSave => {
+                            write_request(out, &[b"HSET", b"big", format!("field:{at:010}").as_bytes(), &[b'y'; 16]]);
+                        }
+                        Phase::SortedSetSave => {
+                            write_request(out, &[b"ZADD", b"big", number.to_string().as_bytes(), member.as_bytes()]);
+                        }
+                        Phase::SetSave if number % 2 == 0 => {
+                            write_request(out, &[b"SREM", b"big", member.as_bytes()]);
+                        }
+                        Phase::SetSave => {
+                            write_request(out, &[b"SADD", b"big", format!("another:{at:09}").as_bytes()]);
+                        }
+                        _ => write_request(out, &[b"LSET", b"big", at.to_string().as_bytes(), &[b'y'; 16]]),
+                    }
+                })
             }
         }
     }

@@ -26,8 +26,9 @@ use super::{Plan, wire};
 const ALONE: Duration = Duration::from_secs(4);
 /// A job that takes longer than this is given up.
 const PATIENCE: Duration = Duration::from_secs(100);
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-const SAMPLE_EVERY: Duration = Duration::from_millis(25);
+/// Looking costs the server something, and the machine: it is done in both phases alike.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+const SAMPLE_EVERY: Duration = Duration::from_millis(50);
 
 /// What is done beside the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -175,27 +176,16 @@ fn watch(server: &mut Server, program: &Program, plan: &Plan, job: Job) -> Resul
     server.settle()?;
     let load = Steady::start(server.addr, plan.save_keys, &plan.value())?;
     thread::sleep(ALONE / 8);
-    let (cpu_before, began_alone) = (process::cpu_with_children_s(server.pid)?, Instant::now());
-    load.enter(Phase::Before);
-    thread::sleep(ALONE);
-    load.enter(Phase::Unwatched);
-    let cpu_alone = process::cpu_with_children_s(server.pid)?;
-    let cpu_rate = (cpu_alone - cpu_before) / began_alone.elapsed().as_secs_f64();
-    let base_bytes = process::resident_bytes(server.pid)?;
-    let done = AtomicBool::new(false);
-    let peak = AtomicU64::new(base_bytes);
-    let pid = server.pid;
-    let began = thread::scope(|scope| {
-        scope.spawn(|| sample_memory(pid, &done, &peak));
-        let began = Instant::now();
-        load.enter(Phase::During);
-        let result = run_job(&mut server.client, job, server.addr.port(), replica);
-        let seconds = began.elapsed().as_secs_f64();
-        load.enter(Phase::Unwatched);
-        done.store(true, Ordering::Relaxed);
-        result.map(|()| seconds)
-    });
-    let seconds = began?;
+    let cpu_before = process::cpu_with_children_s(server.pid)?;
+    let memory = Memory::default();
+    let (pid, log) = (server.pid, server.dir().join("log"));
+    let (seconds, cpu_alone, base_bytes) = thread::scope(|scope| {
+        scope.spawn(|| memory.sample(&log, pid));
+        let result = alone_and_with(server, job, replica, &load, &memory);
+        memory.done.store(true, Ordering::Relaxed);
+        result
+    })?;
+    let cpu_rate = (cpu_alone - cpu_before) / ALONE.as_secs_f64();
     let waits = load.finish()?;
     // A child's time is counted when it has been waited for.
     thread::sleep(Duration::from_millis(300));
@@ -205,8 +195,31 @@ fn watch(server: &mut Server, program: &Program, plan: &Plan, job: Job) -> Resul
         seconds,
         cpu_seconds: (cpu - cpu_rate * seconds).max(0.0),
         base_bytes,
-        peak_bytes: peak.load(Ordering::Relaxed),
+        peak_bytes: memory.peak.load(Ordering::Relaxed),
     })
+}
+
+/// Seconds that the job took, CPU seconds used by its beginning, resident bytes then.
+fn alone_and_with(
+    server: &mut Server,
+    job: Job,
+    replica: Option<Server>,
+    load: &Steady,
+    memory: &Memory,
+) -> Result<(f64, f64, u64)> {
+    load.enter(Phase::Before);
+    let began = Instant::now();
+    until(|| Ok(is_idle(&mut server.client, "rdb_bgsave_in_progress")? && began.elapsed() >= ALONE))?;
+    load.enter(Phase::Unwatched);
+    let cpu_alone = process::cpu_with_children_s(server.pid)?;
+    let base_bytes = process::status_bytes(server.pid);
+    memory.peak.store(base_bytes, Ordering::Relaxed);
+    let began = Instant::now();
+    load.enter(Phase::During);
+    run_job(&mut server.client, job, server.addr.port(), replica)?;
+    let seconds = began.elapsed().as_secs_f64();
+    load.enter(Phase::Unwatched);
+    Ok((seconds, cpu_alone, base_bytes))
 }
 
 fn run_job(client: &mut wire::Client, job: Job, port: u16, replica: Option<Server>) -> Result<()> {
@@ -250,13 +263,30 @@ fn until(mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     Ok(())
 }
 
-fn sample_memory(pid: u32, done: &AtomicBool, peak: &AtomicU64) {
-    while !done.load(Ordering::Relaxed) {
-        if let Ok(bytes) = process::family_bytes(pid) {
-            peak.fetch_max(bytes, Ordering::Relaxed);
+/// The most memory seen.
+#[derive(Default)]
+struct Memory {
+    done: AtomicBool,
+    peak: AtomicU64,
+}
+
+impl Memory {
+    /// Looks now and then. Nothing here may take long: the clients would feel it.
+    fn sample(&self, log: &Path, pid: u32) {
+        while !self.done.load(Ordering::Relaxed) {
+            let child = child_named_in(log).filter(|child| *child != pid);
+            let bytes = process::status_bytes(pid) + child.map_or(0, process::private_bytes);
+            self.peak.fetch_max(bytes, Ordering::Relaxed);
+            thread::sleep(SAMPLE_EVERY);
         }
-        thread::sleep(SAMPLE_EVERY);
     }
+}
+
+/// The process that a server's log names last. Looking through all processes would take a millisecond.
+fn child_named_in(log: &Path) -> Option<u32> {
+    let text = std::fs::read_to_string(log).ok()?;
+    let (_, behind) = text.rsplit_once("started by pid ")?;
+    behind.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// Starts a server with a file; wall and CPU seconds until it has all keys.
