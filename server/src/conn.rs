@@ -217,6 +217,8 @@ pub struct Conn {
     pub unserved: bool,
     /// Turns in a row in which it could not have the slots it needs.
     pub deferrals: u32,
+    /// Its next request waits for room in a queue or for the disk: it is not looked at until there is.
+    pub stalled: bool,
     /// `output` got something outside of a turn of this connection: to be sent before the reactor sleeps.
     pub flush_due: bool,
     /// It is among those that go on when clients are no longer paused.
@@ -263,6 +265,7 @@ impl Conn {
             has_kept: false,
             unserved: false,
             deferrals: 0,
+            stalled: false,
             flush_due: false,
             paused: false,
             over_soft_limit_since_ms: None,

@@ -57,6 +57,8 @@ pub struct Executor {
     /// The running request is the primary's: its bytes for the log, until they are appended, and the attempt at
     /// following whose stream it is.
     piece: Option<(Vec<u8>, u64)>,
+    /// The last request was put off because it must wait for a file, not for slots; whoever sees that takes it back.
+    pub stalled: bool,
     /// It carries out what a file holds: nothing is refused, nothing is logged.
     pub replaying: bool,
 }
@@ -119,6 +121,7 @@ impl Executor {
             engine: None,
             gate: 0,
             piece: None,
+            stalled: false,
             replaying: false,
         }
     }
@@ -274,8 +277,9 @@ impl Executor {
         let bits = self.node.persist.gate.bits();
         if bits & (gate::CUT | gate::AOF | gate::STOPPING) != 0
             && !self.replaying
-            && gate::must_wait(self.node, bits, row)
+            && gate::must_wait(self.node, bits, row, self.reactor)
         {
+            self.stalled = true;
             return Ran::PutOff;
         }
         self.node.stats[self.reactor].running.store(u32::from(row.id) + 1, std::sync::atomic::Ordering::Relaxed);

@@ -3,9 +3,11 @@
 //! An event is a name and a time in milliseconds, reported by whoever took long: a command, an expiry cycle, a write to
 //! the AOF. Off while `latency-monitor-threshold` is 0. A plain mutex, since only what was slow comes here.
 
+use engine::clock::Now;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Moments that are kept of one event.
 const SAMPLES: usize = 160;
@@ -71,6 +73,18 @@ impl Latency {
         if threshold != 0 && ms >= threshold {
             self.lock().entry(event).or_default().add(Sample { at_s: now_ms / 1000, ms });
         }
+    }
+
+    /// Runs `work`, and reports how long it took under each of `events`.
+    pub fn watch<R>(&self, events: &[&'static str], work: impl FnOnce() -> R) -> R {
+        if self.threshold_ms() == 0 {
+            return work();
+        }
+        let began = Instant::now();
+        let result = work();
+        let ms = began.elapsed().as_millis() as u64;
+        events.iter().for_each(|event| self.add(event, ms, Now::read().ms));
+        result
     }
 
     /// One event's moments.

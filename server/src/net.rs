@@ -71,6 +71,8 @@ pub struct Net {
     due: Vec<usize>,
     /// Places that are served when clients are no longer paused.
     pub paused: Vec<usize>,
+    /// Places whose next request waits for room in a snapshot's queue, or for the disk.
+    pub stalled: Vec<usize>,
     /// When parked clients give up: (Unix milliseconds, client) to place.
     deadlines: BTreeMap<(i64, u64), usize>,
     kept: Kept,
@@ -96,6 +98,7 @@ impl Net {
             monitors: Vec::new(),
             due: Vec::new(),
             paused: Vec::new(),
+            stalled: Vec::new(),
             deadlines: BTreeMap::new(),
             kept: Kept::default(),
             keep_all: false,
@@ -258,6 +261,16 @@ impl Net {
         const LONG: u32 = 32;
         let long = |&index: &usize| matches!(self.conns.get(index), Some(Some(conn)) if conn.deferrals > LONG);
         !self.again.is_empty() && self.again.iter().all(long)
+    }
+
+    /// Goes on with the clients that waited for room or for the disk.
+    pub fn end_stalls(&mut self) {
+        for index in std::mem::take(&mut self.stalled) {
+            if let Some(conn) = self.conns.get_mut(index).and_then(Option::as_mut) {
+                conn.stalled = false;
+                self.again.push(index);
+            }
+        }
     }
 
     /// Notes when the client that was just parked at `index` gives up.

@@ -90,9 +90,14 @@ pub fn load(config: &Config, keys: &mut Keyspace<'_, '_>) -> Result<Loaded, RdbE
 
 /// As [`load`], from `file`.
 pub fn load_from(file: File, config: &Config, keys: &mut Keyspace<'_, '_>) -> Result<Loaded, RdbError> {
+    restore(&mut Loader::new(file, options(config, keys.now()))?, keys)
+}
+
+/// As [`load`], from what `loader` reads.
+pub fn restore(loader: &mut Loader<File>, keys: &mut Keyspace<'_, '_>) -> Result<Loaded, RdbError> {
     let (selected, now_ms) = (keys.db(), keys.now().ms);
     let mut found = Loaded::default();
-    let loaded = Loader::new(file, options(config, keys.now()))?.each(|event| {
+    let loaded = loader.each(|event| {
         match event {
             Event::Entry(loaded) => {
                 let entry = loaded.entry;

@@ -108,6 +108,9 @@ impl Reactor {
             if !self.net.paused.is_empty() && !self.node().is_paused(now) {
                 self.end_pause();
             }
+            if !self.net.stalled.is_empty() && !self.node().persist.is_stalled(self.node()) {
+                self.net.end_stalls();
+            }
             for event in &events {
                 match event.token() {
                     WAKER => {}
@@ -159,7 +162,9 @@ impl Reactor {
             // Somebody else holds the slots that a request needs, or there is more to read.
             return if self.net.all_wait_for_slots() { SLOTS_PAUSE } else { Duration::ZERO };
         }
-        if self.has_replication_work() {
+        // Asked after sleep was announced: whoever makes room after this wakes us.
+        let room = !self.net.stalled.is_empty() && !self.node().persist.is_stalled(self.node());
+        if room || self.has_replication_work() {
             mailbox.woke();
             return Duration::ZERO;
         }

@@ -14,7 +14,7 @@ use engine::keyspace::Local;
 use engine::raw::{alloc, collate, ticks};
 use mio::{Poll, Waker};
 use replication::history::ReplId;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -126,12 +126,12 @@ fn run_id() -> String {
 }
 
 /// SIGTERM and SIGINT end the server; a second SIGINT ends it at once. SIGHUP and SIGPIPE are ignored, as the original
-/// ignores them.
+/// ignores them; so is SIGXFSZ, since a file that may not grow is an error like a full disk.
 fn watch_signals(node: &'static Node) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGXFSZ])?;
     spawn("signals", move || {
         for signal in signals.forever() {
-            if signal == SIGHUP {
+            if signal == SIGHUP || signal == SIGXFSZ {
                 continue;
             }
             let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };

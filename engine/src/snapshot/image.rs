@@ -2,7 +2,7 @@
 
 use super::capture::{Capture, Head, Place};
 use super::cut::Cut;
-use super::{Bulk, CHUNK_BYTES, Format, PENDING_BYTES_MAX};
+use super::{Bulk, CHUNK_BYTES, Format, PENDING_BYTES_MAX, ROOM_BYTES};
 use crate::clock::Now;
 use crate::oplog::{Offset, Oplog};
 use crate::raw::dbslot::DbSlot;
@@ -192,7 +192,8 @@ impl Image {
 
     /// Counts bytes that wait no more.
     pub(super) fn fetched(&self, bytes: usize) {
-        if bytes > 0 && self.pending.fetch_sub(bytes as u64, Ordering::Relaxed) - bytes as u64 <= PENDING_BYTES_MAX {
+        let left = || self.pending.fetch_sub(bytes as u64, Ordering::Relaxed) - bytes as u64;
+        if bytes > 0 && left() <= PENDING_BYTES_MAX - ROOM_BYTES {
             self.full.store(false, Ordering::Relaxed);
         }
     }

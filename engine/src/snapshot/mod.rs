@@ -24,6 +24,8 @@
 
 mod capture;
 mod cut;
+#[cfg(all(test, not(loom)))]
+mod frozen_tests;
 mod image;
 #[cfg(all(test, loom))]
 mod loom_tests;
@@ -41,10 +43,14 @@ use crate::value::list::Node;
 
 /// Bytes that may wait for the walker before writers are to wait.
 pub const PENDING_BYTES_MAX: u64 = 64 << 20;
+/// Room that there must be before writers go on: waking them for less is not worth it.
+const ROOM_BYTES: u64 = 1 << 20;
 /// Elements given at a time: what one command of a rewritten AOF holds.
 pub const ELEMENTS_MAX: usize = 64;
 /// Bytes gathered before they are passed on.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes that the walker gathers before it writes them: what it does at a stretch, some 100 us of work.
+const WRITE_BYTES: usize = 32 * 1024;
 /// A value of more bytes in one piece is not encoded under a slot's lock.
 const PIECE_BYTES: usize = 4 * 1024;
 /// A table of more elements is not encoded under a slot's lock.

@@ -68,10 +68,10 @@ impl Format for Lines {
     fn tail(&mut self, _: &Head, _: &mut Vec<u8>) {}
 }
 
-type Saved = BTreeMap<(u32, String), Vec<String>>;
+pub(super) type Saved = BTreeMap<(u32, String), Vec<String>>;
 
 /// What lines say; a key that is said twice is an error.
-fn read(lines: &[u8]) -> Saved {
+pub(super) fn read(lines: &[u8]) -> Saved {
     let mut saved = Saved::new();
     let (mut db, mut key) = (0, String::new());
     for line in std::str::from_utf8(lines).expect("text").lines() {
@@ -91,15 +91,15 @@ fn read(lines: &[u8]) -> Saved {
 }
 
 /// A key space with one writer, whose steps a snapshot's walker is given turns between.
-struct World {
-    locks: Arc<SlotLocks<Slot>>,
+pub(super) struct World {
+    pub(super) locks: Arc<SlotLocks<Slot>>,
     log: Oplog,
     local: Local,
     now: Now,
 }
 
 impl World {
-    fn new(seed: u64) -> World {
+    pub(super) fn new(seed: u64) -> World {
         World {
             locks: Arc::new(SlotLocks::new(slots::SLOTS, Slot::default)),
             log: Oplog::new(1 << 20),
@@ -108,7 +108,7 @@ impl World {
         }
     }
 
-    fn with<R>(&mut self, db: u32, work: impl FnOnce(&mut Keyspace<'_, '_>) -> R) -> R {
+    pub(super) fn with<R>(&mut self, db: u32, work: impl FnOnce(&mut Keyspace<'_, '_>) -> R) -> R {
         let mut owner = self.locks.register().expect("nobody is alone");
         let mut held = owner.wait_privileged();
         let result = work(&mut Keyspace::new(&mut held, &mut self.local, db, self.now));
@@ -118,14 +118,14 @@ impl World {
         result
     }
 
-    fn cut(&mut self) -> Arc<Image> {
+    pub(super) fn cut(&mut self) -> Arc<Image> {
         let mut owner = self.locks.register().expect("nobody is alone");
         let mut held = owner.try_privileged().expect("free");
         Image::cut(&mut held, &self.log, self.now, Arc::new(AtomicBool::new(false)), || Box::new(Lines))
     }
 
     /// All keys that have not expired.
-    fn state(&mut self) -> Saved {
+    pub(super) fn state(&mut self) -> Saved {
         let mut owner = self.locks.register().expect("nobody is alone");
         let mut held = owner.try_privileged().expect("free");
         held.add_all();
@@ -145,7 +145,7 @@ impl World {
     }
 
     /// Every entry carries its slot's parity, and no table is frozen.
-    fn assert_clean(&mut self) {
+    pub(super) fn assert_clean(&mut self) {
         let mut owner = self.locks.register().expect("nobody is alone");
         let mut held = owner.try_privileged().expect("free");
         held.add_all();
@@ -305,7 +305,7 @@ impl Write for Interleaved<'_> {
     }
 }
 
-fn owner_of(locks: &Arc<SlotLocks<Slot>>) -> Owner<'_, Slot> {
+pub(super) fn owner_of(locks: &Arc<SlotLocks<Slot>>) -> Owner<'_, Slot> {
     locks.register().expect("nobody is alone")
 }
 

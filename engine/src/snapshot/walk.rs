@@ -2,7 +2,7 @@
 
 use super::capture::{Capture, Head, Place};
 use super::image::{Image, Piece};
-use super::{Bulk, CHUNK_BYTES, Element, Format, PIECE_BYTES};
+use super::{Bulk, CHUNK_BYTES, Element, Format, PIECE_BYTES, WRITE_BYTES};
 use crate::hash;
 use crate::raw::dbslot::DbSlot;
 use crate::raw::entry::{Entry, Value};
@@ -321,7 +321,7 @@ impl Walker<'_, '_> {
     }
 
     fn flush_if_full(&mut self) {
-        if self.out.len() >= CHUNK_BYTES {
+        if self.out.len() >= WRITE_BYTES {
             self.flush();
         }
     }

@@ -13,9 +13,12 @@ use engine::clock::lru_idle_seconds;
 use engine::keyspace::{Key, SetExpire};
 use engine::raw::alloc;
 use engine::raw::entry::{EntryRef, Value};
+use persistence::rdb::RdbError;
+use persistence::rdb::load::Loader;
 use resp::{Flags, KeySpec, Out, errors};
 use signal_hook::consts::{SIGABRT, SIGSEGV};
 use std::fmt::Write as _;
+use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -137,6 +140,10 @@ struct Held<'r, 'c, 'h> {
 }
 
 impl Replay for Held<'_, '_, '_> {
+    fn restore(&mut self, snapshot: &mut Loader<File>) -> Result<(), RdbError> {
+        rdb_file::restore(snapshot, &mut self.ctx.ctx.keys).map(drop)
+    }
+
     fn replay(&mut self, args: Args<'_>) -> bool {
         let row = self.ctx.node.registry.get(args.at(0)).copied();
         let Some(row) = row.filter(|row| row.spec.arity_ok(args.len())) else { return false };
@@ -156,7 +163,7 @@ fn load_aof(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let config = node.config();
     let before = ctx.keys.replaying((true, true));
     let mut held = Held { ctx: &mut *ctx, session: Session::default(), out: Out::new() };
-    let loaded = replay_file(node, &config, &mut held, false);
+    let loaded = replay_file(node, &config, &mut held);
     ctx.keys.replaying(before);
     ctx.keys.effects().reset();
     ctx.keys.effects().logging = logging;

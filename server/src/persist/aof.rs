@@ -3,7 +3,8 @@
 //! ```text
 //!   always    a reactor keeps the replies of its turn, writes and synchronises all that the log has, and sends them.
 //!             Who comes while another does so waits for it, and mostly finds its own part done: one for all.
-//!   everysec  the thread `aof` writes what is new within a millisecond or two, and synchronises each second
+//!   everysec  a reactor keeps the replies of its turn, writes what the log has, and sends them. The thread `aof`
+//!             synchronises each second; while it does, or when nobody waits for a reply, it writes as well.
 //!   no        the same without synchronising
 //! ```
 //! 1. Under `always` no reply leaves before all that its turn saw is on disk. When that fails, the clients are cut off:
@@ -43,17 +44,19 @@ const SLOW_SYNC: Duration = Duration::from_secs(2);
 const LOG_EVERY_S: i64 = 30;
 
 /// How replies and the file depend on each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 enum Mode {
     /// No file is written.
     Off = 0,
-    /// Replies do not wait.
+    /// Replies do not wait: the file is no AOF yet.
     Behind = 1,
-    /// Replies wait for what is written, not for the disk: `no-appendfsync-on-rewrite`.
+    /// Replies wait for what is written, so that it survives the process, unless the disk is busy; not for the disk.
     Written = 2,
+    /// Replies wait for what is written, whatever that takes: `always` with `no-appendfsync-on-rewrite`.
+    Unsynced = 3,
     /// Replies wait for the disk.
-    Always = 3,
+    Always = 4,
 }
 
 /// The append only file.
@@ -73,6 +76,8 @@ pub struct Aof {
     pub delayed: AtomicU64,
     /// A synchronisation is running.
     pub syncing: AtomicBool,
+    /// A rewritten file takes the old one's place.
+    switching: AtomicBool,
     resting: AtomicBool,
     thread: Mutex<Option<Thread>>,
 }
@@ -101,6 +106,16 @@ impl Aof {
     #[inline]
     pub fn holds_replies(&self) -> bool {
         self.mode.load(Ordering::Relaxed) >= Mode::Written as u8
+    }
+
+    fn mode(&self) -> Mode {
+        match self.mode.load(Ordering::Acquire) {
+            0 => Mode::Off,
+            1 => Mode::Behind,
+            2 => Mode::Written,
+            3 => Mode::Unsynced,
+            _ => Mode::Always,
+        }
     }
 
     /// Bytes of the file now, and after the last rewrite.
@@ -220,6 +235,14 @@ impl Aof {
         result
     }
 
+    /// As [`Aof::with_tail`], for work that waits for the disk: replies do not wait for it unless they must.
+    pub(super) fn switch<R>(&self, node: &Node, work: impl FnOnce(&mut Option<Tail>) -> R) -> R {
+        self.switching.store(true, Ordering::SeqCst);
+        let result = self.with_tail(node, work);
+        self.switching.store(false, Ordering::SeqCst);
+        result
+    }
+
     /// The file was rewritten and has so many bytes.
     pub(super) fn rewritten(&self, base_size: u64) {
         self.base_size.store(base_size, Ordering::Relaxed);
@@ -231,14 +254,13 @@ impl Aof {
         let tail = lock(&self.tail);
         let mode = match &*tail {
             None => Mode::Off,
-            Some(tail) if tail.provisional || config.appendfsync != AppendFsync::Always => Mode::Behind,
-            Some(_) if config.no_appendfsync_on_rewrite && node.persist.gate.has(gate::CUT) => Mode::Written,
+            Some(tail) if tail.provisional => Mode::Behind,
+            Some(_) if config.appendfsync != AppendFsync::Always => Mode::Written,
+            Some(_) if config.no_appendfsync_on_rewrite && node.persist.gate.has(gate::CUT) => Mode::Unsynced,
             Some(_) => Mode::Always,
         };
         if let Some(tail) = &*tail {
-            self.written.store(tail.offset(), Ordering::Release);
-            self.synced.store(tail.synced(), Ordering::Release);
-            self.size.store(tail.len(), Ordering::Relaxed);
+            self.note(tail);
         }
         self.mode.store(mode as u8, Ordering::Release);
         node.persist.gate.set(gate::AOF, mode != Mode::Off);
@@ -246,31 +268,64 @@ impl Aof {
 
     // --- writing
 
-    /// Makes sure that the file has all up to `offset`, on disk where replies wait for that; false if it cannot.
+    /// Before a turn's replies leave: brings what they acknowledge into the file, and onto the disk if they wait for that.
+    /// False if they must not leave.
+    pub fn before_replies(&self, node: &Node, offset: Offset) -> bool {
+        if self.mode() > Mode::Written {
+            return self.sync_to(node, offset);
+        }
+        // A disk that is synchronising may let a write wait: then the thread writes, when that is done.
+        let busy = self.syncing.load(Ordering::Relaxed) || self.switching.load(Ordering::Relaxed);
+        if !busy {
+            self.bring(node, offset, Mode::Written);
+        }
+        // Without `always` what could not be written is tried again, and further writes are refused.
+        true
+    }
+
+    /// Makes sure that the file has all up to `offset`, on disk unless that is left out on purpose; false if it cannot.
     pub fn sync_to(&self, node: &Node, offset: Offset) -> bool {
-        let done = || {
-            let mark =
-                if self.mode.load(Ordering::Acquire) == Mode::Written as u8 { &self.written } else { &self.synced };
-            mark.load(Ordering::Acquire) >= offset
-        };
-        if done() {
+        self.bring(node, offset, if self.mode() == Mode::Unsynced { Mode::Unsynced } else { Mode::Always })
+    }
+
+    fn bring(&self, node: &Node, offset: Offset, mode: Mode) -> bool {
+        let mark = if mode == Mode::Always { &self.synced } else { &self.written };
+        if mark.load(Ordering::Acquire) >= offset {
             return true;
         }
         let mut guard = lock(&self.tail);
-        if done() {
+        if mark.load(Ordering::Acquire) >= offset {
             // Somebody else did it for us.
             return true;
         }
         let Some(tail) = guard.as_mut() else { return true };
-        let only_written = self.mode.load(Ordering::Acquire) == Mode::Written as u8;
-        let result = tail.write(&node.oplog).and_then(|()| match only_written {
-            true => tail.skip_sync(&node.oplog),
-            false => tail.sync(&node.oplog),
+        let result = self.write(node, tail).and_then(|()| match mode {
+            Mode::Unsynced => tail.skip_sync(&node.oplog),
+            Mode::Always => node.latency.watch(&["aof-fsync-always"], || tail.sync(&node.oplog)),
+            _ => Ok(()),
         });
+        self.note(tail);
+        let well = self.conclude(node, &mut guard, result);
+        drop(guard);
+        node.persist.wake_stalled(node);
+        well
+    }
+
+    /// Writes what the log has. 3.2 tells apart what else keeps the disk busy.
+    fn write(&self, node: &Node, tail: &mut Tail) -> Result<(), Error> {
+        let beside = match () {
+            () if self.syncing.load(Ordering::Relaxed) => "aof-write-pending-fsync",
+            () if node.persist.gate.has(gate::CUT) => "aof-write-active-child",
+            () => "aof-write-alone",
+        };
+        node.latency.watch(&["aof-write", beside], || tail.write(&node.oplog))
+    }
+
+    /// Makes known how far the file is.
+    fn note(&self, tail: &Tail) {
         self.written.store(tail.offset(), Ordering::Release);
         self.synced.store(tail.synced(), Ordering::Release);
         self.size.store(tail.len(), Ordering::Relaxed);
-        self.conclude(node, &mut guard, result)
     }
 
     /// Deals with how a write ended; true if it went well.
@@ -364,7 +419,7 @@ impl Aof {
             let refused = !node.persist.state().save_ok();
             node.persist.gate.set(gate::REFUSED, refused);
         }
-        if self.holds_replies() {
+        if self.mode() > Mode::Written {
             let end = node.oplog.end();
             let idle = self.synced.load(Ordering::Relaxed) >= end;
             return match idle || self.sync_to(node, end) {
@@ -379,15 +434,13 @@ impl Aof {
             let mut guard = lock(&self.tail);
             let Some(tail) = guard.as_mut() else { return Work::Nothing };
             let before = tail.offset();
-            let mut result = tail.write(&node.oplog);
+            let mut result = self.write(node, tail);
             if result.is_ok() && !syncs && is_due {
                 result = tail.skip_sync(&node.oplog);
             }
             let unsynced = if syncs && is_due { tail.unsynced().ok().flatten() } else { None };
             let did = tail.offset() != before;
-            self.written.store(tail.offset(), Ordering::Release);
-            self.synced.store(tail.synced(), Ordering::Release);
-            self.size.store(tail.len(), Ordering::Relaxed);
+            self.note(tail);
             (self.conclude(node, &mut guard, result), did, unsynced)
         };
         if is_due {
@@ -409,11 +462,11 @@ impl Aof {
             let mut guard = lock(&self.tail);
             if let Some(tail) = guard.as_mut() {
                 let result = tail.after_sync(&node.oplog, &unsynced, synced);
-                self.written.store(tail.offset(), Ordering::Release);
-                self.synced.store(tail.synced(), Ordering::Release);
+                self.note(tail);
                 ok &= self.conclude(node, &mut guard, result);
             }
         }
+        node.persist.wake_stalled(node);
         match (ok, did) {
             (false, _) => Work::Failed,
             (true, true) => Work::Done,

@@ -224,14 +224,16 @@ impl Tail {
         Ok(())
     }
 
-    /// From now on `file` takes what comes, which has `len` bytes and all up to the cursor, on disk.
-    pub fn adopt(&mut self, log: &Oplog, file: File, path: PathBuf, len: u64) -> Result<(), Error> {
-        self.file = file;
+    /// From now on `file` takes what comes, which has `len` bytes and all up to the cursor, on disk. Gives back the file
+    /// that did so far: closing it frees its blocks, which takes a while.
+    pub fn adopt(&mut self, log: &Oplog, file: File, path: PathBuf, len: u64) -> Result<File, Error> {
+        let old = std::mem::replace(&mut self.file, file);
         self.path = path;
         self.provisional = false;
         self.generation += 1;
         self.len = len;
-        self.note_synced(log, len, self.offset)
+        self.note_synced(log, len, self.offset)?;
+        Ok(old)
     }
 }
 

@@ -1,6 +1,8 @@
 //! A file that takes another one's place in one step, and a writer that says how far it is.
 
+use super::pace::Pace;
 use crate::log;
+use crate::node::Node;
 use engine::snapshot::Image;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -10,8 +12,9 @@ use std::time::{Duration, Instant};
 
 /// How often a long job says how far it is.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
-/// Bytes after which a file that grows is synchronised, so that the last synchronisation is short.
-const SYNC_EVERY: u64 = 32 << 20;
+/// Bytes after which a file that grows is synchronised. A core is the kernel's alone for a while then: a tenth of a
+/// millisecond for so many bytes.
+const SYNC_EVERY: u64 = 4 << 20;
 
 /// A file under a temporary name; removed if it never gets another.
 pub struct Temporary {
@@ -30,9 +33,15 @@ impl Temporary {
 
     /// Gives the file, which is on disk already, its name; what had that name is gone.
     pub fn rename(&mut self, name: &Path) -> io::Result<()> {
+        self.take_name(name)?.settle()
+    }
+
+    /// The first half of [`Temporary::rename`], which takes no time: for use under a lock.
+    pub fn take_name(&mut self, name: &Path) -> io::Result<Renamed> {
+        let old = File::open(name).ok();
         fs::rename(&self.path, name)?;
         self.kept = true;
-        sync_dir(name)
+        Ok(Renamed { name: name.to_owned(), old })
     }
 
     /// The temporary name.
@@ -47,6 +56,22 @@ impl Drop for Temporary {
             // There may be nothing any more, which is as well.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// A file that has its name, but perhaps not yet on disk.
+#[must_use]
+pub struct Renamed {
+    name: PathBuf,
+    /// What had the name before: freeing a large file takes milliseconds.
+    old: Option<File>,
+}
+
+impl Renamed {
+    /// Makes the name last.
+    pub fn settle(self) -> io::Result<()> {
+        drop(self.old);
+        sync_dir(&self.name)
     }
 }
 
@@ -66,11 +91,18 @@ pub struct Output<'o> {
     reported: Instant,
     written: u64,
     unsynced: u64,
+    pace: Pace,
 }
 
 impl<'o> Output<'o> {
     /// `what` names the job in the log.
-    pub fn new(file: &'o File, image: &Arc<Image>, what: &'static str, incremental_sync: bool) -> Output<'o> {
+    pub fn new(
+        node: &'static Node,
+        file: &'o File,
+        image: &Arc<Image>,
+        what: &'static str,
+        incremental_sync: bool,
+    ) -> Output<'o> {
         let now = Instant::now();
         Output {
             file,
@@ -81,6 +113,7 @@ impl<'o> Output<'o> {
             reported: now,
             written: 0,
             unsynced: 0,
+            pace: Pace::new(node),
         }
     }
 
@@ -107,6 +140,7 @@ impl Write for Output<'_> {
         if self.reported.elapsed() >= REPORT_EVERY {
             self.report();
         }
+        self.pace.rest();
         Ok(taken)
     }
 

@@ -70,15 +70,25 @@ pub fn after_failed_save(node: &Node, config: &Config) -> bool {
     config.stop_writes_on_bgsave_error && !config.save.is_empty() && !node.persist.state().save_ok()
 }
 
-/// Whether a command must come again later, because a queue is full.
+/// Whether a command of reactor number `reactor` must come again later, because a queue is full. If so, the reactor is
+/// told when there may be room.
 #[inline]
-pub fn must_wait(node: &Node, bits: u32, row: &Command<Run>) -> bool {
+pub fn must_wait(node: &Node, bits: u32, row: &Command<Run>, reactor: usize) -> bool {
     let writes =
         row.spec.flags.contains(Flags::WRITE) || matches!(row.access, Access::Touch) && may_write(row.spec.name);
-    writes
-        && (bits & STOPPING != 0
-            || bits & CUT != 0 && node.persist.full.load(Ordering::Relaxed)
-            || bits & AOF != 0 && node.persist.aof.is_far_behind(node))
+    let waits = writes && is_full(node, bits);
+    if waits {
+        node.persist.note_stall(reactor);
+    }
+    waits
+}
+
+/// Whether writes must wait.
+#[inline]
+pub(super) fn is_full(node: &Node, bits: u32) -> bool {
+    bits & STOPPING != 0
+        || bits & CUT != 0 && node.persist.full.load(Ordering::Relaxed)
+        || bits & AOF != 0 && node.persist.aof.is_far_behind(node)
 }
 
 #[cold]

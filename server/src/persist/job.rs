@@ -1,6 +1,6 @@
 //! The one snapshot that may be under way, and what became of the last ones.
 
-use super::gate;
+use super::{gate, pace};
 use crate::log;
 use crate::node::Node;
 use engine::keyspace::Keyspace;
@@ -9,9 +9,10 @@ use engine::raw::lock::Owner;
 use engine::slot::Slot;
 use engine::snapshot::{Format, Image};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// What a snapshot is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +153,7 @@ pub fn begin(
         let _account = alloc::open_account();
         let Ok(image) = receive.recv() else { return };
         let mut guest = node.guest();
+        pace::go_after_others();
         let ended = work(&image, guest.owner());
         drop(guest);
         finish(node, ended);
@@ -164,9 +166,14 @@ pub fn begin(
     if kind == Kind::Save {
         state.last_try_s = now_s();
     }
+    let began = Instant::now();
     keys.hold_all();
     let image = keys.cut(&node.oplog, node.persist.full.clone(), make);
     node.persist.gate.set(gate::CUT, true);
+    // Where 3.2 forks, and counts that.
+    let took = began.elapsed();
+    node.persist.cut_us.store(took.as_micros() as u64, Ordering::Relaxed);
+    node.latency.add("fork", took.as_millis() as u64, keys.now().ms);
     let dirty = node.changes_ever();
     state.job = Some(Job { kind, image: image.clone(), since_s: now_s(), dirty, killed: false });
     // The thread waits for it.
@@ -211,6 +218,7 @@ fn finish(node: &'static Node, ended: Ended) {
     }
     node.persist.gate.set(gate::REFUSED, state.save_failed || node.persist.aof.error().is_some());
     drop(state);
+    node.persist.wake_stalled(node);
     // Something may be scheduled behind it.
     if let Some(reactor) = node.mailboxes.first() {
         reactor.wake();

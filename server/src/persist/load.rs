@@ -18,6 +18,7 @@ use engine::clock::Now;
 use engine::keyspace::{Keyspace, Local};
 use mio::Poll;
 use persistence::aof::read::{Outcome, Reader, Start, Step, open};
+use persistence::rdb::RdbError;
 use persistence::rdb::load::{Batch, Event, LoadedEntry, Loader};
 use resp::Out;
 use std::fs::{self, File, OpenOptions};
@@ -33,6 +34,8 @@ use std::time::{Duration, Instant};
 const BATCH_BYTES: u64 = 256 << 10;
 /// Batches that may wait to be inserted.
 const BATCHES: usize = 16;
+/// Entries whose places are fetched before their turn, so that cache misses overlap.
+const LOOK_AHEAD: usize = 16;
 /// How often the log says how far loading is.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
@@ -122,7 +125,8 @@ pub fn at_start(node: &'static Node) {
                     // The original's words for this one, which people look for.
                     let why =
                         if matches!(error.what, persistence::rdb::Error::Checksum) { "RDB CRC error: " } else { "" };
-                    log::warning!("Fatal error loading the DB: {why}{error}. Exiting.");
+                    let name = config.dbfilename.display();
+                    log::warning!("Fatal error loading the DB: {why}{error}, file {name}. Exiting.");
                     std::process::exit(1);
                 }
             }
@@ -139,14 +143,14 @@ pub fn at_start(node: &'static Node) {
 
 // --- RDB
 
-fn load_rdb(node: &'static Node, config: &Config, name: &Path) -> Result<Found, persistence::rdb::RdbError> {
+fn load_rdb(node: &'static Node, config: &Config, name: &Path) -> Result<Found, RdbError> {
     let file = File::open(name)?;
     let mut loader = Loader::new(file, rdb_file::options(config, Now::read()))?;
     load_entries(node, &mut loader)
 }
 
 /// Decodes here and inserts on another thread. Returns what the file says of the stream.
-fn load_entries<R: Read>(node: &'static Node, loader: &mut Loader<R>) -> Result<Found, persistence::rdb::RdbError> {
+fn load_entries<R: Read>(node: &'static Node, loader: &mut Loader<R>) -> Result<Found, RdbError> {
     let now = Now::read();
     // Keys past their expiry stay where a stream goes on that has not deleted them yet.
     let keeps_expired = Arc::new(AtomicBool::new(node.config().slaveof.is_some()));
@@ -158,11 +162,19 @@ fn load_entries<R: Read>(node: &'static Node, loader: &mut Loader<R>) -> Result<
         let mut local = Local::default();
         let owner = guest.owner();
         for entries in receive {
-            for LoadedEntry { db, hash, slot, entry, .. } in entries {
+            // All slots for the whole batch: nobody else has business there, and what comes can be looked up ahead.
+            let mut held = owner.wait_privileged();
+            held.add_all();
+            let mut entries = entries.into_iter();
+            while let Some(LoadedEntry { db, hash, slot, entry, .. }) = entries.next() {
+                if let Some(ahead) = entries.as_slice().get(LOOK_AHEAD)
+                    && let Some(keys) = held.slot(ahead.slot).db(ahead.db)
+                {
+                    keys.prefetch_bucket(ahead.hash);
+                }
                 if entry.view().expire_at_ms().is_some_and(|at| at < now.ms) && !keeps.load(Ordering::Relaxed) {
                     continue;
                 }
-                let mut held = owner.wait_one(slot);
                 let put = Keyspace::new(&mut held, &mut local, db, now).put_loaded(slot, hash, entry);
                 if let Err(entry) = put {
                     let key = entry.view().key().escape_ascii().to_string();
@@ -208,8 +220,10 @@ fn load_entries<R: Read>(node: &'static Node, loader: &mut Loader<R>) -> Result<
 
 // --- AOF
 
-/// Carries out commands that a file holds.
+/// Carries out what a file holds.
 pub trait Replay {
+    /// Stores the snapshot that stands in front.
+    fn restore(&mut self, snapshot: &mut Loader<File>) -> Result<(), RdbError>;
     /// Carries out one; false if there is no such command.
     fn replay(&mut self, args: Args<'_>) -> bool;
 }
@@ -228,15 +242,14 @@ fn load_aof(node: &'static Node, config: &Config) -> bool {
         Ok(replayer) => replayer,
         Err(error) => fatal(&error),
     };
-    match replay_file(node, config, &mut replayer, true) {
+    match replay_file(node, config, &mut replayer) {
         Ok(loaded) => loaded,
         Err(Logged) => std::process::exit(1),
     }
 }
 
-/// Carries out what the AOF holds: whether it held anything, or an error that the log tells of. A snapshot in front is
-/// loaded only where `snapshot` allows.
-pub fn replay_file(node: &'static Node, config: &Config, to: &mut impl Replay, snapshot: bool) -> Result<bool, Logged> {
+/// Carries out what the AOF holds: whether it held anything, or an error that the log tells of.
+pub fn replay_file(node: &'static Node, config: &Config, to: &mut impl Replay) -> Result<bool, Logged> {
     let name = &config.appendfilename;
     let opened = File::open(name).and_then(|file| file.metadata().map(|about| (file, about.len())));
     let (file, len) = opened.map_err(|error| {
@@ -249,17 +262,13 @@ pub fn replay_file(node: &'static Node, config: &Config, to: &mut impl Replay, s
     node.persist.loading.begin(len);
     let reader = match open(file, rdb_file::options(config, Now::read())) {
         Ok(Start::Commands(reader)) => reader,
-        Ok(Start::Snapshot(mut loader)) if snapshot => {
+        Ok(Start::Snapshot(mut loader)) => {
             log::notice!("Reading RDB preamble from AOF file...");
-            if let Err(error) = load_entries(node, &mut loader) {
+            if let Err(error) = to.restore(&mut loader) {
                 log::warning!("Error reading the RDB preamble of the AOF file, AOF loading aborted: {error}");
                 return Err(Logged);
             }
             Reader::after(loader)
-        }
-        Ok(Start::Snapshot(_)) => {
-            log::warning!("The append only file begins with a snapshot, which is read only at the start");
-            return Err(Logged);
         }
         Err(error) => {
             log::warning!("Unrecoverable error reading the append only file: {error}");
@@ -287,7 +296,10 @@ fn replay_commands(node: &'static Node, config: &Config, mut reader: Reader<File
             Step::Command(command) => {
                 if !to.replay(Args::new(command.text, command.args)) {
                     let name = String::from_utf8_lossy(command.arg(0)).into_owned();
-                    log::warning!("Unknown command '{name}' reading the append only file");
+                    let (file, end) = (config.appendfilename.display(), command.end);
+                    log::warning!(
+                        "Unknown command '{name}' reading the append only file ({file}, before offset {end})"
+                    );
                     return Read1::Fatal;
                 }
                 count += 1;
@@ -299,7 +311,7 @@ fn replay_commands(node: &'static Node, config: &Config, mut reader: Reader<File
             Step::End(Outcome::Complete) => return Read1::Whole,
             Step::End(Outcome::Truncated { ok_up_to, .. }) => return truncated(config, ok_up_to),
             Step::End(Outcome::Bad { offset, why, .. }) => {
-                log::verbose!("{why} at offset {offset} of the append only file");
+                log::warning!("{why} at offset {offset} of {}", config.appendfilename.display());
                 log::warning!(
                     "Bad file format reading the append only file: make a backup of your AOF file, \
                      then use ./redis-check-aof --fix <filename>"
@@ -367,6 +379,10 @@ impl Replayer {
 }
 
 impl Replay for Replayer {
+    fn restore(&mut self, snapshot: &mut Loader<File>) -> Result<(), RdbError> {
+        load_entries(self.exec.node, snapshot).map(drop)
+    }
+
     fn replay(&mut self, args: Args<'_>) -> bool {
         let Replayer { exec, net, client, out, .. } = self;
         let done = exec.replay(&mut Turn { net, client, out, now: Now::read(), deferrals: 0 }, args);

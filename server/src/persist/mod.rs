@@ -18,6 +18,7 @@ mod file;
 pub mod gate;
 pub mod job;
 pub mod load;
+mod pace;
 mod points;
 mod rewrite;
 pub mod save;
@@ -32,8 +33,9 @@ pub use file::Temporary;
 use gate::Gate;
 use job::State;
 use load::Loading;
+pub use pace::Pace;
 use points::{Decision, Facts};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// It could not be done; the log says why.
@@ -48,6 +50,10 @@ pub struct Persist {
     state: Mutex<State>,
     /// A snapshot's queue is full: see [`engine::snapshot`].
     full: Arc<AtomicBool>,
+    /// Reactors, by number, with clients that wait for room in that queue, or for the disk.
+    stalled: AtomicU64,
+    /// How long all clients waited for the last snapshot to begin, in microseconds.
+    pub cut_us: AtomicU64,
     /// The append only file.
     pub aof: Aof,
     /// What is being loaded.
@@ -58,6 +64,26 @@ impl Persist {
     /// What was saved and what is being saved.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether writers must wait for a queue or for the disk.
+    pub fn is_stalled(&self, node: &Node) -> bool {
+        gate::is_full(node, self.gate.bits())
+    }
+
+    /// Notes that a client of this reactor waits.
+    fn note_stall(&self, reactor: usize) {
+        self.stalled.fetch_or(1 << reactor, Ordering::SeqCst);
+    }
+
+    /// There may be room again: wakes the reactors whose clients wait for that.
+    pub fn wake_stalled(&self, node: &Node) {
+        if self.stalled.load(Ordering::SeqCst) == 0 || self.is_stalled(node) {
+            return;
+        }
+        let reactors = self.stalled.swap(0, Ordering::SeqCst);
+        let waiting = node.mailboxes.iter().enumerate().filter(|(nth, _)| reactors & 1 << nth != 0);
+        waiting.for_each(|(_, mailbox)| mailbox.nudge());
     }
 }
 

@@ -8,7 +8,7 @@
 //! What comes after the cut is not kept in memory: the old file has it.
 
 use super::aof_tail::Error;
-use super::file::{Output, Temporary};
+use super::file::{Output, Renamed, Temporary};
 use super::job::{self, Busy, Ended, Kind};
 use crate::config::Config;
 use crate::node::Node;
@@ -21,7 +21,7 @@ use engine::slot::Slot;
 use engine::snapshot::{Failed, Image, walk};
 use persistence::aof::image::AofFormat;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -132,9 +132,8 @@ fn make(
         }
     };
     {
-        let output =
-            Output::new(&temporary.file, image, "Background AOF rewrite", config.aof_rewrite_incremental_fsync);
-        let mut output = BufWriter::with_capacity(COPY_BYTES, output);
+        let incremental = config.aof_rewrite_incremental_fsync;
+        let mut output = Output::new(node, &temporary.file, image, "Background AOF rewrite", incremental);
         match walk(image, owner, &mut output) {
             Ok(()) => {}
             Err(Failed::Write(error)) => return Err(error),
@@ -150,7 +149,7 @@ fn make(
     temporary.file.sync_all()?;
     log::notice!("Background AOF rewrite terminated with success");
     let Some(mut rest) = rest else {
-        return rename_unless_killed(node, &mut temporary, config);
+        return take_name_unless_killed(node, &mut temporary, config)?.settle();
     };
     let begin = rest.at;
     loop {
@@ -162,27 +161,31 @@ fn make(
         rest.copy(&temporary.file, end)?;
         temporary.file.sync_data()?;
     }
-    let base = node.persist.aof.with_tail(node, |tail| {
+    let (base, old) = node.persist.aof.switch(node, |tail| {
         let Some(tail) = tail else { return Err(io::Error::other("the append only file was closed")) };
         tail.write(&node.oplog).map_err(|error| match error {
             Error::Io(error) => error,
             Error::Lost => io::Error::other("the log began anew"),
         })?;
-        rest.copy(&temporary.file, tail.len())?;
+        node.latency.watch(&["aof-rewrite-diff-write"], || rest.copy(&temporary.file, tail.len()))?;
         temporary.file.sync_all()?;
         let len = temporary.file.metadata()?.len();
         let file = File::options().append(true).open(temporary.path())?;
         let was_provisional = tail.provisional.then(|| tail.path().to_owned());
-        rename_unless_killed(node, &mut temporary, config)?;
-        tail.adopt(&node.oplog, file, config.appendfilename.clone(), len)
+        let renamed = take_name_unless_killed(node, &mut temporary, config)?;
+        // From here on the new file is the AOF, whatever else fails.
+        let old = tail
+            .adopt(&node.oplog, file, config.appendfilename.clone(), len)
             .map_err(|_| io::Error::other("the log began anew"))?;
         if let Some(path) = was_provisional {
             // Its content is in the new file.
             let _ = std::fs::remove_file(path);
         }
         node.persist.aof.rewritten(len);
-        Ok(len)
+        renamed.settle()?;
+        Ok((len, old))
     })?;
+    drop((old, rest.file));
     let copied = (rest.at - begin) as f64 / f64::from(1 << 20);
     log::notice!("Residual parent diff successfully flushed to the rewritten AOF ({copied:.2} MB)");
     log::verbose!("The append only file has {base} bytes now");
@@ -205,12 +208,12 @@ fn open(node: &Node, image: &Arc<Image>) -> io::Result<(Temporary, Option<Rest>)
     Ok((temporary, rest.transpose()?))
 }
 
-fn rename_unless_killed(node: &Node, temporary: &mut Temporary, config: &Config) -> io::Result<()> {
+fn take_name_unless_killed(node: &Node, temporary: &mut Temporary, config: &Config) -> io::Result<Renamed> {
     let state = node.persist.state();
     if state.is_killed() {
         return Err(io::Error::other("killed"));
     }
-    temporary.rename(&config.appendfilename)
+    node.latency.watch(&["aof-rename"], || temporary.take_name(&config.appendfilename))
 }
 
 impl Rest {

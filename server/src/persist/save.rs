@@ -71,7 +71,7 @@ struct About {
 }
 
 fn background(
-    node: &Node,
+    node: &'static Node,
     config: &Config,
     image: &Arc<Image>,
     owner: &mut Owner<'static, Slot>,
@@ -88,13 +88,15 @@ fn background(
             return Ended::Badly;
         }
     };
-    let result = write(config, image, owner, &temporary, about).and_then(|()| {
+    let result = write(node, config, image, owner, &temporary, about).and_then(|()| {
         // FLUSHALL and SHUTDOWN kill a save under the same lock, so that none is renamed after that.
         let state = node.persist.state();
         if state.is_killed() {
             return Err(io::Error::other("killed"));
         }
-        temporary.rename(&config.dbfilename)
+        let renamed = temporary.take_name(&config.dbfilename)?;
+        drop(state);
+        renamed.settle()
     });
     match result {
         Ok(()) => {
@@ -102,7 +104,9 @@ fn background(
             Ended::Well
         }
         Err(error) => {
-            if !node.persist.state().is_killed() {
+            if node.persist.state().is_killed() {
+                node.latency.watch(&["rdb-unlink-temp-file"], || drop(temporary));
+            } else {
                 log_failure(config, &error);
             }
             Ended::Badly
@@ -111,13 +115,14 @@ fn background(
 }
 
 fn write(
+    node: &'static Node,
     config: &Config,
     image: &Arc<Image>,
     owner: &mut Owner<'static, Slot>,
     temporary: &Temporary,
     about: &About,
 ) -> io::Result<()> {
-    let output = Output::new(&temporary.file, image, "Background saving", true);
+    let output = Output::new(node, &temporary.file, image, "Background saving", true);
     let mut writer = Writer::new(output, config.rdbcompression, config.rdbchecksum);
     writer.encoder.header(REDIS_VERSION, image.now_ms() / 1000, about.used);
     if let Some(note) = &about.note {

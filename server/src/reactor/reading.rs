@@ -61,6 +61,12 @@ impl Reactor {
         }
         self.net.send_kept_of(index);
         let Some(mut conn) = self.net.conns.get_mut(index).and_then(Option::take) else { return };
+        if conn.stalled {
+            // The event is not forgotten.
+            conn.more_to_read = true;
+            self.net.conns[index] = Some(conn);
+            return;
+        }
         let next = self.serve(&mut conn, now);
         conn.publish(now.ms);
         let id = conn.client.info.id;
@@ -68,9 +74,11 @@ impl Reactor {
         if conn.client.feed().is_some() && !self.net.replicas.contains(&index) {
             self.net.replicas.push(index);
         }
+        let stalled = conn.stalled;
         self.net.conns[index] = Some(conn);
         match next {
             Next::Keep => {}
+            Next::Again if stalled => self.net.stalled.push(index),
             Next::Again => self.net.again.push(index),
             Next::Close => {
                 log::debug!("Client {id} closed the connection");

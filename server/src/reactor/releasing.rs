@@ -12,11 +12,11 @@ impl Reactor {
         if self.held.is_empty() {
             return node.persist.aof.poke(node);
         }
-        let done = node.persist.aof.sync_to(node, node.oplog.end());
+        let done = node.persist.aof.before_replies(node, node.oplog.end());
         for id in std::mem::take(&mut self.held) {
             let Some(index) = self.net.place_of(id) else { continue };
             let Some(Some(conn)) = self.net.conns.get_mut(index) else { continue };
-            if !done {
+            if !done && !node.persist.aof.is_safe(conn.client.written) {
                 log::warning!("Closing client {id}: what it was to be told is not on disk");
                 self.net.close(index);
                 continue;

@@ -161,6 +161,7 @@ impl Reactor {
                     let ran = self.exec.run(&mut turn, args, &prepared);
                     conn.parser.reset();
                     if ran == Ran::PutOff {
+                        conn.stalled = std::mem::take(&mut self.exec.stalled);
                         conn.deferrals += 1;
                         return Served::PutOff { from: at };
                     }
@@ -206,6 +207,7 @@ impl Reactor {
             match self.exec.run(&mut turn, args, &request.prepared) {
                 Ran::Done => conn.deferrals = 0,
                 Ran::PutOff => {
+                    conn.stalled = std::mem::take(&mut self.exec.stalled);
                     conn.deferrals += 1;
                     return Some(Served::PutOff { from: request.at });
                 }

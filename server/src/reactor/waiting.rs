@@ -59,6 +59,10 @@ impl Reactor {
 
     pub(super) fn go_on(&mut self, conn: &mut Conn, reply: &[u8], now: Now) {
         if !reply.is_empty() {
+            if self.exec.node.persist.aof.waits_for_disk() {
+                // It may tell of what another client's command did for this one.
+                conn.client.written = self.exec.node.oplog.end();
+            }
             let (_, written) = deliver(self.exec.node, &mut self.held, conn, reply);
             self.exec.node.stats[self.exec.reactor].bytes_out.add(written as u64);
         }

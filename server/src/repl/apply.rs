@@ -39,6 +39,8 @@ pub struct Applier {
     attempt: u64,
     /// More requests are there than one turn may have.
     unfinished: bool,
+    /// It waits for room in a snapshot's queue, or for the disk; the reactor is woken when there may be some.
+    stalled: bool,
     /// The primary's address, as CLIENT LIST shows it.
     pub peer: String,
 }
@@ -58,6 +60,7 @@ impl Applier {
             errors: 0,
             attempt: 0,
             unfinished: false,
+            stalled: false,
             peer: String::new(),
         }
     }
@@ -108,7 +111,7 @@ impl Applier {
 
     /// Whether requests wait that could run.
     pub fn is_put_off(&self) -> bool {
-        self.unfinished
+        self.unfinished && !(self.stalled && self.node.persist.is_stalled(self.node))
     }
 
     /// Whether it is time to tell the primary how far we are.
@@ -193,6 +196,7 @@ impl Applier {
         let ran = exec.run(&mut turn, args, &prepared);
         let unlogged = exec.end_piece();
         if ran == Ran::PutOff {
+            self.stalled = std::mem::take(&mut exec.stalled);
             self.deferrals += 1;
             self.stream.take_back(unlogged, bytes);
             return false;

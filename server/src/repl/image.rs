@@ -7,6 +7,7 @@ use super::peer::{Delivery, Replica};
 use crate::config::REDIS_VERSION;
 use crate::log;
 use crate::node::Node;
+use crate::persist::Pace;
 use crate::persist::job::{self, Ended, Kind};
 use engine::effects::encode;
 use engine::keyspace::Keyspace;
@@ -100,7 +101,12 @@ fn write(
 ) -> Result<(File, u64), String> {
     let config = node.config();
     let file = open();
-    let mut to = Summed { to: file.map(BufWriter::new).map_err(Some), sum: Sum::new(config.rdbchecksum), written: 0 };
+    let mut to = Summed {
+        to: file.map(BufWriter::new).map_err(Some),
+        sum: Sum::new(config.rdbchecksum),
+        written: 0,
+        pace: Pace::new(node),
+    };
     let mut ends = Encoder::new(config.rdbcompression);
     ends.header(REDIS_VERSION, image.now_ms() / 1000, crate::memory::used(node));
     if let Some(db) = stream_db {
@@ -129,6 +135,7 @@ struct Summed {
     to: Result<BufWriter<File>, Option<io::Error>>,
     sum: Sum,
     written: u64,
+    pace: Pace,
 }
 
 impl Summed {
@@ -151,6 +158,7 @@ impl Write for Summed {
         let written = to.write(bytes)?;
         self.sum.update(&bytes[..written]);
         self.written += written as u64;
+        self.pace.rest();
         Ok(written)
     }
 

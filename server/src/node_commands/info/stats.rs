@@ -26,6 +26,6 @@ pub(super) fn stats(ctx: &mut NodeCtx<'_, '_>, text: &mut String) {
     field!(text, "keyspace_misses", sum(stats, |s| &s.misses) + running.misses);
     field!(text, "pubsub_channels", ctx.node.pubsub.channel_count());
     field!(text, "pubsub_patterns", ctx.node.pubsub.pattern_count());
-    field!(text, "latest_fork_usec", 0);
+    field!(text, "latest_fork_usec", ctx.node.persist.cut_us.load(Relaxed));
     field!(text, "migrate_cached_sockets", ctx.node.migrations.cached_sockets());
 }
