@@ -10,6 +10,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use tempfile::TempDir;
 use tests::{Client, Options, Server, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -111,24 +112,13 @@ fn under_always_nobody_is_told_of_a_write_that_is_not_on_disk() {
 #[test]
 fn a_device_that_cannot_be_synchronised_refuses_writes() {
     // Writing to it goes well, synchronising does not.
-    let server = Server::start(Options::codis(1).set("appendonly", "no").set("appendfsync", "always"));
-    let dir = server.dir().join("other");
-    fs::create_dir(&dir).expect("made");
+    let dir = TempDir::new().expect("a temporary directory can be made");
+    symlink("/dev/null", dir.path().join("appendonly.aof")).expect("made");
+    let options = Options::codis(1).set("appendonly", "yes").set("appendfsync", "always");
+    let server = Server::start(options.set("dir", &dir.path().to_string_lossy()));
     let mut client = server.client();
-    client.call(&["SET", "k", "before"]);
-    client.call(&["CONFIG", "SET", "dir", &dir.to_string_lossy()]);
-    client.call(&["CONFIG", "SET", "appendonly", "yes"]);
-    assert!(wait_until(PATIENCE, || info(&mut client, "aof_rewrite_in_progress") == "0"));
-    drop(client);
-    // The next server opens the device in place of the file.
-    fs::remove_file(dir.join("appendonly.aof")).expect("it was there");
-    symlink("/dev/null", dir.join("appendonly.aof")).expect("made");
-    let other = Server::start(
-        Options::codis(1).set("appendonly", "yes").set("appendfsync", "always").set("dir", &dir.to_string_lossy()),
-    );
-    let mut client = other.client();
     assert!(client.try_call(&["SET", "k", "v"]).is_err(), "a reply although nothing is on disk");
-    let mut client = other.client();
+    let mut client = server.client();
     assert!(error(&client.call(&["SET", "k", "w"])).starts_with("MISCONF Errors writing to the AOF file: "));
     assert_eq!(info(&mut client, "aof_last_write_status"), "err");
 }
@@ -146,6 +136,11 @@ fn a_save_that_finds_no_room_leaves_the_old_file_and_refuses_writes() {
     assert!(wait_until(PATIENCE, || info(&mut client, "rdb_bgsave_in_progress") == "0"));
     assert_eq!(info(&mut client, "rdb_last_bgsave_status"), "err");
     assert_eq!(error(&client.call(&["SET", "k", "w"])), MISCONF_RDB);
+    let Reply::Error(text) = client.call(&["EVAL", "return redis.call('set', 'k', 'w')", "0"]) else {
+        panic!("written by a script")
+    };
+    assert!(String::from_utf8_lossy(&text).contains("-MISCONF Redis is configured to save RDB snapshots"));
+    assert!(matches!(client.call(&["EVAL", "return redis.call('get', 'k')", "0"]), Reply::Bulk(_)));
     // Those who want to go on without saving may.
     client.call(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"]);
     assert_eq!(client.call(&["SET", "k", "w"]), Reply::Simple(b"OK".into()));

@@ -1,11 +1,10 @@
 //! Files, seen from outside: clients' writes go on during a save, and what was asked for meanwhile is done in order.
 
 use resp::Reply;
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-use tests::{Client, Options, Server, wait_until};
+use tests::{Options, Server, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

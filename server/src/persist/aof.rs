@@ -7,8 +7,8 @@
 //!             synchronises each second; while it does, or when nobody waits for a reply, it writes as well.
 //!   no        the same without synchronising
 //! ```
-//! 1. Under `always` no reply leaves before all that its turn saw is on disk. When that fails, the clients are cut off:
-//!    none was told of a change that may be lost.
+//! 1. Under `always` no reply leaves before all that its turn saw is on disk. When that fails, those who wrote what is not
+//!    are cut off: none is told that a change was made that may be lost. Others go on, and their writes are refused.
 //! 2. The log keeps what is not on disk; a writer that would make that more than [`LAG_BYTES_MAX`] comes later.
 //! 3. While the file cannot be written, writes are refused; each try that succeeds ends that.
 
@@ -108,6 +108,11 @@ impl Aof {
         self.mode.load(Ordering::Relaxed) >= Mode::Written as u8
     }
 
+    /// Whether they must, whatever that takes.
+    pub fn waits_for_disk(&self) -> bool {
+        self.mode() > Mode::Written
+    }
+
     fn mode(&self) -> Mode {
         match self.mode.load(Ordering::Acquire) {
             0 => Mode::Off,
@@ -145,7 +150,7 @@ impl Aof {
     /// Opens the file at the start, when all that is in it is loaded. An error is fatal.
     pub fn open(&self, node: &'static Node, config: &Config) -> io::Result<()> {
         let path = config.appendfilename.clone();
-        let file = File::options().append(true).create(true).open(&path)?;
+        let file = File::options().read(true).append(true).create(true).open(&path)?;
         let mut guest = node.guest();
         let mut held = guest.owner().wait_privileged();
         held.add_all();
@@ -222,7 +227,7 @@ impl Aof {
         let path = PathBuf::from(format!("temp-tail-{}.aof", std::process::id()));
         let file = File::options().write(true).create(true).truncate(true).open(&path)?;
         drop(file);
-        let file = File::options().append(true).open(&path)?;
+        let file = File::options().read(true).append(true).open(&path)?;
         *lock(&self.tail) = Some(Tail::new(file, path, &node.oplog, offset, true, 0).map_err(into_io)?);
         self.publish(node, &node.config());
         Ok(())
@@ -271,7 +276,7 @@ impl Aof {
     /// Before a turn's replies leave: brings what they acknowledge into the file, and onto the disk if they wait for that.
     /// False if they must not leave.
     pub fn before_replies(&self, node: &Node, offset: Offset) -> bool {
-        if self.mode() > Mode::Written {
+        if self.waits_for_disk() {
             return self.sync_to(node, offset);
         }
         // A disk that is synchronising may let a write wait: then the thread writes, when that is done.
@@ -281,6 +286,12 @@ impl Aof {
         }
         // Without `always` what could not be written is tried again, and further writes are refused.
         true
+    }
+
+    /// Whether a reply to who wrote up to `offset` may leave though not all is on disk.
+    pub fn is_safe(&self, offset: Offset) -> bool {
+        let mark = if self.mode() == Mode::Unsynced { &self.written } else { &self.synced };
+        mark.load(Ordering::Acquire) >= offset
     }
 
     /// Makes sure that the file has all up to `offset`, on disk unless that is left out on purpose; false if it cannot.
@@ -419,7 +430,7 @@ impl Aof {
             let refused = !node.persist.state().save_ok();
             node.persist.gate.set(gate::REFUSED, refused);
         }
-        if self.mode() > Mode::Written {
+        if self.waits_for_disk() {
             let end = node.oplog.end();
             let idle = self.synced.load(Ordering::Relaxed) >= end;
             return match idle || self.sync_to(node, end) {

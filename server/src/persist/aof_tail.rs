@@ -64,7 +64,7 @@ pub struct Unsynced {
 }
 
 impl Tail {
-    /// A file that has everything up to `offset` already and is on disk.
+    /// A file, open for reading and appending, that has everything up to `offset` already and is on disk.
     pub fn new(
         file: File,
         path: PathBuf,
@@ -81,6 +81,11 @@ impl Tail {
     /// The file's name.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The file, to be read.
+    pub fn duplicate(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 
     /// Bytes of the file.

@@ -170,7 +170,7 @@ fn make(
         node.latency.watch(&["aof-rewrite-diff-write"], || rest.copy(&temporary.file, tail.len()))?;
         temporary.file.sync_all()?;
         let len = temporary.file.metadata()?.len();
-        let file = File::options().append(true).open(temporary.path())?;
+        let file = File::options().read(true).append(true).open(temporary.path())?;
         let was_provisional = tail.provisional.then(|| tail.path().to_owned());
         let renamed = take_name_unless_killed(node, &mut temporary, config)?;
         // From here on the new file is the AOF, whatever else fails.
@@ -201,8 +201,9 @@ fn open(node: &Node, image: &Arc<Image>) -> io::Result<(Temporary, Option<Rest>)
     let temporary = Temporary::create(name)?;
     let rest = node.persist.aof.with_tail(node, |tail| {
         tail.as_ref().map(|tail| {
+            // Not by its name, which may mean another file by now: the directory can be changed.
             let at = tail.position_at(&node.oplog, image.offset());
-            File::open(tail.path()).map(|file| Rest { file, at })
+            tail.duplicate().map(|file| Rest { file, at })
         })
     });
     Ok((temporary, rest.transpose()?))
