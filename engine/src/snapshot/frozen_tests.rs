@@ -65,9 +65,9 @@ fn take(world: &mut World, kind: u8, name: &str, numbers: impl Iterator<Item = u
         for number in numbers {
             let element = format!("e{number}");
             match kind {
-                0 => keys.collection_or_insert::<Hash>(&key).map(|hash| drop(hash.remove(element.as_bytes()))),
-                1 => keys.collection_or_insert::<Set>(&key).map(|set| drop(set.remove(element.as_bytes()))),
-                _ => keys.collection_or_insert::<ZSet>(&key).map(|zset| drop(zset.remove(element.as_bytes()))),
+                0 => keys.collection_or_insert::<Hash>(&key).map(|hash| hash.remove(element.as_bytes())),
+                1 => keys.collection_or_insert::<Set>(&key).map(|set| set.remove(element.as_bytes())),
+                _ => keys.collection_or_insert::<ZSet>(&key).map(|zset| zset.remove(element.as_bytes()).is_some()),
             }
             .expect("a value of this type");
         }
@@ -96,12 +96,12 @@ fn apply(world: &mut World, kind: u8, name: &mut &'static str, change: &Change, 
         }
         Change::Remove => {
             let key = Key::new(name.as_bytes());
-            world.with(0, |keys| drop(keys.remove(&key)));
+            world.with(0, |keys| keys.remove(&key));
         }
         Change::Replace => {
             let key = Key::new(name.as_bytes());
             world.with(0, |keys| keys.put_text(&key, b"text", SetExpire::Clear));
-            world.with(0, |keys| drop(keys.remove(&key)));
+            world.with(0, |keys| keys.remove(&key));
         }
     }
 }
