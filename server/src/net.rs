@@ -174,7 +174,7 @@ impl Net {
             }
             self.hush(index, &mut conn.client);
             self.node.clients.remove(conn.client.info.id);
-            self.node.moves.arrivals.abandon(conn.client.info.id);
+            self.node.moves.client_is_gone(conn.client.info.id);
             self.places.remove(&conn.client.info.id);
             self.free.push(index);
         }

@@ -30,6 +30,7 @@ impl Default for Config {
             syslog_ident: "redis".into(),
             syslog_facility: SyslogFacility::Local0,
             slots_migration_rate_limit: 0,
+            slots_migration_durability: Default::default(),
             server_threads: 1,
             hz: 10,
             watchdog_period_ms: 0,

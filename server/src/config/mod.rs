@@ -62,6 +62,22 @@ pub const BACKLOG_BYTES_MIN: u64 = 16 * 1024;
 /// The most reactors.
 pub const SERVER_THREADS_MAX: u32 = 64;
 
+/// How safe keys that arrive must be before they are acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MigrationDurability {
+    /// On disk, in the append only file.
+    pub aof: bool,
+    /// Acknowledged by so many replicas.
+    pub replicas: u32,
+}
+
+impl MigrationDurability {
+    /// Whether an acknowledgement waits for anything.
+    pub fn is_on(self) -> bool {
+        self.aof || self.replicas > 0
+    }
+}
+
 /// Every setting. `Default` gives what a server has that is started without arguments.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -88,6 +104,8 @@ pub struct Config {
     pub syslog_facility: SyslogFacility,
     /// Bytes a second that a database's asynchronous migration may send; 0 is any number.
     pub slots_migration_rate_limit: u64,
+    /// What happens to keys that arrive before their source is told that it may remove them.
+    pub slots_migration_durability: MigrationDurability,
     /// Number of reactors, 1 to 64.
     pub server_threads: u32,
     /// How often a second housekeeping runs, 1 to 500.

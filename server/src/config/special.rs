@@ -8,7 +8,8 @@ use super::defaults::BUFFER_LIMITS;
 use super::directive::{BAD_DIRECTIVE, Line, Refused, Special};
 use super::types::Choice;
 use super::{
-    BIND_ADDRESSES_MAX, BufferLimit, ClientClass, Config, NotifyFlags, PASSWORD_BYTES_MAX, Primary, SavePoint,
+    BIND_ADDRESSES_MAX, BufferLimit, ClientClass, Config, MigrationDurability, NotifyFlags, PASSWORD_BYTES_MAX,
+    Primary, SavePoint,
 };
 use super::{numbers, words};
 
@@ -184,6 +185,48 @@ pub(super) const SLAVEOF: Special = Special {
     },
     shape: "host and port",
 };
+
+/// `slots-migration-durability no`, or one or both of `aof` and `replicas <number>`.
+pub(super) const SLOTS_MIGRATION_DURABILITY: Special = Special {
+    args: (1, 3),
+    load: set_durability,
+    set: |config, value| set_durability(config, &split_at_spaces(value)),
+    get: |config| durability(config.slots_migration_durability).into_bytes(),
+    lines: |config| {
+        let wanted = config.slots_migration_durability;
+        let text = format!("slots-migration-durability {}", durability(wanted)).into_bytes();
+        vec![Line { text, force: wanted.is_on() }]
+    },
+    shape: "no, aof, replicas N, or aof replicas N",
+};
+
+fn durability(MigrationDurability { aof, replicas }: MigrationDurability) -> String {
+    match (aof, replicas) {
+        (false, 0) => "no".to_owned(),
+        (true, 0) => "aof".to_owned(),
+        (false, replicas) => format!("replicas {replicas}"),
+        (true, replicas) => format!("aof replicas {replicas}"),
+    }
+}
+
+fn set_durability(config: &mut Config, args: &[Vec<u8>]) -> Result<(), Refused> {
+    const INVALID: Refused =
+        Refused::Invalid("argument must be 'no', 'aof', 'replicas <number>' or 'aof replicas <number>'");
+    let words: Vec<Vec<u8>> = args.iter().map(|word| word.to_ascii_lowercase()).collect();
+    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+    let replicas = |text: &[u8]| {
+        let number = numbers::parse(text).and_then(|number| u32::try_from(number).ok());
+        number.filter(|&number| number > 0).ok_or(INVALID)
+    };
+    config.slots_migration_durability = match words[..] {
+        [b"no"] => MigrationDurability::default(),
+        [b"aof"] => MigrationDurability { aof: true, replicas: 0 },
+        [b"replicas", number] => MigrationDurability { aof: false, replicas: replicas(number)? },
+        [b"aof", b"replicas", number] => MigrationDurability { aof: true, replicas: replicas(number)? },
+        _ => return Err(INVALID),
+    };
+    Ok(())
+}
 
 /// `notify-keyspace-events <letters>`.
 pub(super) const NOTIFY_KEYSPACE_EVENTS: Special = Special {

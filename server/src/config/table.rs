@@ -20,8 +20,8 @@
 
 use super::directive::{ChoiceField, Directive, Effect, Flag, Number, Text, words_of};
 use super::special::{
-    BIND, CLIENT_OUTPUT_BUFFER_LIMIT, DIR, NOTIFY_KEYSPACE_EVENTS, SAVE, SKIPPED, SLAVEOF, UNIXSOCKETPERM, file_name,
-    password, path, path_bytes, path_if_any, text, text_if_any,
+    BIND, CLIENT_OUTPUT_BUFFER_LIMIT, DIR, NOTIFY_KEYSPACE_EVENTS, SAVE, SKIPPED, SLAVEOF, SLOTS_MIGRATION_DURABILITY,
+    UNIXSOCKETPERM, file_name, password, path, path_bytes, path_if_any, text, text_if_any,
 };
 use super::types::Choice;
 use super::{AppendFsync, BACKLOG_BYTES_MIN, Level, MaxmemoryPolicy, SERVER_THREADS_MAX, Supervised, SyslogFacility};
@@ -306,6 +306,8 @@ pub(super) static TABLE: &[Directive] = &[
 
     Directive::memory("slots-migration-rate-limit", number!(slots_migration_rate_limit: u64)).set()
         .about("most bytes a second that an asynchronous migration sends, for each database; 0 is no limit"),
+    Directive::special("slots-migration-durability", SLOTS_MIGRATION_DURABILITY).set()
+        .about("before keys that arrive are acknowledged: `no`, `aof` (on disk), `replicas N`, or both"),
     Directive::int("server-threads", number!(server_threads: u32), 1, SERVER_THREADS_MAX as i64)
         .or("server-threads must be between 1 and 64")
         .about("number of threads that execute commands"),

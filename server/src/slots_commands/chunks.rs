@@ -59,6 +59,20 @@ impl Limits {
     }
 }
 
+/// Which part of a value lies before `cursor`, from 0 to 1.
+pub fn share(value: Value<'_>, cursor: u64) -> f64 {
+    /// Tables are walked by the bits of a hash: this is their end.
+    const ORDER_END: u64 = 1 << 48;
+    let whole = match value {
+        Value::Bytes(bytes) => bytes.len() as u64,
+        Value::List(list) => list.len() as u64,
+        Value::ZSet(zset) => zset.len() as u64,
+        Value::Hash(_) | Value::Set(_) => ORDER_END,
+        Value::Int(_) => 1,
+    };
+    (cursor as f64 / whole.max(1) as f64).min(1.0)
+}
+
 /// Whether a value is a string that goes in parts where the target takes them.
 pub fn is_long(value: Value<'_>) -> bool {
     matches!(value, Value::Bytes(bytes) if bytes.len() > PART_BYTES)

@@ -11,6 +11,7 @@
 use super::chunks::Limits;
 use crate::park::Ticket;
 use mio::Waker;
+use resp::Out;
 use slots::SlotId;
 use slots::migration::export::Stage;
 use std::collections::BTreeMap;
@@ -60,8 +61,39 @@ pub struct Standing {
     pub current: Option<(usize, Stage)>,
     /// Bytes sent.
     pub bytes: u64,
+    /// Bytes still to be sent, as it looks: what is left of the current key, and for the others what keys took so far.
+    pub left_bytes: u64,
     /// When it began, Unix milliseconds.
     pub since_ms: i64,
+}
+
+/// What has become of a batch.
+#[derive(Clone, Copy, Default)]
+pub struct Report {
+    /// Keys in it.
+    pub keys: usize,
+    /// Keys that have moved.
+    pub moved: usize,
+    /// Bytes sent.
+    pub bytes: u64,
+}
+
+impl Report {
+    /// As a reply: names and numbers in turns.
+    pub fn reply(self, canceled: bool, out: &mut Out) {
+        let numbers = [
+            ("canceled", i64::from(canceled)),
+            ("keys", self.keys as i64),
+            ("moved", self.moved as i64),
+            ("kept", (self.keys - self.moved) as i64),
+            ("sent_bytes", self.bytes as i64),
+        ];
+        out.array(2 * numbers.len());
+        for (name, number) in numbers {
+            out.bulk(name.as_bytes());
+            out.int(number);
+        }
+    }
 }
 
 /// What is known of a link.
@@ -73,6 +105,8 @@ pub struct State {
     pub busy: bool,
     /// Who wants to know its end.
     pub waiting: Vec<Ticket>,
+    /// Who has canceled it and wants to know what has become of its keys.
+    pub canceling: Vec<Ticket>,
     /// The link took messages already.
     pub used: bool,
     /// Of the last batch.

@@ -4,7 +4,7 @@
 //! ends, so its later requests are answered after it, which the original does not manage.
 
 use super::chunks::{self, Limits};
-use super::exports::{Link, Request, What};
+use super::exports::{Link, Report, Request, What};
 use super::{driver, peer};
 use crate::node_commands::{Handler, NodeCtx};
 use crate::park::Wait;
@@ -148,18 +148,36 @@ fn fence(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     Ok(())
 }
 
+/// SLOTSMGRT-ASYNC-CANCEL [REPORT]. The word is ours: who says it is answered when the batch has ended, and told what has
+/// become of its keys.
 fn cancel(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
-    match ctx.node.moves.exports.link(ctx.session.db) {
-        Some(link) => {
-            if link.state().busy {
-                link.cancel.store(true, Ordering::Release);
-            }
-            link.close.store(true, Ordering::Release);
-            link.wake();
-            ctx.out.int(1);
+    let report = ctx.args.len() == 2 && ctx.args.is(1, "report");
+    let Some(link) = ctx.node.moves.exports.link(ctx.session.db) else {
+        if report {
+            Report::default().reply(false, ctx.out);
+        } else {
+            ctx.out.int(0);
         }
-        None => ctx.out.int(0),
+        return Ok(());
+    };
+    let mut state = link.state();
+    let parking = ctx.client.parking.as_deref_mut().filter(|_| report && state.busy);
+    let parked = parking.filter(|_| state.canceling.len() < WAITING_MAX);
+    if let Some(parking) = parked {
+        let ticket = parking.ticket(ctx.client.info);
+        state.canceling.push(ticket);
+        parking.park(ticket, None, Box::new(Waiting));
+    } else if report {
+        Report::default().reply(true, ctx.ctx.out);
+    } else {
+        ctx.ctx.out.int(1);
     }
+    if state.busy {
+        link.cancel.store(true, Ordering::Release);
+    }
+    drop(state);
+    link.close.store(true, Ordering::Release);
+    link.wake();
     Ok(())
 }
 
@@ -192,7 +210,7 @@ fn status(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         return Ok(());
     }
     let standing = &state.standing;
-    out.array(22);
+    out.array(24);
     out.bulk(b"keys");
     out.array(2);
     out.bulk_int(standing.keys.len() as i64);
@@ -223,6 +241,7 @@ fn status(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     pair("sent_bytes", standing.bytes as i64, out);
     pair("bytes_per_sec", (standing.bytes.saturating_mul(1000) / took_ms as u64) as i64, out);
     pair("left_keys", standing.left as i64, out);
+    pair("left_bytes", standing.left_bytes as i64, out);
     Ok(())
 }
 

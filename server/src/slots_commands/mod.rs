@@ -4,6 +4,7 @@
 //!              source                                        target
 //!  reactor     checks a request, parks its client            restore.rs: stores what comes, acknowledges it
 //!                                                            arrivals.rs: keys that are not whole yet
+//!                                                            durable.rs: answers that wait for disk and replicas
 //!  worker      sync.rs: a thread a target, whole keys
 //!              migrate.rs, exports.rs: one batch a database, who waits for it, how it stands
 //!              driver.rs: its thread; chunks.rs, peer.rs: what it sends, what it hears
@@ -15,6 +16,7 @@ pub mod arrivals;
 mod chunks;
 pub mod claims;
 mod driver;
+pub mod durable;
 pub mod exports;
 mod link;
 mod migrate;
@@ -44,10 +46,20 @@ pub struct Moves {
     pub claims: claims::Claims,
     /// Keys that come in chunks.
     pub arrivals: arrivals::Arrivals,
+    /// Answers that wait until keys are safe.
+    pub durable: durable::Durable,
     /// Threads that send whole keys, one a target.
     pub targets: sync::Targets,
     /// Threads that send chunks, one a database.
     pub exports: exports::Exports,
+}
+
+impl Moves {
+    /// A connection has ended.
+    pub fn client_is_gone(&self, client: u64) {
+        self.arrivals.abandon(client);
+        self.durable.forget(client);
+    }
 }
 
 /// Whether a command must come again because of keys on their way: of those that leave nothing may be written, and those

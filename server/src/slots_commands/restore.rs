@@ -3,6 +3,7 @@
 //! What is stored is logged as its effects and with moments instead of times to live, so that a replica or a file read
 //! later ends a key when it ends here. The original logs the messages, which restarts every key's time.
 
+use super::durable::{self, Came};
 use crate::node_commands::{Handler, NodeCtx};
 use commands::error::{Error, Outcome};
 use commands::table::{Access, Command, command};
@@ -82,7 +83,11 @@ fn slotsrestore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         ctx.keys.effects().log_instead(&[b"RESTORE", key.bytes, b"0", args.at(at + 2), b"REPLACE"]);
         log_expire(ctx, key.bytes, expire_at_ms);
     }
-    ctx.out.ok();
+    match durable::hold(ctx, Came::Whole, b"+OK\r\n") {
+        Ok(true) => {}
+        Ok(false) => ctx.out.ok(),
+        Err(text) => return Err(Error::Owned([b"ERR ", &text[..]].concat())),
+    }
     Ok(())
 }
 
@@ -109,23 +114,36 @@ pub fn refuse(text: &[u8], out: &mut Vec<u8>) {
 }
 
 fn slotsrestore_async(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
-    let result = carry_out(ctx);
-    acknowledge(ctx, result);
+    let result = carry_out(ctx).and_then(|(came, text)| {
+        let mut reply = Vec::new();
+        wire::ack(0, &text, &mut reply);
+        Ok((durable::hold(ctx, came, &reply)?, text))
+    });
+    match result {
+        Ok((true, _)) => {}
+        Ok((false, text)) => acknowledge(ctx, Ok(text)),
+        Err(text) => acknowledge(ctx, Err(text)),
+    }
     Ok(())
 }
 
-fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<Vec<u8>, Vec<u8>> {
+/// What came, and the text of its answer.
+fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
     let args = ctx.args;
     if ctx.node.moves.exports.is_leaving(ctx.session.db) {
         return Err(b"the specified DB is being migrated".to_vec());
     }
     let message = Message::parse(&args.to_vec())?;
     let key = Key::new(args.at(KEY));
-    let done = || Ok(b"1".to_vec());
+    let done = || Ok((Came::Whole, b"1".to_vec()));
+    let piece = |text: Vec<u8>| Ok((Came::Piece, text));
+    if matches!(message, Message::Sync | Message::Many | Message::Part { .. }) {
+        ctx.node.moves.durable.is_ours(ctx.client.info.id);
+    }
     match message {
-        Message::Sync => done(),
-        Message::Many => many(ctx, key.slot),
-        Message::Part { ttl_ms, hint } => part(ctx, &key, moment(ctx, ttl_ms), hint),
+        Message::Sync => Ok((Came::Question, b"1".to_vec())),
+        Message::Many => many(ctx, key.slot).map(|text| (Came::Whole, text)),
+        Message::Part { ttl_ms, hint } => part(ctx, &key, moment(ctx, ttl_ms), hint).and_then(piece),
         Message::Delete => {
             let mut was = ctx.keys.remove_any(&key);
             if let Some(text) = ctx.node.moves.arrivals.take_text(ctx.session.db, key.bytes) {
@@ -137,7 +155,7 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<Vec<u8>, Vec<u8>> {
                 ctx.keys.changed(&key, NO_EVENT, "del");
                 ctx.keys.effects().log_instead(&[b"DEL", key.bytes]);
             }
-            Ok(if was { b"1" } else { b"0" }.to_vec())
+            piece(if was { b"1" } else { b"0" }.to_vec())
         }
         Message::Expire { ttl_ms } => {
             let at = moment(ctx, ttl_ms);
@@ -195,7 +213,7 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<Vec<u8>, Vec<u8>> {
                 Some(_) => log_expire(ctx, key.bytes, at),
                 None => ctx.keys.effects().log_instead(&[b"PERSIST", key.bytes]),
             }
-            Ok(size.to_string().into_bytes())
+            piece(size.to_string().into_bytes())
         }
     }
 }
@@ -402,7 +420,11 @@ fn slotsrestore_async_select(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let result = match number.filter(|&db| db < ctx.settings.databases) {
         Some(db) => {
             ctx.session.db = db;
-            Ok(Abilities { parts: true, many: true, sync: false }.text().into_bytes())
+            let sync = ctx.config.slots_migration_durability.is_on();
+            if sync {
+                ctx.node.moves.durable.tell(ctx.client.info.id);
+            }
+            Ok(Abilities { parts: true, many: true, sync }.text().into_bytes())
         }
         None => Err(with_quote("invalid DB index (", ctx.args.at(1))),
     };

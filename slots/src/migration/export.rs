@@ -318,6 +318,11 @@ impl Export {
         self.sync = true;
     }
 
+    /// Whether the target was asked and has not answered: until then it looks at nothing else that comes on the link.
+    pub fn is_asking(&self) -> bool {
+        self.asked && !self.unacknowledged.is_empty()
+    }
+
     /// The keys that are next and of which nothing was sent yet: they may go in one message.
     pub fn ahead(&self) -> impl Iterator<Item = usize> {
         let fresh = |key: &&usize| self.keys[**key].stage == Stage::Prepare && !self.keys[**key].sent;

@@ -122,7 +122,7 @@ fn a_batch_can_be_seen_waited_for_and_refuses_a_second_one() {
         &format!("[host 127.0.0.1 port {} used 1 timeout 20000 lastuse ", target.port())[..],
         "batched_iterator [keys [1 [L8{x}]] timeout 20000 maxbulks 4 maxbytes 524288 estimate_msgs 1 removed_keys 1 ",
         "iterators [0 (nil)] sent_bytes ",
-        "left_keys 0]]",
+        "left_keys 0 left_bytes 0]]",
     ] {
         assert!(status.contains(part), "{part} in {status}");
     }
@@ -315,7 +315,7 @@ fn a_batch_keeps_to_the_rate_limit() {
     let mut other = source.client();
     let status = |client: &mut Client| run(client, "SLOTSMGRT-ASYNC-STATUS");
     assert!(wait_until(Duration::from_secs(10), || status(&mut other).contains("keys [50 [")));
-    assert!(!status(&mut other).contains("left_keys 0]]"));
+    assert!(!status(&mut other).contains("left_keys 0 left_bytes 0]]"));
     run(&mut other, "CONFIG SET slots-migration-rate-limit 0");
     assert_eq!(show(&from.read()), "[:50 :0]");
 }

@@ -2,6 +2,7 @@
 
 use crate::data::{Script, fill, pair, run, same, show, to, value, values};
 use resp::Reply;
+use std::time::Duration;
 use tests::{Client, Options, Server};
 
 const SELECT: &str = "SLOTSRESTORE-ASYNC-SELECT 0";
@@ -172,4 +173,95 @@ fn every_type_moves_between_servers_of_ours_that_know_each_other() {
         assert_eq!(run(&mut from, "DBSIZE"), ":0");
         same(&keys, &values(&mut there, &keys), &expected);
     }
+}
+
+#[test]
+fn a_cancel_that_asks_is_told_what_has_become_of_the_keys() {
+    let (source, target) = (Server::start(Options::codis(1)), Script::new());
+    let mut from = source.client();
+    let nothing = "[canceled :0 keys :0 moved :0 kept :0 sent_bytes :0]";
+    assert_eq!(run(&mut from, "SLOTSMGRT-ASYNC-CANCEL REPORT"), nothing);
+    run(&mut from, "RPUSH l a b c d e");
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE-ASYNC", "20000 2 0 l")).as_bytes()).expect("sent");
+    let mut link = target.accept();
+    assert_eq!(link.line(), SELECT);
+    let mut other = source.client();
+    let status = run(&mut other, "SLOTSMGRT-ASYNC-STATUS");
+    assert!(status.contains(" left_keys 0 left_bytes 0]") || status.contains(" left_bytes "), "{status}");
+    let canceling = std::thread::spawn(move || run(&mut other, "SLOTSMGRT-ASYNC-CANCEL REPORT"));
+    // The target is told to forget.
+    let lines = link.play_along();
+    assert_eq!(lines.last().map(String::as_str), Some("SLOTSRESTORE-ASYNC delete l"));
+    let report = canceling.join().expect("a reply");
+    assert!(report.starts_with("[canceled :1 keys :1 moved :0 kept :1 sent_bytes :"), "{report}");
+    assert_eq!(from.read(), Reply::Error(b"ERR interrupted: canceled".to_vec()));
+    assert_eq!(run(&mut from, "LLEN l"), ":5");
+}
+
+#[test]
+fn keys_are_on_the_targets_disk_before_the_source_removes_them() {
+    let options = Options::codis(1).set("appendonly", "yes").set("appendfsync", "no");
+    let options = options.set("slots-migration-durability", "aof");
+    let (source, target) = (Server::start(Options::codis(1)), Server::start(options));
+    let mut from = source.client();
+    let keys = fill(&mut from);
+    let expected = values(&mut from, &keys);
+    for (n, key) in keys.iter().enumerate() {
+        let line = if n % 2 == 0 { "SLOTSMGRTTAGONE-ASYNC" } else { "SLOTSMGRTTAGONE" };
+        let rest = if n % 2 == 0 { format!("5000 20 0 {key}") } else { format!("5000 {key}") };
+        let reply = run(&mut from, &to(&target, line, &rest));
+        assert!(reply.starts_with(':'), "{key}: {reply}");
+    }
+    assert_eq!(run(&mut from, "DBSIZE"), ":0");
+    let target = target.crash().start_again();
+    same(&keys, &values(&mut target.client(), &keys), &expected);
+}
+
+#[test]
+fn keys_are_on_the_targets_replica_before_the_source_removes_them() {
+    let options = Options::codis(1).set_words("slots-migration-durability", &["replicas", "1"]);
+    let (source, target) = (Server::start(Options::codis(1)), Server::start(options));
+    let mut from = source.client();
+    run(&mut from, "MSET a{t} 1 b{t} 2");
+    run(&mut from, "RPUSH c{t} 1 2 3");
+    // There is no replica yet.
+    let line = to(&target, "SLOTSMGRTTAGONE-ASYNC", "300 2 0 a{t}");
+    assert_eq!(run(&mut from, &line), "-ERR interrupted: migration timeout");
+    assert_eq!(run(&mut from, "DBSIZE"), ":3");
+    assert!(tests::wait_until(Duration::from_secs(20), || run(&mut target.client(), "DBSIZE") == ":0"));
+    let replica = Server::start(Options::codis(1));
+    run(&mut replica.client(), &format!("SLAVEOF 127.0.0.1 {}", target.addr().port()));
+    let line = to(&target, "SLOTSMGRTTAGONE-ASYNC", "20000 2 0 a{t}");
+    // The target has been told to forget what it got, which may have taken a moment.
+    let mut reply = run(&mut from, &line);
+    while reply == "-ERR the specified DB is being migrated" {
+        reply = run(&mut from, &line);
+    }
+    assert_eq!(reply, ":3");
+    assert_eq!(run(&mut replica.client(), "DBSIZE"), ":3");
+    // A source that cannot ask is answered key by key.
+    let mut original = target.client();
+    assert_eq!(run(&mut original, "SLOTSRESTORE-ASYNC string d 0 v"), ack("1"));
+    assert_eq!(run(&mut replica.client(), "GET d"), "v");
+}
+
+#[test]
+fn how_safe_keys_must_be_is_a_setting() {
+    let server = Server::start(Options::codis(1));
+    let mut client = server.client();
+    for value in ["aof", "replicas 2", "aof replicas 1", "no"] {
+        assert_eq!(show(&client.call(&["CONFIG", "SET", "slots-migration-durability", value])), "OK", "{value}");
+        let shown = run(&mut client, "CONFIG GET slots-migration-durability");
+        assert_eq!(shown, format!("[slots-migration-durability {value}]"));
+    }
+    for value in ["yes", "replicas", "replicas 0", "replicas 1 aof", "aof replicas -1", ""] {
+        assert!(
+            show(&client.call(&["CONFIG", "SET", "slots-migration-durability", value])).starts_with('-'),
+            "{value}"
+        );
+    }
+    // Without a file nothing can be on disk.
+    run(&mut client, "CONFIG SET slots-migration-durability aof");
+    let reply = run(&mut client, "SLOTSRESTORE-ASYNC string k 0 v");
+    assert_eq!(reply, refused("slots-migration-durability wants an append only file, and there is none"));
 }

@@ -69,20 +69,30 @@ impl Driver {
             return;
         }
         let count = sent.len();
-        // A link that the target has ended carries nothing any more; what it had taken from it is done by now.
-        let alive = matches!(reason, Reason::Canceled | Reason::Timeout);
-        let mut greeting = export.unacknowledged();
-        if !alive {
-            self.disconnect();
-            greeting = 0;
-            if let Err(why) = self.connect(RECONNECT) {
-                log::warning!("slotsmgrt_async: the target may keep {count} keys until they are sent again: {why:?}");
-                return;
-            }
+        // A link that the target has ended carries nothing any more; what it had taken from it is done by now. One that is
+        // only silent may bring the message yet, after all that went before; if it does not, another one may.
+        let silent = matches!(reason, Reason::Canceled | Reason::Timeout) && !export.is_asking();
+        let keys = Arc::new(sent);
+        let mut why = String::new();
+        if silent && self.forget(batch, keys.clone(), export.unacknowledged(), &mut why) {
+            return;
         }
+        self.disconnect();
+        match self.connect(RECONNECT) {
+            Ok(()) if self.forget(batch, keys, 0, &mut why) => return,
+            Ok(()) => {}
+            Err(error) => why = format!("{error:?}"),
+        }
+        log::warning!("slotsmgrt_async: the target may keep {count} keys until they are sent again: {why}");
+    }
+
+    /// Has the target forget keys over the link at hand, on which `waiting` messages are not acknowledged; false and `why`
+    /// if it does not say that it has.
+    fn forget(&mut self, batch: &Batch, keys: Arc<Vec<Box<[u8]>>>, waiting: usize, why: &mut String) -> bool {
+        let count = keys.len();
         let mut forget = Batch {
             removed: vec![false; count],
-            keys: Arc::new(sent),
+            keys,
             slots: Vec::new(),
             limits: batch.limits,
             estimate: count,
@@ -92,13 +102,13 @@ impl Driver {
             until: Some(Instant::now() + RETRACT),
         };
         let Limits { maxbytes, timeout_ms, .. } = batch.limits;
-        let mut export = Export::retraction(count, maxbytes, timeout_ms, greeting, Self::now_ms());
-        if let Ending::Aborted(reason) = self.drive(&mut forget, &mut export) {
-            let text = reason.text();
-            log::warning!(
-                "slotsmgrt_async: the target may keep {count} keys until they are sent again: {}",
-                text.escape_ascii()
-            );
+        let mut export = Export::retraction(count, maxbytes, timeout_ms, waiting, Self::now_ms());
+        match self.drive(&mut forget, &mut export) {
+            Ending::Finished { .. } => true,
+            Ending::Aborted(reason) => {
+                *why = reason.text().escape_ascii().to_string();
+                false
+            }
         }
     }
 

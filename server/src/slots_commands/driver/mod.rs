@@ -11,7 +11,7 @@ mod finish;
 mod send;
 
 use super::chunks::Limits;
-use super::exports::{Link, Request, Standing, What};
+use super::exports::{Link, Report, Request, Standing, What};
 use super::link::{NoLink, connect};
 use super::peer::{Peer, wait};
 use super::worker::Worker;
@@ -78,6 +78,14 @@ struct Batch {
     /// Nothing is removed here: the target is told to forget.
     retracting: bool,
     until: Option<Instant>,
+}
+
+impl Batch {
+    /// What has become of it when `bytes` bytes in all have gone over its link.
+    fn report(&self, bytes: u64) -> Report {
+        let moved = self.removed.iter().filter(|&&removed| removed).count();
+        Report { keys: self.keys.len(), moved, bytes: bytes.saturating_sub(self.bytes_before) }
+    }
 }
 
 /// How a batch ended.
@@ -186,7 +194,8 @@ impl Driver {
                         out.int(left as i64);
                     }
                 }
-                self.finish(&out.into_vec());
+                let report = batch.report(self.peer.as_ref().map_or(0, |peer| peer.bytes));
+                self.finish(&out.into_vec(), report);
             }
             Ending::Aborted(reason) => {
                 log::warning!(
@@ -201,11 +210,12 @@ impl Driver {
                     // Who has waited so long need not wait until a silent target has been told.
                     self.tell(out.as_slice());
                 }
+                let report = batch.report(self.peer.as_ref().map_or(batch.bytes_before, |peer| peer.bytes));
                 self.retract(&batch, &mut export, &reason);
                 self.settle(&batch);
                 // Who is told of the end finds no link any more.
                 self.leave();
-                self.finish(out.as_slice());
+                self.finish(out.as_slice(), report);
             }
         }
     }
@@ -222,19 +232,25 @@ impl Driver {
     fn fail(&mut self, line: &[u8]) {
         let mut out = Out::new();
         out.error_line(line);
-        self.finish(out.as_slice());
+        self.finish(out.as_slice(), Report::default());
     }
 
     /// The batch is over: tells everybody, after which another one may begin.
-    fn finish(&mut self, reply: &[u8]) {
+    fn finish(&mut self, reply: &[u8], report: Report) {
         self.node.moves.exports.end();
         self.link.cancel.store(false, Ordering::Release);
         let mut state = self.link.state();
         state.busy = false;
         state.standing = Standing::default();
         state.unacknowledged = 0;
+        let canceling = std::mem::take(&mut state.canceling);
         drop(state);
         self.tell(reply);
+        if !canceling.is_empty() {
+            let mut out = Out::new();
+            report.reply(true, &mut out);
+            canceling.into_iter().for_each(|ticket| self.node.resume(ticket, out.as_slice().to_vec()));
+        }
     }
 
     fn tell(&self, reply: &[u8]) {

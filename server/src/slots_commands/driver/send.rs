@@ -190,10 +190,26 @@ impl Driver {
         action
     }
 
+    /// About how many bytes there are still to be sent: for what is left of the current key what its part that has gone
+    /// took, for the others what keys took so far.
+    fn left_bytes(&mut self, batch: &Batch, (left, current): (usize, Option<(usize, Stage)>), bytes: u64) -> u64 {
+        let begun = batch.keys.len() - left;
+        let mut share = 0.0;
+        if let Some((index, Stage::Chunked { cursor })) = current {
+            let key = Key::new(&batch.keys[index]);
+            share =
+                self.in_slot(key.slot, |here| here.at(&key).map_or(0.0, |entry| chunks::share(entry.value(), cursor)));
+        }
+        let so_far = begun as f64 + share;
+        if so_far > 0.0 { (bytes as f64 / so_far * (left as f64 - share)).max(0.0) as u64 } else { 0 }
+    }
+
     /// Lets STATUS see how it stands.
     fn publish(&mut self, batch: &Batch, export: &Export) {
         self.rate_limit = self.node.config().slots_migration_rate_limit;
         let (left, current) = export.left();
+        let bytes = self.peer.as_ref().map_or(0, |peer| peer.bytes).saturating_sub(batch.bytes_before);
+        let left_bytes = self.left_bytes(batch, (left, current), bytes);
         let mut state = self.link.state();
         state.heard_ms = export.heard_ms();
         state.unacknowledged = export.unacknowledged();
@@ -203,7 +219,8 @@ impl Driver {
             done: export.done().count(),
             left,
             current,
-            bytes: self.peer.as_ref().map_or(0, |peer| peer.bytes).saturating_sub(batch.bytes_before),
+            bytes,
+            left_bytes,
             since_ms: batch.since_ms,
         };
     }

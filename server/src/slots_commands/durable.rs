@@ -1,0 +1,177 @@
+//! Acknowledgements that wait until what arrived is as safe as the operator wants it: on disk, with replicas, or both.
+//!
+//! ```text
+//!   a source of ours    .. messages, each answered at once ..  "sync" --parked--> answered when all before it is safe
+//!   an original         a message that makes a key whole --parked--> answered when that key is safe
+//! ```
+//! An original does not know that it could ask once for a whole batch, so each of its keys waits by itself.
+//!
+//! 1. The reactor only parks the client; one thread writes the file and looks at the replicas.
+//! 2. What an answer waits for is an offset of the log that lies behind the effects of its message.
+
+use crate::config::MigrationDurability;
+use crate::node::Node;
+use crate::node_commands::NodeCtx;
+use crate::park::{Ticket, Wait};
+use engine::oplog::Offset;
+use resp::Out;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// Pause between two looks at what replicas have.
+const LOOK: Duration = Duration::from_millis(1);
+/// Asks replicas how far they are.
+const ASK_REPLICAS: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
+
+/// Who waits, and which connections ask by themselves.
+#[derive(Default)]
+pub struct Durable {
+    queue: OnceLock<Sender<Pending>>,
+    count: AtomicUsize,
+    /// Connections that were told to ask, and whether they have shown that they understand.
+    told: Mutex<HashMap<u64, bool>>,
+}
+
+struct Pending {
+    ticket: Ticket,
+    offset: Offset,
+    wanted: MigrationDurability,
+    reply: Vec<u8>,
+    gone: Arc<AtomicBool>,
+}
+
+struct Waiting(Arc<AtomicBool>);
+
+impl Wait for Waiting {
+    fn time_out(&self, _: &mut Out) -> bool {
+        false
+    }
+
+    fn abandon(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Durable {
+    fn told(&self) -> MutexGuard<'_, HashMap<u64, bool>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection was told to ask before it removes anything.
+    pub fn tell(&self, client: u64) {
+        if self.told().insert(client, false).is_none() {
+            self.count.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// A connection has sent what only servers of ours send.
+    pub fn is_ours(&self, client: u64) {
+        if self.count.load(Ordering::Acquire) > 0
+            && let Some(ours) = self.told().get_mut(&client)
+        {
+            *ours = true;
+        }
+    }
+
+    /// A connection has ended.
+    pub fn forget(&self, client: u64) {
+        if self.count.load(Ordering::Acquire) > 0 && self.told().remove(&client).is_some() {
+            self.count.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    fn asks(&self, client: u64) -> bool {
+        self.count.load(Ordering::Acquire) > 0 && self.told().get(&client).copied().unwrap_or(false)
+    }
+
+    fn wait(&self, node: &'static Node, pending: Pending) -> bool {
+        let queue = self.queue.get_or_init(|| {
+            let (sender, jobs) = channel();
+            if let Err(error) = crate::start::spawn("durable", move || serve(node, &jobs)) {
+                crate::log::warning!("Can't start a thread for slots-migration-durability: {error}");
+            }
+            sender
+        });
+        queue.send(pending).is_ok()
+    }
+}
+
+/// What has come, for whether its answer waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// Something that the source does not count on yet.
+    Piece,
+    /// All of a key.
+    Whole,
+    /// The question whether all is safe.
+    Question,
+}
+
+/// Parks the client until `reply` may be given; false if it may be given at once.
+pub fn hold(ctx: &mut NodeCtx<'_, '_>, came: Came, reply: &[u8]) -> Result<bool, Vec<u8>> {
+    let wanted = ctx.config.slots_migration_durability;
+    let node = ctx.node;
+    let durable = &node.moves.durable;
+    let waits = match came {
+        Came::Piece => false,
+        Came::Whole => !durable.asks(ctx.client.info.id),
+        Came::Question => true,
+    };
+    if !wanted.is_on() || !waits || ctx.keys.is_from_primary() {
+        return Ok(false);
+    }
+    if wanted.aof && !node.persist.aof.is_on() {
+        return Err(b"slots-migration-durability wants an append only file, and there is none".to_vec());
+    }
+    let Some(parking) = ctx.client.parking.as_deref_mut() else { return Ok(false) };
+    let ticket = parking.ticket(ctx.client.info);
+    let gone = Arc::new(AtomicBool::new(false));
+    // The effects of a message are appended when it is done, and are more than one byte.
+    let offset = node.oplog.end() + u64::from(came == Came::Whole);
+    if !durable.wait(node, Pending { ticket, offset, wanted, reply: reply.to_vec(), gone: gone.clone() }) {
+        return Err(b"the thread that makes keys durable has ended".to_vec());
+    }
+    parking.park(ticket, None, Box::new(Waiting(gone)));
+    Ok(true)
+}
+
+/// The thread.
+fn serve(node: &'static Node, jobs: &Receiver<Pending>) {
+    let mut waiting: Vec<Pending> = Vec::new();
+    loop {
+        let first = if waiting.is_empty() {
+            match jobs.recv() {
+                Ok(job) => Some(job),
+                Err(_) => return,
+            }
+        } else {
+            match jobs.recv_timeout(LOOK) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        };
+        let before = waiting.len();
+        waiting.extend(first);
+        waiting.extend(jobs.try_iter());
+        if waiting[before..].iter().any(|job| job.wanted.replicas > 0) && node.oplog.is_on() {
+            node.oplog.append_anywhere(ASK_REPLICAS);
+        }
+        // Of those that want the file, what is in the log by now; an offset that is not is for the next look.
+        let end = node.oplog.end();
+        let of_file = waiting.iter().filter(|job| job.wanted.aof && job.offset <= end).map(|job| job.offset).max();
+        let synced = of_file.filter(|&offset| node.persist.aof.sync_to(node, offset));
+        waiting.retain(|job| {
+            let on_disk = !job.wanted.aof || synced.is_some_and(|synced| job.offset <= synced);
+            let safe =
+                on_disk && (job.wanted.replicas == 0 || node.replicas_at(job.offset) >= i64::from(job.wanted.replicas));
+            if safe {
+                node.resume(job.ticket, job.reply.clone());
+            }
+            !safe && !job.gone.load(Ordering::Acquire)
+        });
+    }
+}
