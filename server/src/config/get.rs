@@ -50,7 +50,7 @@ mod tests {
         assert_eq!(names.first(), Some(&"dbfilename"));
         assert_eq!(names.get(7), Some(&"maxmemory"));
         assert_eq!(names.last(), Some(&"server-threads"));
-        assert_eq!(names.len(), 72);
+        assert_eq!(names.len(), 73);
         assert_eq!(Config::default().get(b"MAXM*").len(), 3);
         assert_eq!(Config::default().get(b"appendfilename"), []);
         assert_eq!(Config::default().get(b"include"), []);

@@ -16,7 +16,7 @@
 //! .about("what")          for people: ends up in docs/config.md
 //! ```
 //!
-//! Source: Redis 3.2.11 `config.c`. `server-threads` and `slots-migration-rate-limit` are ours.
+//! Source: Redis 3.2.11 `config.c`. `server-threads` and `slots-migration-..` are ours.
 
 use super::directive::{ChoiceField, Directive, Effect, Flag, Number, Text, words_of};
 use super::special::{
@@ -374,7 +374,10 @@ mod tests {
         }
         let known: HashSet<_> = lines.iter().filter_map(|line| line.split(' ').next()).collect();
         let ours: Vec<_> = TABLE.iter().filter(|row| !known.contains(row.name)).map(|row| row.name).collect();
-        assert_eq!(ours, ["watchdog-period", "slots-migration-rate-limit", "server-threads"]);
+        assert_eq!(
+            ours,
+            ["watchdog-period", "slots-migration-rate-limit", "slots-migration-durability", "server-threads"]
+        );
     }
 
     #[test]

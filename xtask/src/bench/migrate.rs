@@ -25,6 +25,8 @@ use super::wire::Client;
 const ARGUMENTS: [&str; 3] = ["30000", "200", "33554432"];
 const NUMKEYS: &str = "500";
 const SLOTS: usize = 1024;
+/// Of the probes: so slow that a probe whose replies take some hundred microseconds each is not late by itself.
+const PACE: Duration = Duration::from_millis(1);
 /// How long probes look at servers that do nothing else.
 const IDLE: Duration = Duration::from_secs(2);
 /// The probes run on for this long, to see work that is put off.
@@ -235,8 +237,10 @@ fn watch(servers: [&Server; 2], work: impl FnOnce() -> Result<()>) -> Result<[Hi
         clients.push(Client::connect(server.addr)?);
     }
     thread::scope(|scope| {
-        let probes: Vec<_> =
-            clients.into_iter().map(|client| scope.spawn(|| probe(client, &[b"EXISTS", b"probe"], &done))).collect();
+        let probes: Vec<_> = clients
+            .into_iter()
+            .map(|client| scope.spawn(|| probe(client, &[b"EXISTS", b"probe"], PACE, &done)))
+            .collect();
         let worked = work();
         done.store(true, Ordering::Relaxed);
         let mut seen = probes.into_iter().map(|probe| probe.join().expect("panics abort the process"));

@@ -191,7 +191,7 @@ fn watch(server: &Server, phase: Phase, count: u64) -> Result<Seen> {
     let mut writer =
         Writer { client: Client::connect(server.addr)?, meter: ThreadMeter::open(server.pid)?, steps: new_histogram() };
     thread::scope(|scope| {
-        let prober = scope.spawn(|| probe(probe_client, &[b"GET", b"probe"], &done));
+        let prober = scope.spawn(|| probe(probe_client, &[b"GET", b"probe"], PACE, &done));
         thread::sleep(AFTERWARDS / 3);
         let begin = Instant::now();
         let written = writer.write(phase, count);
@@ -205,7 +205,7 @@ fn watch(server: &Server, phase: Phase, count: u64) -> Result<Seen> {
 }
 
 /// Sends a command at a steady pace until `done`; how long each had to wait, in nanoseconds.
-pub fn probe(mut client: Client, command: &[&[u8]], done: &AtomicBool) -> Result<Histogram<u64>> {
+pub fn probe(mut client: Client, command: &[&[u8]], pace: Duration, done: &AtomicBool) -> Result<Histogram<u64>> {
     let mut request = Vec::new();
     write_request(&mut request, command);
     let mut latency = new_histogram();
@@ -221,7 +221,7 @@ pub fn probe(mut client: Client, command: &[&[u8]], done: &AtomicBool) -> Result
         client.exchange(&request, 1, Shape::Any)?;
         latency.saturating_record(begin.elapsed().as_nanos() as u64);
         // After a late reply this is in the past: the missed probes follow at once, counted from when they were due.
-        due = begin + PACE;
+        due = begin + pace;
     }
     Ok(latency)
 }
