@@ -158,7 +158,7 @@ fn serve(node: &'static Node, jobs: &Receiver<Pending>) {
         waiting.extend(first);
         waiting.extend(jobs.try_iter());
         if waiting[before..].iter().any(|job| job.wanted.replicas > 0) && node.oplog.is_on() {
-            node.oplog.append_anywhere(ASK_REPLICAS);
+            node.oplog.append_for_replicas(ASK_REPLICAS);
         }
         // Of those that want the file, what is in the log by now; an offset that is not is for the next look.
         let end = node.oplog.end();
