@@ -24,6 +24,8 @@ pub enum How {
     Draw,
     /// The key named must be there.
     RandomKey,
+    /// Each server must understand the other's payload.
+    Dump,
 }
 
 /// Times left may differ by what passes between two servers' executing a command, in seconds.
@@ -47,6 +49,7 @@ impl How {
             b"SPOP" => How::Pop,
             b"SRANDMEMBER" => How::Draw,
             b"RANDOMKEY" => How::RandomKey,
+            b"DUMP" => How::Dump,
             _ => How::Exact,
         }
     }

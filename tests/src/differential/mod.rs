@@ -4,7 +4,7 @@
 //! * `compare.rs`: when replies count as equal.
 //!
 //! Commands whose replies are comparable go out in pipelines; those that draw lots go one by one, and where ours has popped
-//! members at random the peer is told which ones, so that the two stay equal. A sequence that fails is shrunk by leaving out
+//! members at random the peer is told which ones, so that the two stay equal. What one dumps the other restores. A sequence that fails is shrunk by leaving out
 //! commands while it still fails.
 
 mod compare;
@@ -96,7 +96,7 @@ impl Pair<'_> {
         for command in commands {
             let how = How::of(command);
             let refusal = refused_by_ours(self.rules, command);
-            if refusal.is_none() && !matches!(how, How::Pop | How::Draw | How::RandomKey | How::Scan(_)) {
+            if refusal.is_none() && !matches!(how, How::Pop | How::Draw | How::RandomKey | How::Scan(_) | How::Dump) {
                 batch.push(command.clone());
                 continue;
             }
@@ -105,6 +105,7 @@ impl Pair<'_> {
             match (refusal, how) {
                 (Some(text), _) => self.refused(command, &text)?,
                 (None, How::Pop) => self.pop(command)?,
+                (None, How::Dump) => self.swap(command)?,
                 (None, How::Scan(cursor)) => self.scan(command, cursor)?,
                 (None, _) => self.draw(command)?,
             }
@@ -115,7 +116,9 @@ impl Pair<'_> {
 
     fn reset(&mut self) {
         for client in [&mut self.ours, &mut self.peer] {
-            for line in ["FLUSHALL", "SELECT 0"] {
+            // A sequence that was cut short may have left a transaction or watches.
+            client.run("DISCARD");
+            for line in ["UNWATCH", "CLIENT SETNAME \"\"", "FLUSHALL", "SELECT 0"] {
                 let reply = client.run(line);
                 assert_eq!(reply, Reply::Simple(b"OK".to_vec()), "{line}");
             }
@@ -181,6 +184,22 @@ impl Pair<'_> {
         let expected = Reply::Int(wanted);
         self.check(command, How::Exact, &Reply::Int(popped.len() as i64), &expected)?;
         self.check(&removal, How::Exact, &expected, &removed)
+    }
+
+    /// DUMP: each server stores in place of its own value what the other has made of it, so that they stay equal if both
+    /// have understood.
+    fn swap(&mut self, command: &Command) -> Result<(), Stop> {
+        let (ours, theirs) = (self.ours.call(command), self.peer.call(command));
+        let (Reply::Bulk(Some(from_ours)), Reply::Bulk(Some(from_peer)), [_, key]) = (&ours, &theirs, &command[..])
+        else {
+            return self.check(command, How::Exact, &ours, &theirs);
+        };
+        let restore =
+            |payload: &Vec<u8>| [b"RESTORE", &key[..], b"0", payload, b"REPLACE"].map(<[u8]>::to_vec).to_vec();
+        let (here, there) = (restore(from_peer), restore(from_ours));
+        let (ours, theirs) = (self.ours.call(&here), self.peer.call(&there));
+        self.check(&here, How::Exact, &ours, &theirs)?;
+        self.check(&here, How::Exact, &ours, &Reply::Simple(b"OK".to_vec()))
     }
 
     /// SRANDMEMBER and RANDOMKEY: what ours draws must be there; how much it draws is checked against the peer.
