@@ -204,7 +204,8 @@ impl Executor {
         };
         let Turn { client, out, .. } = turn;
         if let Some(parked) = &mut client.parking.parked {
-            parked.mute = matches!(client.replies, Replies::Off | Replies::Skip);
+            // SKIP is over when the command has run, though its reply comes later.
+            parked.mute = client.replies == Replies::Off;
             ran = Ran::Parked;
         }
         if ran != Ran::PutOff && client.replies != Replies::On {
@@ -483,6 +484,7 @@ fn queue(client: &mut Client, out: &mut Out, row: Command<Run>, args: &Args<'_>)
         return out.error("ERR the transaction is too large");
     }
     queue.requests.push(queued);
+    client.info.command.store(u32::from(row.id) + 1, std::sync::atomic::Ordering::Relaxed);
     client.info.queued.store(queue.requests.len() as i64, std::sync::atomic::Ordering::Relaxed);
     out.simple("QUEUED");
 }

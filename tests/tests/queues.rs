@@ -278,6 +278,34 @@ fn what_follows_a_pause_in_one_batch_waits_for_its_end() {
 }
 
 #[test]
+fn a_late_reply_is_kept_back_only_while_replies_are_off() {
+    for threads in [1, 4] {
+        let server = Server::start(Options::codis(threads));
+        let mut pusher = server.client();
+        for (mode, told) in [("SKIP", true), ("OFF", false)] {
+            let mut waiter = server.client();
+            let mut request = Vec::new();
+            tests::encode(&["CLIENT", "REPLY", mode], &mut request);
+            tests::encode(&["BLPOP", "q", "0"], &mut request);
+            waiter.send(&request).expect("a live server");
+            let blocked = || {
+                let Reply::Bulk(Some(list)) = server.client().run("CLIENT LIST") else { panic!("no list") };
+                String::from_utf8_lossy(&list).contains("flags=b")
+            };
+            assert!(tests::wait_until(Duration::from_secs(20), blocked));
+            assert_eq!(pusher.run("RPUSH q v"), Reply::Int(1));
+            assert_eq!(pusher.run("EXISTS q"), Reply::Int(0));
+            if told {
+                assert_eq!(element(waiter.read()), Some(b"v".to_vec()));
+            } else {
+                tests::wait_until(Duration::from_secs(20), || !blocked());
+                assert_eq!(waiter.run("CLIENT REPLY ON"), Reply::Simple(b"OK".to_vec()));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_subscriber_that_does_not_read_is_ended_and_others_go_on() {
     let server = Server::start(Options::codis(4));
     let mut admin = server.client();
