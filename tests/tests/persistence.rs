@@ -1,10 +1,13 @@
 //! Files, seen from outside: clients' writes go on during a save, and what was asked for meanwhile is done in order.
 
 use resp::Reply;
+use std::fs;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-use tests::{Options, Server, wait_until};
+use tempfile::TempDir;
+use tests::{Client, Options, Server, codis_server, encode, free_port, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -50,5 +53,161 @@ fn bulk(reply: Reply) -> Vec<u8> {
     match reply {
         Reply::Bulk(Some(text)) => text.to_vec(),
         other => panic!("{other:?}"),
+    }
+}
+
+/// Sends all at once, so that the server has them in one turn, and gives the replies.
+fn together(client: &mut Client, lines: &[&str]) -> Vec<String> {
+    let mut bytes = Vec::new();
+    lines.iter().for_each(|line| encode(&line.split(' ').collect::<Vec<_>>(), &mut bytes));
+    client.send(&bytes).expect("sent");
+    let text = |reply| match reply {
+        Reply::Simple(text) | Reply::Error(text) => String::from_utf8_lossy(&text).into_owned(),
+        other => panic!("{other:?}"),
+    };
+    lines.iter().map(|_| text(client.read())).collect()
+}
+
+fn info(client: &mut Client, field: &str) -> String {
+    let text = String::from_utf8_lossy(&bulk(client.call(&["INFO", "persistence"]))).into_owned();
+    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    value.unwrap_or_else(|| panic!("no {field}")).trim().to_owned()
+}
+
+fn wait_until_idle(client: &mut Client) {
+    let fields = ["rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled"];
+    let mut is_idle = || {
+        // All of one moment: what is scheduled in one is in progress in the next.
+        let text = String::from_utf8_lossy(&bulk(client.call(&["INFO", "persistence"]))).into_owned();
+        fields.iter().all(|field| text.contains(&format!("{field}:0\r\n")))
+    };
+    assert!(wait_until(PATIENCE, &mut is_idle));
+}
+
+#[test]
+fn saves_and_rewrites_take_turns() {
+    for threads in [1, 4] {
+        let server = Server::start(Options::codis(threads).set("appendonly", "yes"));
+        let mut client = server.client();
+        client.call(&["DEBUG", "POPULATE", "100000"]);
+        let saving = "ERR Background save already in progress";
+        assert_eq!(
+            together(&mut client, &["BGSAVE", "BGSAVE", "SAVE", "BGREWRITEAOF"]),
+            ["Background saving started", saving, saving, "Background append only file rewriting scheduled"]
+        );
+        wait_until_idle(&mut client);
+        assert_eq!(info(&mut client, "aof_last_bgrewrite_status"), "ok");
+        let saves = || server.log().matches("Background saving terminated with success").count();
+        let before = saves();
+        assert_eq!(
+            together(&mut client, &["BGREWRITEAOF", "BGREWRITEAOF", "BGSAVE", "BGSAVE SCHEDULE"]),
+            [
+                "Background append only file rewriting started",
+                "ERR Background append only file rewriting already in progress",
+                "ERR An AOF log rewriting in progress: can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a \
+                 BGSAVE whenver possible.",
+                "Background saving scheduled",
+            ]
+        );
+        assert!(wait_until(PATIENCE, || saves() > before));
+        wait_until_idle(&mut client);
+        let digest = client.call(&["DEBUG", "DIGEST"]);
+        assert_eq!(server.crash().start_again().client().call(&["DEBUG", "DIGEST"]), digest);
+    }
+}
+
+#[test]
+fn the_aof_is_whole_however_it_was_turned_on_and_off() {
+    let (on, off) = ("CONFIG SET appendonly yes", "CONFIG SET appendonly no");
+    for before in [&["BGSAVE"][..], &[], &["BGREWRITEAOF"]] {
+        for turns in [&[on][..], &[on, off, on], &[on, "SET k 1", off, "SET k 2", on]] {
+            let server = Server::start(Options::codis(1).set("appendonly", "no"));
+            let mut client = server.client();
+            client.call(&["DEBUG", "POPULATE", "50000"]);
+            let lines = [before, turns, &["SET k last"]].concat();
+            together(&mut client, &lines);
+            wait_until_idle(&mut client);
+            assert_eq!(info(&mut client, "aof_enabled"), "1");
+            client.call(&["SET", "after", "v"]);
+            let digest = client.call(&["DEBUG", "DIGEST"]);
+            let server = server.crash().start_as(Options::codis(1).set("appendonly", "yes"));
+            assert_eq!(server.client().call(&["DEBUG", "DIGEST"]), digest, "{lines:?}");
+        }
+    }
+}
+
+#[test]
+fn a_shutdown_during_a_save_leaves_one_whole_file() {
+    let mut server = Server::start(Options::codis(1));
+    let mut client = server.client();
+    client.call(&["DEBUG", "POPULATE", "100000"]);
+    let digest = client.call(&["DEBUG", "DIGEST"]);
+    let mut bytes = Vec::new();
+    encode(&["BGSAVE"], &mut bytes);
+    encode(&["SHUTDOWN", "SAVE"], &mut bytes);
+    client.send(&bytes).expect("sent");
+    assert!(server.wait(PATIENCE).is_some_and(|status| status.success()), "{}", server.log());
+    let names = fs::read_dir(server.dir()).expect("there").flatten();
+    let left: Vec<_> = names.map(|entry| entry.file_name()).filter(|name| name != "server.log").collect();
+    assert_eq!(left, ["dump.rdb"]);
+    assert_eq!(server.crash().start_again().client().call(&["DEBUG", "DIGEST"]), digest);
+}
+
+#[test]
+fn debug_loadaof_keeps_everything_also_with_a_snapshot_in_front() {
+    let redis = Server::start(Options::redis().set("appendonly", "yes").set("enable-debug-command", "local"));
+    let mut client = redis.client();
+    for n in 0..2000 {
+        client.call(&["HSET", &format!("h:{}", n % 50), &n.to_string(), "v"]);
+    }
+    client.call(&["BGREWRITEAOF"]);
+    let base = || {
+        let dir = fs::read_dir(redis.dir().join("appendonlydir")).into_iter().flatten().flatten();
+        dir.map(|entry| entry.path()).find(|path| {
+            path.to_string_lossy().ends_with(".base.rdb") && path.metadata().is_ok_and(|about| about.len() > 1000)
+        })
+    };
+    assert!(wait_until(PATIENCE, || base().is_some()));
+    let mut whole = fs::read(base().expect("there")).expect("readable");
+    encode(&["SELECT", "0"], &mut whole);
+    encode(&["SET", "behind", "it"], &mut whole);
+    let server = Server::start(Options::codis(1).set("appendonly", "no"));
+    fs::write(server.dir().join("appendonly.aof"), whole).expect("written");
+    let mut ours = server.client();
+    assert_eq!(ours.call(&["DEBUG", "LOADAOF"]), Reply::Simple(b"OK".into()));
+    client.call(&["SET", "behind", "it"]);
+    assert_eq!(ours.call(&["DEBUG", "DIGEST"]), client.call(&["DEBUG", "DIGEST"]));
+}
+
+#[test]
+fn a_damaged_file_ends_the_start_and_is_named() {
+    let server = Server::start(Options::codis(1));
+    let mut client = server.client();
+    for n in 0..200 {
+        client.call(&["RPUSH", "list of numbers", &format!("element {n}")]);
+    }
+    client.call(&["SAVE"]);
+    let whole = fs::read(server.dir().join("dump.rdb")).expect("saved");
+    for (damage, says) in
+        [("cut", "in key \"list of numbers\", file dump.rdb. Exiting."), ("bit", "file dump.rdb. Exiting.")]
+    {
+        let dir = TempDir::new().expect("a temporary directory can be made");
+        let mut bytes = whole.clone();
+        match damage {
+            "cut" => bytes.truncate(whole.len() / 2),
+            _ => bytes[whole.len() / 2] ^= 1,
+        }
+        fs::write(dir.path().join("dump.rdb"), bytes).expect("written");
+        // A server that starts although its file is damaged would run for ever.
+        let ended = Command::new("timeout")
+            .args(["--signal", "KILL", "20"])
+            .arg(codis_server())
+            .args(["--port", &free_port().to_string(), "--bind", "127.0.0.1", "--dir"])
+            .arg(dir.path())
+            .output()
+            .expect("timeout (package coreutils) runs");
+        assert_eq!(ended.status.code(), Some(1), "{damage}");
+        let log = String::from_utf8_lossy(&ended.stdout);
+        assert!(log.contains("Fatal error loading the DB: ") && log.contains(says), "{damage}: {log}");
     }
 }
