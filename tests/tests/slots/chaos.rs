@@ -19,14 +19,14 @@ const WRITERS: u64 = 3;
 const KEYS: u64 = 40;
 
 /// Passes bytes to a target, and breaks connections after random numbers of them while it is told to.
-struct Relay {
-    port: u16,
-    breaking: Arc<AtomicBool>,
+pub struct Relay {
+    pub port: u16,
+    pub breaking: Arc<AtomicBool>,
     ended: Arc<AtomicBool>,
 }
 
 impl Relay {
-    fn start(target: SocketAddr, seed: u64) -> Relay {
+    pub fn start(target: SocketAddr, seed: u64) -> Relay {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
         let port = listener.local_addr().expect("a listener has an address").port();
         let (breaking, ended) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
@@ -217,7 +217,7 @@ fn migrate_all(source: &Server, target: SocketAddr) {
 }
 
 /// A server whose data survive it: what it has acknowledged is on disk.
-fn durable(threads: usize) -> Server {
+pub fn durable(threads: usize) -> Server {
     Server::start(Options::codis(threads).set("appendonly", "yes").set("appendfsync", "always"))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! * `whole.rs`: the synchronous commands. `chunked.rs`: the asynchronous ones.
 //! * `target.rs`: what a target takes and refuses. `source.rs`: what a source sends, byte for byte, and takes for an answer.
-//! * `chaos.rs`: servers and links that die at random moments.
+//! * `chaos.rs`: links that break, and servers that die, at random moments. `deaths.rs`: all of that while clients write.
 //! * `extensions.rs`: what only servers of ours say to each other, and what operators may ask for besides.
 //! * `data.rs`: keys of all types, and how to compare them; a target made of a script.
 
@@ -11,6 +11,7 @@
 mod chaos;
 mod chunked;
 mod data;
+mod deaths;
 mod extensions;
 mod source;
 mod target;
