@@ -1,7 +1,8 @@
 //! Keys that connections build piece by piece: nobody else sees them before they are whole, and nobody ever sees one
 //! whose connection ended before.
 //!
-//! A collection is an entry of the keyspace, marked as arriving; a long string stands here until it is whole.
+//! A collection is an entry of the keyspace, marked as arriving. So is a long string, but what has come of it stands here
+//! until it is whole.
 //!
 //! ```text
 //! first chunk --begin--> arriving --"expire": end--> a key like any other
@@ -113,16 +114,11 @@ impl Arrivals {
 
 /// Removes what is there of a key that arrives.
 fn forget(arrivals: &Arrivals, keys: &mut Keyspace<'_, '_>, key: &Key<'_>) {
-    let text = arrivals.take_text(keys.db(), key.bytes);
-    let was_text = text.is_some();
-    if let Some(text) = text {
+    if let Some(text) = arrivals.take_text(keys.db(), key.bytes) {
         keys.garbage().add(Entry::new(key.bytes, Body::Long(text), None, 0));
-        keys.dirty(1);
     }
-    if was_text || keys.transit(key) == Some(Transit::Arriving) && keys.remove_any(key) {
-        if !was_text {
-            keys.changed(key, 0, "del");
-        }
+    if keys.transit(key) == Some(Transit::Arriving) && keys.remove_any(key) {
+        keys.changed(key, 0, "del");
         keys.effects().log_instead(&[b"DEL", key.bytes]);
     }
 }

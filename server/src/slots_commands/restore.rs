@@ -10,6 +10,7 @@ use commands::table::{Access, Command, command};
 use engine::encoding::item::Item;
 use engine::keyspace::{Key, SetExpire, WrongType};
 use engine::raw::entry::{Body, Collection as _, Entry, Kind, Transit};
+use engine::raw::thin::ThinBytes;
 use engine::value::hash::HashLimits;
 use engine::value::zset::ZSetLimits;
 use engine::value::{Hash, List, Set, ZSet};
@@ -145,10 +146,9 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
         Message::Many => many(ctx, key.slot).map(|text| (Came::Whole, text)),
         Message::Part { ttl_ms, hint } => part(ctx, &key, moment(ctx, ttl_ms), hint).and_then(piece),
         Message::Delete => {
-            let mut was = ctx.keys.remove_any(&key);
+            let was = ctx.keys.remove_any(&key);
             if let Some(text) = ctx.node.moves.arrivals.take_text(ctx.session.db, key.bytes) {
                 ctx.keys.garbage().add(Entry::new(key.bytes, Body::Long(text), None, 0));
-                was = true;
             }
             ctx.node.moves.arrivals.end(ctx.node, ctx.session.db, key.bytes);
             if was {
@@ -160,11 +160,10 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
         Message::Expire { ttl_ms } => {
             let at = moment(ctx, ttl_ms);
             if let Some(text) = ctx.node.moves.arrivals.take_text(ctx.session.db, key.bytes) {
-                ctx.node.moves.arrivals.end(ctx.node, ctx.session.db, key.bytes);
-                absent(ctx, &key)?;
-                let lru = ctx.keys.now().lru();
-                ctx.keys.put_entry(&key, Entry::new(key.bytes, Body::Long(text), at, lru));
-            } else if !ctx.keys.set_expire(&key, at) {
+                whole_text(ctx, &key, text, at)?;
+                return done();
+            }
+            if !ctx.keys.set_expire(&key, at) {
                 return Err(with_quote("the specified key doesn't exist (", key.bytes));
             }
             if ctx.keys.transit(&key) == Some(Transit::Arriving) {
@@ -257,22 +256,46 @@ fn many(ctx: &mut NodeCtx<'_, '_>, slot: SlotId) -> Result<Vec<u8>, Vec<u8>> {
     Ok(count.to_string().into_bytes())
 }
 
-/// Takes one part of a string, which becomes a key when its `expire` comes. Replicas and files see it grow.
+/// Takes one part of a string. What has come stands aside; the key itself is there, empty and marked as arriving, so that
+/// whatever removes it ends this too. Replicas and files get it when it is whole.
 fn part(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, at: Option<i64>, hint: i64) -> Result<Vec<u8>, Vec<u8>> {
     let arrivals = &ctx.node.moves.arrivals;
     let (db, text) = (ctx.session.db, ctx.args.at(ELEMENTS));
-    if !arrivals.has_text(db, key.bytes) {
+    if arrivals.has_text(db, key.bytes) {
+        if ctx.keys.transit(key) != Some(Transit::Arriving) {
+            drop(arrivals.take_text(db, key.bytes));
+            arrivals.end(ctx.node, db, key.bytes);
+            return Err(with_quote("the specified key doesn't exist (", key.bytes));
+        }
+    } else {
         absent(ctx, key)?;
+        ctx.keys.put_text(key, b"", SetExpire::Clear);
+        ctx.keys.set_transit(key, Transit::Arriving);
         arrivals.begin(ctx.node, ctx.client.info.id, db, key.bytes);
     }
     let until_ms = at.unwrap_or(i64::MAX);
     let Some(len) = arrivals.add_part((db, key.bytes), text, hint, until_ms) else {
         return Err(b"the string is too long".to_vec());
     };
+    ctx.keys.set_expire(key, at);
     ctx.keys.dirty(1);
-    ctx.keys.effects().log_instead(&[b"APPEND", key.bytes, text]);
-    log_expire(ctx, key.bytes, at);
+    ctx.keys.effects().log_nothing();
     Ok(len.to_string().into_bytes())
+}
+
+/// Puts a string that is whole in the place that was kept for it.
+fn whole_text(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, text: ThinBytes, at: Option<i64>) -> Result<(), Vec<u8>> {
+    ctx.node.moves.arrivals.end(ctx.node, ctx.session.db, key.bytes);
+    if ctx.keys.transit(key) != Some(Transit::Arriving) {
+        return Err(with_quote("the specified key doesn't exist (", key.bytes));
+    }
+    ctx.keys.remove_any(key);
+    ctx.keys.effects().log_instead(&[b"SET", key.bytes, text.as_slice()]);
+    let lru = ctx.keys.now().lru();
+    ctx.keys.put_entry(key, Entry::new(key.bytes, Body::Long(text), at, lru));
+    ctx.keys.changed(key, NO_EVENT, "set");
+    log_expire(ctx, key.bytes, at);
+    Ok(())
 }
 
 /// The entry of a DUMP payload.

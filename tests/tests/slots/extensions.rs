@@ -49,9 +49,21 @@ fn a_long_string_is_there_when_it_is_whole() {
     let (mut client, mut other) = (server.client(), server.client());
     assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC part s 5000 9 abc"), ack("3"));
     assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC part s 5000 9223372036854775807 def"), ack("6"));
-    assert_eq!(run(&mut other, "EXISTS s"), ":0");
+    // Who asks for it meanwhile waits.
+    let mut waiting = server.client();
+    waiting.send(b"GET s\r\n").expect("sent");
     assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC expire s 60000"), ack("1"));
+    assert_eq!(show(&waiting.read()), "abcdef");
     assert_eq!(value(&mut other, "s"), "string raw true abcdef");
+    // What flushes the database ends it.
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC part u 5000 9 abc"), ack("3"));
+    run(&mut other, "FLUSHALL");
+    assert_eq!(
+        run(&mut client, "SLOTSRESTORE-ASYNC part u 5000 9 def"),
+        refused("the specified key doesn't exist (u)")
+    );
+    let mut client = server.client();
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC string s 60000 abcdef"), ack("1"));
     // Begun anew, and broken off.
     assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC part t 5000 9 abc"), ack("3"));
     assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC delete t"), ack("1"));
