@@ -22,14 +22,14 @@ proc test {name args} {
     return $result
 }
 # With several server threads, requests of two connections have no order, unless one client has
-# read the other's answer. A test that lets a client wait (or sends EXEC or MONITOR without reading the reply),
-# and at once lets another one push, has no answer to read: this gives the first request the time
+# read the other's answer. A test that lets a client wait (or sends EXEC, MONITOR or UNSUBSCRIBE without reading the
+# reply), and at once lets another one push or publish, has no answer to read: this gives the first request the time
 # to arrive.
 if {$::env(TCL_COMPAT_SETTLE_MS) > 0} {
     rename ::redis::__dispatch__raw__ ::redis::suite_dispatch
     proc ::redis::__dispatch__raw__ {id method argv} {
         set result [uplevel 1 [list ::redis::suite_dispatch $id $method $argv]]
-        if {[string tolower $method] in {blpop brpop brpoplpush exec monitor} && $::redis::deferred($id)} {
+        if {[string tolower $method] in {blpop brpop brpoplpush exec monitor unsubscribe punsubscribe} && $::redis::deferred($id)} {
             after $::env(TCL_COMPAT_SETTLE_MS)
         }
         # A test that asks a replica next does not wait for what it was sent.
