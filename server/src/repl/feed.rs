@@ -17,8 +17,8 @@ use std::sync::atomic::Ordering;
 
 /// Bytes of the image that are read at a time.
 const IMAGE_READ_BYTES: usize = 64 * 1024;
-/// Bytes that one replica is sent before others have their turn.
-const TURN_BYTES: usize = 1 << 20;
+/// Bytes that one replica is sent before others have their turn: what clients wait for, some 300 us of work.
+const TURN_BYTES: usize = 256 << 10;
 
 /// Why a replica is given up.
 #[derive(Debug, PartialEq, Eq)]

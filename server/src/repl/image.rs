@@ -24,6 +24,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+/// How often it is looked whether all replicas have an image.
+const CLOSE_LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Begins a full sync for every replica that waits for one, unless another snapshot is under way: then the replicas are
 /// looked at again each second. The caller holds all slots: this is the cut.
@@ -81,6 +86,7 @@ impl Job {
                 log::notice!("Background saving terminated with success");
                 let file = Arc::new(file);
                 self.waiting.iter().for_each(|replica| replica.deliver(node, Delivery::Image(file.clone(), len)));
+                close_after_others(file);
                 Ended::Well
             }
             Err(error) => {
@@ -90,6 +96,18 @@ impl Job {
             }
         }
     }
+}
+
+/// Closes a file when nobody else has it any more. That frees its blocks and waits for those on their way to the disk,
+/// which no reactor should do.
+fn close_after_others(file: Arc<File>) {
+    let wait = move || {
+        while Arc::strong_count(&file) > 1 {
+            thread::sleep(CLOSE_LOOK_EVERY);
+        }
+    };
+    // Without a thread the last of the reactors closes it.
+    drop(thread::Builder::new().name("close".into()).spawn(wait));
 }
 
 /// Writes the image into a file without a name.
