@@ -103,7 +103,8 @@ impl Reactor {
         if std::mem::take(&mut conn.unserved) {
             let input = std::mem::take(&mut conn.input);
             let next = self.serve_bytes(conn, &input, now);
-            return self.keep_rest(conn, input, next, false);
+            // This turn may be that of an event, which comes once: read before waiting for another one.
+            return self.keep_rest(conn, input, next, true);
         }
         if conn.input.len() <= CARRY_BYTES_MAX && conn.input.capacity() <= READ_BYTES {
             let mut scratch = std::mem::take(&mut self.scratch);

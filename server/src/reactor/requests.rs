@@ -14,6 +14,10 @@ use resp::{Arg, Out, Progress, ProtocolError};
 
 /// Commands looked ahead, so that their cache misses overlap.
 const LOOK_AHEAD: usize = 16;
+/// A request with more arguments than this is work to speak of ..
+const HEAVY_ARGS: usize = 256;
+/// .. and so much of it ends a connection's turn: some hundred microseconds.
+const TURN_ARGS: usize = 1500;
 /// Replies kept in the shared buffer before they are sent in the middle of a batch.
 const SEND_AT_BYTES: usize = 256 * 1024;
 /// Capacity that the shared reply buffer keeps between turns.
@@ -26,6 +30,8 @@ pub(super) struct Batch {
     requests: Vec<Request>,
     /// Requests run since the buffer at hand was begun.
     served: usize,
+    /// Arguments of those among them that have many.
+    heavy_args: usize,
 }
 
 impl Batch {
@@ -35,6 +41,7 @@ impl Batch {
             args: Vec::new(),
             requests: Vec::with_capacity(LOOK_AHEAD),
             served: 0,
+            heavy_args: 0,
         }
     }
 }
@@ -78,6 +85,7 @@ impl Reactor {
     pub(super) fn serve_bytes(&mut self, conn: &mut Conn, bytes: &[u8], now: Now) -> Served {
         let mut out = std::mem::take(&mut self.batch.out);
         self.batch.served = 0;
+        self.batch.heavy_args = 0;
         let mut served = self.serve_batches(conn, bytes, &mut out, now);
         // Who reads a reply may ask a replica next.
         self.exec.node.wake_feeders(self.exec.reactor, &mut self.seen_end);
@@ -190,11 +198,11 @@ impl Reactor {
     /// Runs the requests of the batch in order. Returns where to go on if one was put off or parked the client.
     pub(super) fn run_batch(&mut self, conn: &mut Conn, bytes: &[u8], out: &mut Out, now: Now) -> Option<Served> {
         self.batch.served += self.batch.requests.len();
-        let Batch { requests, args: all, .. } = &self.batch;
+        let Batch { requests, args: all, heavy_args, .. } = &mut self.batch;
         if requests.len() > 1 {
             let db = conn.client.session.db;
             for stage in 0..3 {
-                for request in requests {
+                for request in requests.iter() {
                     self.exec.prefetch(&request.prepared, db, stage);
                 }
             }
@@ -222,6 +230,13 @@ impl Reactor {
             }
             if conn.client.close_after_reply {
                 return None;
+            }
+            if args.len() > HEAVY_ARGS {
+                *heavy_args += args.len();
+                if *heavy_args > TURN_ARGS {
+                    // Others have waited for all of these: they come first now.
+                    return Some(Served::PutOff { from: request.end });
+                }
             }
             if out.len() > SEND_AT_BYTES {
                 let (_, written) = deliver(self.exec.node, &mut self.held, conn, out.as_slice());
