@@ -186,3 +186,75 @@ fn a_replica_that_stops_reading_its_image_is_given_up() {
         assert_eq!(replica.client().run("STRLEN big:19"), Reply::Int(1 << 20));
     }
 }
+
+fn diskless(threads: usize) -> Options {
+    options(threads).set("repl-diskless-sync", "yes").set("repl-diskless-sync-delay", "0")
+}
+
+/// Takes a server's working directory away, so that it can make no file.
+fn take_disk_away(server: &Server) {
+    let dir = server.dir().join("gone");
+    std::fs::create_dir(&dir).expect("a directory");
+    assert_eq!(
+        server.client().call(&["CONFIG", "SET", "dir", dir.to_str().expect("text")]),
+        Reply::Simple(b"OK".into())
+    );
+    std::fs::remove_dir(&dir).expect("it is empty");
+}
+
+#[test]
+fn a_diskless_sync_needs_no_disk_at_either_end() {
+    for threads in [1, 4] {
+        let primary = Server::start(diskless(threads));
+        let replicas = [Server::start(diskless(threads)), Server::start(Options::redis())];
+        fill(&mut primary.client(), "big", 12);
+        primary.client().run("DEBUG POPULATE 10000");
+        take_disk_away(&primary);
+        take_disk_away(&replicas[0]);
+        let load = Load::start(primary.addr(), 2);
+        replicas.iter().for_each(|replica| follow(replica, primary.addr()));
+        replicas.iter().for_each(wait_for_link);
+        load.stop();
+        replicas.iter().for_each(|replica| assert_same(&primary, replica));
+        assert!(primary.log().contains("target: slaves sockets"), "{}", primary.log());
+    }
+}
+
+#[test]
+fn many_replicas_share_a_diskless_sync_and_a_slow_one_is_dropped() {
+    let primary = Server::start(diskless(2).set("repl-diskless-sync-delay", "1"));
+    let replicas = [(); 3].map(|()| Server::start(options(1).set("repl-timeout", "20")));
+    fill(&mut primary.client(), "big", 32);
+    let relay = Relay::to(primary.addr());
+    // It takes a little all the time, so that no time-out ends it.
+    relay.slow_down(1024, Duration::from_millis(20));
+    follow(&replicas[0], relay.addr());
+    replicas[1..].iter().for_each(|replica| follow(replica, primary.addr()));
+    replicas[1..].iter().for_each(wait_for_link);
+    replicas[1..].iter().for_each(|replica| assert_same(&primary, replica));
+    assert_eq!(primary.log().matches("target: slaves sockets").count(), 1, "{}", primary.log());
+    relay.speed_up();
+    assert_same(&primary, &replicas[0]);
+}
+
+#[test]
+fn writers_do_not_wait_for_a_slow_diskless_sync() {
+    let limit = ["slave", "16mb", "0", "0"];
+    let primary = Server::start(diskless(2).set("repl-timeout", "60").set_words("client-output-buffer-limit", &limit));
+    let replica = Server::start(options(1));
+    let mut client = primary.client();
+    fill(&mut client, "big", 128);
+    let relay = Relay::to(primary.addr());
+    relay.slow_down(16 * 1024, Duration::from_millis(1));
+    follow(&replica, relay.addr());
+    assert!(wait_until(PATIENCE, || info(&mut client, "slave0").is_some_and(|text| text.contains("send_bulk"))));
+    relay.stall(true);
+    // All that was there is changed: the image of it has nowhere to go.
+    (0..128).for_each(|n| assert_eq!(client.run(&format!("SETRANGE big:{n} 9 y")), Reply::Int(1 << 20)));
+    let gone = wait_until(PATIENCE, || number(&mut client, "connected_slaves") == 0);
+    assert!(gone, "{}", primary.log());
+    client.run("SET k 1");
+    relay.speed_up();
+    relay.stall(false);
+    assert_same(&primary, &replica);
+}

@@ -61,6 +61,11 @@ pub struct Persist {
 }
 
 impl Persist {
+    /// Whether writers wait for the snapshot that is under way.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
     /// What was saved and what is being saved.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,9 +1,10 @@
 //! Feeding the replicas of one reactor: first the image, then the log, as fast as each socket takes it.
 //!
-//! Nothing is copied for a replica: the image is a file that all share, and the stream is read where the log keeps it.
+//! Nothing is kept for one replica: the image is a file or a pipe that all share, the stream is read where the log keeps it.
 //! What a replica lags behind is what the log keeps for it, and `client-output-buffer-limit slave` bounds that.
 
-use super::peer::{Delivery, Feed, Image};
+use super::peer::{Delivery, Feed, Image, Source};
+use super::pipe::{Next, Reader};
 use crate::config::{BufferLimit, ClientClass, Config};
 use crate::conn::{Conn, Sent, Socket};
 use crate::log;
@@ -11,8 +12,10 @@ use crate::node::Node;
 use engine::clock::Now;
 use replication::feed::{LagLimit, Stage, Tick, tick};
 use replication::transfer::MARK_LEN;
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Bytes of the image that are read at a time.
@@ -32,10 +35,18 @@ pub fn has_work(conn: &Conn, node: &Node) -> bool {
     }
     !feed.blocked
         && match feed.replica.stage() {
-            Stage::SendImage => true,
+            Stage::SendImage => feed.image.as_ref().is_none_or(Image::has_more),
             Stage::Online => feed.cursor.as_ref().is_some_and(|cursor| cursor.offset() != node.oplog.end()),
             Stage::WaitCut | Stage::WaitImage | Stage::WaitAck => false,
         }
+}
+
+impl Feed {
+    fn begin_image(&mut self, image: Image, now: Now) {
+        self.image = Some(image);
+        self.replica.ack_ms.store(now.ms, Ordering::Relaxed);
+        self.replica.set_stage(Stage::SendImage);
+    }
 }
 
 /// Whether a replica that follows lacks something of the stream.
@@ -58,12 +69,8 @@ pub fn feed(conn: &mut Conn, node: &Node, now: Now) -> Result<(), GiveUp> {
                 conn.output.extend_raw(&line);
             }
             Delivery::Line(line) => conn.output.extend_raw(&line),
-            Delivery::Image(file, len) => {
-                feed.image =
-                    Some(Image::new(file, len, feed.replica.intro.takes_mark && node.config().repl_diskless_sync));
-                feed.replica.ack_ms.store(now.ms, Ordering::Relaxed);
-                feed.replica.set_stage(Stage::SendImage);
-            }
+            Delivery::Image(file, end) => feed.begin_image(Image::of_length(file, end), now),
+            Delivery::Stream(reader) => feed.begin_image(Image::by_mark(reader), now),
             Delivery::Failed => {
                 log::warning!("SYNC failed: no snapshot for replica {}", feed.replica.name());
                 return Err(GiveUp);
@@ -104,18 +111,15 @@ fn send_image(socket: &mut Socket, feed: &mut Feed, now: Now) -> io::Result<usiz
     let Some(image) = &mut feed.image else { return Ok(0) };
     let mut total = 0;
     while total < TURN_BYTES {
-        if image.head.is_empty() && image.at < image.end {
-            let len = usize::try_from(image.end - image.at).unwrap_or(usize::MAX).min(IMAGE_READ_BYTES);
-            image.head.resize(len, 0);
-            image.file.read_exact_at(&mut image.head, image.at)?;
-            image.at += len as u64;
-        }
         if image.head.is_empty() {
-            image.head = std::mem::take(&mut image.tail);
-        }
-        if image.head.is_empty() {
-            finish_image(feed, now);
-            return Ok(total);
+            match image.refill()? {
+                Refill::Some => {}
+                Refill::NotYet => return Ok(total),
+                Refill::Ended => {
+                    finish_image(feed, now);
+                    return Ok(total);
+                }
+            }
         }
         match write(socket, &image.head)? {
             Some(written) => {
@@ -202,6 +206,14 @@ fn write(socket: &mut Socket, bytes: &[u8]) -> io::Result<Option<usize>> {
 pub fn each_second(conn: &mut Conn, config: &Config, able: bool, now: Now) -> Result<(), GiveUp> {
     let Some(feed) = conn.client.peer.as_mut().and_then(|peer| peer.feed.as_mut()) else { return Ok(()) };
     let replica = &feed.replica;
+    if feed.image.as_ref().is_some_and(Image::is_given_up) {
+        log::warning!("Disconnecting slave {}: it takes its image too slowly for the others", replica.name());
+        return Err(GiveUp);
+    }
+    if feed.image.as_ref().is_some_and(|image| !image.has_more()) {
+        // It is not to blame that there is nothing to take.
+        replica.ack_ms.store(now.ms, Ordering::Relaxed);
+    }
     let ack_ms = replica.ack_ms.load(Ordering::Relaxed);
     match tick(replica.stage(), replica.says_acks, ack_ms, now.ms, config.repl_timeout as i64 * 1000) {
         Tick::Nothing => {}
@@ -241,16 +253,66 @@ fn lag_limit(limit: &BufferLimit) -> LagLimit {
     LagLimit { hard_bytes: limit.hard_bytes, soft_bytes: limit.soft_bytes, soft_ms: limit.soft_seconds as i64 * 1000 }
 }
 
+/// What there is to send of an image.
+enum Refill {
+    /// Something.
+    Some,
+    /// It is still being made.
+    NotYet,
+    /// Nothing more.
+    Ended,
+}
+
 impl Image {
-    fn new(file: std::sync::Arc<std::fs::File>, len: u64, by_mark: bool) -> Image {
-        let (head, tail) = match by_mark {
-            true => {
-                let mark = crate::start::random_id();
-                (format!("$EOF:{mark}\r\n").into_bytes(), mark.as_str().as_bytes().to_vec())
+    /// One whose length is known.
+    fn of_length(file: Arc<File>, end: u64) -> Image {
+        let head = format!("${end}\r\n").into_bytes();
+        Image { source: Source::File { file, at: 0, end }, head, tail: Vec::new(), by_mark: false }
+    }
+
+    /// One that ends in a mark.
+    fn by_mark(reader: Reader) -> Image {
+        let mark = crate::start::random_id();
+        let head = format!("$EOF:{mark}\r\n").into_bytes();
+        Image { source: Source::Pipe(reader), head, tail: mark.as_str().as_bytes().to_vec(), by_mark: true }
+    }
+
+    /// Whether something can be sent or ended.
+    fn has_more(&self) -> bool {
+        match &self.source {
+            Source::File { .. } => true,
+            Source::Pipe(reader) => !self.head.is_empty() || reader.has_news(),
+        }
+    }
+
+    /// Whether the maker waits for it no longer.
+    fn is_given_up(&self) -> bool {
+        matches!(&self.source, Source::Pipe(reader) if reader.is_given_up())
+    }
+
+    /// Gets the next bytes ready; the ones before are sent.
+    fn refill(&mut self) -> io::Result<Refill> {
+        match &mut self.source {
+            Source::File { file, at, end } if *at < *end => {
+                let len = usize::try_from(*end - *at).unwrap_or(usize::MAX).min(IMAGE_READ_BYTES);
+                self.head.resize(len, 0);
+                file.read_exact_at(&mut self.head, *at)?;
+                *at += len as u64;
+                return Ok(Refill::Some);
             }
-            false => (format!("${len}\r\n").into_bytes(), Vec::new()),
-        };
-        Image { file, head, at: 0, end: len, tail, by_mark }
+            Source::File { .. } => {}
+            Source::Pipe(reader) => match reader.next() {
+                Next::Piece(piece) => {
+                    self.head.extend_from_slice(&piece);
+                    return Ok(Refill::Some);
+                }
+                Next::NotYet => return Ok(Refill::NotYet),
+                Next::End => {}
+                Next::Failed => return Err(io::Error::other("it was too slow, or the image could not be made")),
+            },
+        }
+        self.head = std::mem::take(&mut self.tail);
+        Ok(if self.head.is_empty() { Refill::Ended } else { Refill::Some })
     }
 }
 

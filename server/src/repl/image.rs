@@ -1,10 +1,11 @@
 //! A full sync: one image for all replicas that wait, as of one offset of the log, taken while writes go on.
 //!
-//! The cut is made by whoever holds all slots; a thread of its own then walks over the keys and writes the image into a
-//! file without a name, from which each replica's reactor sends it.
+//! The cut is made by whoever holds all slots; a thread of its own then walks over the keys and writes the image, into a
+//! file without a name or (`repl-diskless-sync`) through a pipe, from where each replica's reactor sends it.
 
 use super::peer::{Delivery, Replica};
-use crate::config::REDIS_VERSION;
+use super::pipe::{Bounds, Deserted, Pipe};
+use crate::config::{ClientClass, REDIS_VERSION};
 use crate::log;
 use crate::node::Node;
 use crate::persist::Pace;
@@ -27,6 +28,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+/// Bytes that are handed on at a time.
+const PIECE_BYTES: usize = 64 * 1024;
 /// How often it is looked whether all replicas have an image.
 const CLOSE_LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -40,12 +43,22 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) {
     }
     let compress = node.config().rdbcompression;
     let stream_db = node.repl.is_replica().then(|| node.repl.stream_db.load(Ordering::Acquire));
-    let job = Job { stream_db, waiting: waiting.clone() };
+    let config = node.config();
+    let (readers, to) = if config.repl_diskless_sync && waiting.iter().all(|replica| replica.intro.takes_mark) {
+        let (pipe, readers) = Pipe::new(waiting.len());
+        // It must not keep the replicas: who leaves is one reader less.
+        (readers, Target::Pipe(pipe, waiting.iter().map(|replica| replica.reactor).collect()))
+    } else {
+        (Vec::new(), Target::File(waiting.clone()))
+    };
+    let target = if readers.is_empty() { "disk" } else { "slaves sockets" };
+    let job = Job { stream_db, to };
     let make = move || Box::new(RdbFormat::new(compress)) as Box<dyn Format>;
     let work = move |image: &Arc<Image>, owner: &mut Owner<'static, Slot>| job.run(node, image, owner);
     let Ok(image) = job::begin(node, keys, Kind::Sync, make, work) else { return };
-    log::notice!("Starting BGSAVE for SYNC with target: disk");
+    log::notice!("Starting BGSAVE for SYNC with target: {target}");
     let id = node.repl.state().history.id;
+    let mut readers = readers.into_iter();
     for replica in &waiting {
         let prologue = prologue(stream_db, replica.intro.knows_psync2);
         // It counts as bytes of the stream, and after it the offset is ours.
@@ -56,6 +69,9 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) {
             Ok(cursor) => {
                 replica.set_stage(Stage::WaitImage);
                 replica.deliver(node, Delivery::Cut { line, cursor, prologue });
+                if let Some(reader) = readers.next() {
+                    replica.deliver(node, Delivery::Stream(reader));
+                }
             }
             Err(_) => replica.deliver(node, Delivery::Failed),
         }
@@ -76,22 +92,52 @@ fn prologue(stream_db: Option<u32>, reads_notes: bool) -> Vec<u8> {
 struct Job {
     /// The database that the stream behind the image is in, if this server's log does not say so.
     stream_db: Option<u32>,
-    waiting: Vec<Arc<Replica>>,
+    to: Target,
+}
+
+/// Where the image goes.
+enum Target {
+    /// Into a file, for these replicas.
+    File(Vec<Arc<Replica>>),
+    /// To replicas that these reactors have, as it is made.
+    Pipe(Arc<Pipe>, Vec<usize>),
 }
 
 impl Job {
     fn run(self, node: &'static Node, image: &Arc<Image>, owner: &mut Owner<'static, Slot>) -> Ended {
-        match write(node, image, owner, self.stream_db) {
-            Ok((file, len)) => {
+        let written = match &self.to {
+            Target::File(replicas) => {
+                let written =
+                    write(node, image, owner, self.stream_db, open().map(BufWriter::new)).and_then(|(to, len)| {
+                        let file = to.into_inner().map_err(|error| error.to_string())?;
+                        Ok((Arc::new(file), len))
+                    });
+                for replica in replicas {
+                    replica.deliver(
+                        node,
+                        match &written {
+                            Ok((file, len)) => Delivery::Image(file.clone(), *len),
+                            Err(_) => Delivery::Failed,
+                        },
+                    );
+                }
+                written.map(|(file, _)| close_after_others(file))
+            }
+            Target::Pipe(pipe, reactors) => {
+                let to = Piping { pipe, reactors, node, piece: Vec::with_capacity(PIECE_BYTES) };
+                let written = write(node, image, owner, self.stream_db, Ok(to));
+                pipe.end(written.is_ok());
+                reactors.iter().for_each(|reactor| node.mailboxes[*reactor].nudge());
+                written.map(drop)
+            }
+        };
+        match written {
+            Ok(()) => {
                 log::notice!("Background saving terminated with success");
-                let file = Arc::new(file);
-                self.waiting.iter().for_each(|replica| replica.deliver(node, Delivery::Image(file.clone(), len)));
-                close_after_others(file);
                 Ended::Well
             }
             Err(error) => {
                 log::warning!("BGSAVE for replication failed: {error}");
-                self.waiting.iter().for_each(|replica| replica.deliver(node, Delivery::Failed));
                 Ended::Badly
             }
         }
@@ -110,21 +156,17 @@ fn close_after_others(file: Arc<File>) {
     drop(thread::Builder::new().name("close".into()).spawn(wait));
 }
 
-/// Writes the image into a file without a name.
-fn write(
+/// Writes the image; returns what it was written to and how many bytes it has.
+fn write<W: Write>(
     node: &'static Node,
     image: &Arc<Image>,
     owner: &mut Owner<'static, Slot>,
     stream_db: Option<u32>,
-) -> Result<(File, u64), String> {
+    to: io::Result<W>,
+) -> Result<(W, u64), String> {
     let config = node.config();
-    let file = open();
-    let mut to = Summed {
-        to: file.map(BufWriter::new).map_err(Some),
-        sum: Sum::new(config.rdbchecksum),
-        written: 0,
-        pace: Pace::new(node),
-    };
+    let mut to =
+        Summed { to: to.map_err(Some), sum: Sum::new(config.rdbchecksum), written: 0, pace: Pace::new(node) };
     let mut ends = Encoder::new(config.rdbcompression);
     ends.header(REDIS_VERSION, image.now_ms() / 1000, crate::memory::used(node));
     if let Some(db) = stream_db {
@@ -148,26 +190,64 @@ fn open() -> io::Result<File> {
     Ok(file)
 }
 
-/// A file with the checksum of what was written to it. One that could not be opened fails at the first write.
-struct Summed {
-    to: Result<BufWriter<File>, Option<io::Error>>,
+/// Gathers pieces for a pipe.
+struct Piping<'p> {
+    pipe: &'p Pipe,
+    reactors: &'p [usize],
+    node: &'static Node,
+    piece: Vec<u8>,
+}
+
+impl Write for Piping<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(PIECE_BYTES - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..taken]);
+        if self.piece.len() == PIECE_BYTES {
+            self.flush()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() {
+            return Ok(());
+        }
+        let bounds = || {
+            let config = self.node.config();
+            let limit = config.client_output_buffer_limit[ClientClass::Slave as usize].hard_bytes;
+            Bounds {
+                is_pressed: self.node.persist.is_full(),
+                pressed_bytes: if limit == 0 { u64::MAX } else { limit },
+                patience: Duration::from_secs(config.repl_timeout),
+            }
+        };
+        self.pipe.put(&self.piece, bounds).map_err(|Deserted| io::Error::other("no replica waits for it any more"))?;
+        self.piece.clear();
+        self.reactors.iter().for_each(|reactor| self.node.mailboxes[*reactor].nudge());
+        Ok(())
+    }
+}
+
+/// What is written to, with the checksum of what was written. What could not be opened fails at the first write.
+struct Summed<W> {
+    to: Result<W, Option<io::Error>>,
     sum: Sum,
     written: u64,
     pace: Pace,
 }
 
-impl Summed {
-    fn finish(mut self, end: &[u8]) -> io::Result<(File, u64)> {
+impl<W: Write> Summed<W> {
+    fn finish(mut self, end: &[u8]) -> io::Result<(W, u64)> {
         self.write_all(end)?;
         let trailer = self.sum.trailer();
         self.write_all(&trailer)?;
+        self.flush()?;
         let written = self.written;
-        let to = self.to.map_err(|error| error.unwrap_or(io::ErrorKind::NotFound.into()))?;
-        Ok((to.into_inner().map_err(io::IntoInnerError::into_error)?, written))
+        Ok((self.to.map_err(|error| error.unwrap_or(io::ErrorKind::NotFound.into()))?, written))
     }
 }
 
-impl Write for Summed {
+impl<W: Write> Write for Summed<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let to = match &mut self.to {
             Ok(to) => to,

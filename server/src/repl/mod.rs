@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   SYNC, PSYNC    commands.rs     decide; make the connection a replica's
-//!   full sync      image.rs        a snapshot into a file, for all replicas that wait
+//!   full sync      image.rs        a snapshot, for all replicas that wait, into a file or through pipe.rs
 //!   feeding        feed.rs         image, then oplog, to each replica: by the reactor that has its connection
 //!   following      link.rs         this server's own primary: connect, image, stream; on reactor 0
 //!   files          note.rs         whose stream an RDB file belongs to, for a restart
@@ -21,6 +21,7 @@ mod image;
 pub mod link;
 pub mod note;
 pub mod peer;
+mod pipe;
 mod receive;
 pub mod wait;
 

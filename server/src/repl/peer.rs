@@ -1,5 +1,6 @@
 //! What a primary knows of a replica: what it said of itself, and where its feeding stands.
 
+use super::pipe::Reader;
 use crate::clients::ClientInfo;
 use crate::node::Node;
 use engine::oplog::Cursor;
@@ -67,6 +68,8 @@ pub enum Delivery {
     },
     /// A line to send at once.
     Line(Vec<u8>),
+    /// The image is on its way, and ends in a mark.
+    Stream(Reader),
     /// The image is complete.
     Image(Arc<File>, u64),
     /// There will be no image.
@@ -91,18 +94,29 @@ pub struct Feed {
 
 /// An image on its way.
 pub struct Image {
-    /// Where it is.
-    pub file: Arc<File>,
-    /// What comes before the rest of the file.
+    /// Where the rest is.
+    pub source: Source,
+    /// What comes before the rest.
     pub head: Vec<u8>,
-    /// How far it is sent.
-    pub at: u64,
-    /// Where it ends.
-    pub end: u64,
     /// What comes after it.
     pub tail: Vec<u8>,
     /// Whether it ends in a mark.
     pub by_mark: bool,
+}
+
+/// Where the rest of an image comes from.
+pub enum Source {
+    /// A file that all replicas share.
+    File {
+        /// The file.
+        file: Arc<File>,
+        /// How far it was read.
+        at: u64,
+        /// Where it ends.
+        end: u64,
+    },
+    /// It is made while it is sent.
+    Pipe(Reader),
 }
 
 impl Replica {

@@ -1,4 +1,4 @@
-//! A primary's image: into a file as it comes, and from there into the keyspaces.
+//! A primary's image: into a file as it comes, or memory where there is no disk for it, and from there into the keyspaces.
 //!
 //! The old data are served until the new are whole: the image is read into slots of its own by a thread of its own,
 //! and those take the place of the old ones while all slots are held.
@@ -15,9 +15,11 @@ use engine::oplog::Consumer;
 use engine::raw::lock::SlotLocks;
 use engine::slot::Slot;
 use replication::history::ReplId;
+use rustix::fs::{MemfdFlags, memfd_create};
 use slots::SlotId;
 use std::fs::{self, File};
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -25,22 +27,38 @@ use std::sync::atomic::Ordering;
 pub struct Incoming {
     file: File,
     len: u64,
+    in_memory: bool,
 }
 
 impl Incoming {
-    /// An empty one, in a file without a name in the working directory.
+    /// An empty one, in a file without a name in the working directory, or in memory if there can be none.
     pub fn create() -> io::Result<Incoming> {
-        let path = PathBuf::from(format!("temp-primary-{}.rdb", std::process::id()));
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
-        // Open files need no name, and a crash leaves nothing behind.
-        fs::remove_file(&path)?;
-        Ok(Incoming { file, len: 0 })
+        match on_disk() {
+            Ok(file) => Ok(Incoming { file, len: 0, in_memory: false }),
+            Err(error) => {
+                let error = crate::os_error::text(&error);
+                log::warning!("No temp file for MASTER <-> SLAVE synchronization ({error}): memory is used instead");
+                Ok(Incoming { file: in_memory()?, len: 0, in_memory: true })
+            }
+        }
     }
 
-    /// Appends what has come.
+    /// Appends what has come. When the disk takes no more, memory does.
     pub fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.file.write_all_at(bytes, self.len) {
+            Err(error) if !self.in_memory => {
+                let error = crate::os_error::text(&error);
+                log::warning!("The temp file for MASTER <-> SLAVE synchronization is no good ({error}): on in memory");
+                let mut memory = in_memory()?;
+                self.file.rewind()?;
+                io::copy(&mut (&self.file).take(self.len), &mut memory)?;
+                (self.file, self.in_memory) = (memory, true);
+                self.file.write_all_at(bytes, self.len)?;
+            }
+            written => written?,
+        }
         self.len += bytes.len() as u64;
-        self.file.write_all(bytes)
+        Ok(())
     }
 
     /// It is complete but for the `cut` last bytes, which are none of it: gives it to a thread that loads it and mails
@@ -57,6 +75,18 @@ impl Incoming {
         };
         crate::start::spawn("load", run).map(drop)
     }
+}
+
+fn on_disk() -> io::Result<File> {
+    let path = PathBuf::from(format!("temp-primary-{}.rdb", std::process::id()));
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+    // Open files need no name, and a crash leaves nothing behind.
+    fs::remove_file(&path)?;
+    Ok(file)
+}
+
+fn in_memory() -> io::Result<File> {
+    Ok(memfd_create("image", MemfdFlags::CLOEXEC)?.into())
 }
 
 /// Reads the image and puts it in place of all keys. Returns the database that the stream behind it is in.
