@@ -331,3 +331,21 @@ fn keys_that_a_transaction_or_a_script_finds_expired_go_in_their_own_database() 
     wait_for_stream(&primary, &replica);
     assert_same(&primary, &replica);
 }
+
+#[test]
+fn old_data_go_first_only_where_old_and_new_do_not_fit() {
+    let primaries = [(); 2].map(|()| Server::start(Options::codis(1)));
+    let value = "x".repeat(1 << 20);
+    for primary in &primaries {
+        let mut client = primary.client();
+        (0..12).for_each(|n| drop(client.call(&["SET", &format!("big:{n}"), &value])));
+    }
+    for (maxmemory, goes_first) in [("0", false), ("200mb", false), ("20mb", true)] {
+        let replica = Server::start(Options::codis(4).set("maxmemory", maxmemory));
+        for primary in &primaries {
+            follow(&replica, primary.addr());
+            assert_same(primary, &replica);
+        }
+        assert_eq!(replica.log().contains("Flushing old data first"), goes_first, "{}", replica.log());
+    }
+}

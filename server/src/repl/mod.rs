@@ -5,6 +5,7 @@
 //!   full sync      image.rs        a snapshot, for all replicas that wait, into a file or through pipe.rs
 //!   feeding        feed.rs         image, then oplog, to each replica: by the reactor that has its connection
 //!   following      link.rs         this server's own primary: connect, image, stream; on reactor 0
+//!   an image       receive.rs      in place of the old data; before them where memory is short: room.rs
 //!   files          note.rs         whose stream an RDB file belongs to, for a restart
 //!   each second    cron.rs         pings, time-outs, the backlog's end, who is good enough
 //! ```
@@ -23,6 +24,7 @@ pub mod note;
 pub mod peer;
 mod pipe;
 mod receive;
+mod room;
 pub mod wait;
 
 pub use image::begin as begin_full_sync;

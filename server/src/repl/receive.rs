@@ -1,7 +1,7 @@
 //! A primary's image: into a file as it comes, or memory where there is no disk for it, and from there into the keyspaces.
 //!
 //! The old data are served until the new are whole: the image is read into slots of its own by a thread of its own,
-//! and those take the place of the old ones while all slots are held.
+//! and those take the place of the old ones while all slots are held. Where memory is short for both, the old go first.
 
 use crate::config::Config;
 use crate::log;
@@ -9,6 +9,7 @@ use crate::mailbox::Mail;
 use crate::node::Node;
 use crate::rdb_file;
 use crate::repl::link::News;
+use crate::repl::room;
 use engine::clock::Now;
 use engine::keyspace::{Keyspace, Local};
 use engine::oplog::Consumer;
@@ -89,10 +90,35 @@ fn in_memory() -> io::Result<File> {
     Ok(memfd_create("image", MemfdFlags::CLOEXEC)?.into())
 }
 
+/// Drops all keys; what was reached of the stream is reached no more.
+fn empty(node: &'static Node, attempt: u64) -> Result<(), String> {
+    let mut guest = node.guest();
+    let mut held = guest.owner().wait_privileged();
+    held.add_all();
+    if attempt != node.repl.attempt() {
+        return Err("another attempt has begun".into());
+    }
+    let mut local = Local { is_replica: true, ..Local::default() };
+    let garbage = {
+        let mut keys = Keyspace::new(&mut held, &mut local, 0, Now::read());
+        keys.flush(None);
+        keys.garbage().take()
+    };
+    node.repl.state().resumable = false;
+    drop(held);
+    // Here, so that the memory is there when the new data need it.
+    drop(garbage);
+    Ok(())
+}
+
 /// Reads the image and puts it in place of all keys. Returns the database that the stream behind it is in.
-fn load(file: File, of: Option<(ReplId, u64)>, node: &'static Node, attempt: u64) -> Result<u32, String> {
-    log::notice!("MASTER <-> SLAVE sync: Loading DB in memory");
+fn load(mut file: File, of: Option<(ReplId, u64)>, node: &'static Node, attempt: u64) -> Result<u32, String> {
     let config: &Config = &node.config();
+    if let Some(why) = room::lack(&mut file, node, config).map_err(|error| error.to_string())? {
+        log::warning!("MASTER <-> SLAVE sync: Flushing old data first, since old and new do not fit together: {why}");
+        empty(node, attempt)?;
+    }
+    log::notice!("MASTER <-> SLAVE sync: Loading DB in memory");
     let fresh = SlotLocks::new(slots::SLOTS, Slot::default);
     let mut fresh_owner = fresh.register().ok_or("no owner of new slots")?;
     fresh_owner.go_alone();
