@@ -165,8 +165,7 @@ fn write<W: Write>(
     to: io::Result<W>,
 ) -> Result<(W, u64), String> {
     let config = node.config();
-    let mut to =
-        Summed { to: to.map_err(Some), sum: Sum::new(config.rdbchecksum), written: 0, pace: Pace::new(node) };
+    let mut to = Summed { to: to.map_err(Some), sum: Sum::new(config.rdbchecksum), written: 0, pace: Pace::new(node) };
     let mut ends = Encoder::new(config.rdbcompression);
     ends.header(REDIS_VERSION, image.now_ms() / 1000, crate::memory::used(node));
     if let Some(db) = stream_db {
