@@ -202,7 +202,7 @@ impl Drop for Reader {
 mod tests {
     use super::*;
 
-    const PIECE: [u8; 1 << 20] = [1; 1 << 20];
+    static PIECE: [u8; 1 << 20] = [1; 1 << 20];
 
     fn bounds(is_pressed: bool) -> Bounds {
         Bounds { is_pressed, pressed_bytes: 2 * KEEP_BYTES, patience: Duration::ZERO }
