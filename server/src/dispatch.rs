@@ -19,7 +19,7 @@ use crate::scripting::engine::Engine;
 use commands::args::Args;
 use commands::ctx::Ctx;
 use commands::error::{Error, Outcome};
-use commands::table::{Access, Command};
+use commands::table::{Access, Command, Registry};
 use engine::clock::Now;
 use engine::evict::Evictor;
 use engine::keyspace::{Key, Keyspace, Local, Ready};
@@ -47,6 +47,7 @@ pub struct Executor {
     records: Records,
     /// Lists to serve again: see [`waiting`].
     unserved: Vec<Ready>,
+    recent: Recent,
     /// When the command before this one ended: also when this one began, within a batch.
     last: Ticks,
     /// Whom to drop when memory is full.
@@ -67,9 +68,35 @@ pub struct Executor {
 #[derive(Clone, Copy)]
 pub struct Prepared {
     /// The row, if the name is known.
-    pub row: Option<Command<Run>>,
+    pub row: Option<&'static Command<Run>>,
     /// Hash and slot of argument 1, if that is a key.
     pub first: Option<(u64, SlotId)>,
+}
+
+/// The row that was looked up last: most requests name the command of the one before.
+#[derive(Default)]
+struct Recent {
+    name: [u8; Recent::NAME_MAX],
+    len: usize,
+    row: Option<&'static Command<Run>>,
+}
+
+impl Recent {
+    /// Names that are longer are always looked up.
+    const NAME_MAX: usize = 16;
+
+    #[inline]
+    fn row(&mut self, registry: &'static Registry<Run>, name: &[u8]) -> Option<&'static Command<Run>> {
+        if self.row.is_some() && self.name.get(..self.len) == Some(name) {
+            return self.row;
+        }
+        let row = registry.get(name);
+        if let Some(to) = self.name.get_mut(..name.len()) {
+            to.copy_from_slice(name);
+            (self.len, self.row) = (name.len(), row);
+        }
+        row
+    }
 }
 
 /// Whether a command ran.
@@ -117,6 +144,7 @@ impl Executor {
             settled: Settled::new(node),
             records: Records::default(),
             unserved: Vec::new(),
+            recent: Recent::default(),
             last: Ticks::now(),
             engine: None,
             gate: 0,
@@ -159,8 +187,8 @@ impl Executor {
 
     /// Looks the row up and computes what the first key needs.
     #[inline]
-    pub fn prepare(&self, args: &Args<'_>) -> Prepared {
-        let row = self.node.registry.get(args.at(0)).copied();
+    pub fn prepare(&mut self, args: &Args<'_>) -> Prepared {
+        let row = self.recent.row(&self.node.registry, args.at(0));
         let keyed = row.is_some_and(|row| row.access == Access::Keys && row.spec.keys.first == 1);
         let first = if keyed { args.get(1).map(Key::new).map(|key| (key.hash, key.slot)) } else { None };
         Prepared { row, first }
@@ -185,15 +213,15 @@ impl Executor {
     pub fn run(&mut self, turn: &mut Turn<'_>, args: Args<'_>, prepared: &Prepared) -> Ran {
         let start = turn.out.len();
         let room = if self.piece.is_some() { Room::Enough } else { memory::make_room(self, turn.now) };
-        if room == Room::NotYet && prepared.row.is_some_and(|row| may_grow(&row)) {
+        if room == Room::NotYet && prepared.row.is_some_and(may_grow) {
             return Ran::PutOff;
         }
         let mut ran = match self.check(turn.client, &args, prepared, room) {
-            Ok(row) if turn.client.queue.is_some() && !runs_at_once(&row) => {
-                queue(turn.client, turn.out, row, &args);
+            Ok(row) if turn.client.queue.is_some() && !runs_at_once(row) => {
+                queue(turn.client, turn.out, *row, &args);
                 Ran::Done
             }
-            Ok(row) => self.call(turn, args, &row, prepared),
+            Ok(row) => self.call(turn, args, row, prepared),
             Err(error) => {
                 if let Some(queue) = &mut turn.client.queue {
                     queue.failed = true;
@@ -228,7 +256,7 @@ impl Executor {
         args: &Args<'_>,
         prepared: &Prepared,
         room: Room,
-    ) -> Result<Command<Run>, Error> {
+    ) -> Result<&'static Command<Run>, Error> {
         let Some(row) = prepared.row else { return Err(Error::Owned(errors::unknown_command(args.at(0)))) };
         if !row.spec.arity_ok(args.len()) {
             return Err(Error::Owned(errors::wrong_arity(row.spec.name)));
@@ -245,12 +273,12 @@ impl Executor {
         {
             return Err(Error::Text(errors::NO_AUTH));
         }
-        if client.subscriptions.is_some() && !while_subscribed(&row) {
+        if client.subscriptions.is_some() && !while_subscribed(row) {
             return Err(Error::Text(errors::SUBSCRIBED_CONTEXT));
         }
         if room == Room::None
             && row.spec.flags.contains(Flags::DENYOOM)
-            && crate::slots_commands::may_grow(self.node, &row, args)
+            && crate::slots_commands::may_grow(self.node, row, args)
         {
             return Err(Error::Text(errors::OOM));
         }
@@ -260,11 +288,11 @@ impl Executor {
             return Err(Error::Text(refusal));
         }
         if self.node.scripts.is_busy() {
-            busy::admit(&self.node.scripts, client.queue.is_some(), &row, args)?;
+            busy::admit(&self.node.scripts, client.queue.is_some(), row, args)?;
         }
         let bits = self.node.persist.gate.bits();
         if bits & (gate::REFUSED | gate::LOADING) != 0
-            && let Some(error) = gate::refusal(self.node, bits, &row)
+            && let Some(error) = gate::refusal(self.node, bits, row)
         {
             return Err(error);
         }
@@ -392,7 +420,7 @@ impl Executor {
         let prepared = self.prepare(&args);
         let Some(row) = prepared.row.filter(|row| row.spec.arity_ok(args.len())) else { return false };
         self.begin_batch();
-        while self.call(turn, args, &row, &prepared) == Ran::PutOff {
+        while self.call(turn, args, row, &prepared) == Ran::PutOff {
             std::thread::yield_now();
         }
         true

@@ -63,6 +63,29 @@ impl Desk {
     }
 }
 
+#[test]
+fn the_row_of_the_request_before_is_only_taken_for_the_same_name() {
+    let mut desk = Desk::new();
+    let long = "slotsrestore-async-auth";
+    for (name, row) in [
+        ("get", Some("get")),
+        ("get", Some("get")),
+        ("GET", Some("get")),
+        ("ge", None),
+        ("get", Some("get")),
+        ("", None),
+        ("set", Some("set")),
+        (long, Some(long)),
+        ("set", Some("set")),
+        ("setx", None),
+        ("setx", None),
+    ] {
+        let args = [Arg { start: 0, len: name.len() as u32 }];
+        let prepared = desk.exec.prepare(&Args::new(name.as_bytes(), &args));
+        assert_eq!(prepared.row.map(|row| row.spec.name), row, "{name:?}");
+    }
+}
+
 /// The number in the value of `key`, with the end of the log at that moment, if the key's slot can be had.
 fn look(owner: &mut Owner<'static, Slot>, node: &Node, key: &Key<'_>) -> Option<(u64, u64)> {
     let held = owner.try_one(key.slot)?;
