@@ -312,87 +312,89 @@ impl Executor {
             return Ran::PutOff;
         }
         self.node.stats[self.reactor].running.store(u32::from(row.id) + 1, std::sync::atomic::Ordering::Relaxed);
-        let Some(mut held) = hold(self.node, &mut self.owner, &args, row, prepared, deferrals) else {
-            return Ran::PutOff;
-        };
-        // What a primary has done is done: its stream waits for nobody.
-        if self.node.moves.claims.are_there()
-            && self.piece.is_none()
-            && crate::slots_commands::must_wait(&mut held, row, &args, client.session.db)
-        {
-            return Ran::PutOff;
-        }
-        if !self.replaying && self.node.repl.gate.bits() != self.gate
-            || self.piece.is_some() && !self.node.repl.is_attempt(&self.piece)
-        {
-            // What was asked before the slots were held is true no longer.
-            return Ran::PutOff;
-        }
-        // Commands of a file are a primary's.
-        self.local.is_replica = self.replaying || self.gate & Gate::REPLICA != 0;
-        self.local.effects.logging = self.node.oplog.is_on() && !self.replaying;
-        if self.node.monitors.are_there()
-            && !self.replaying
-            && !row.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN)
-        {
-            self.node.monitors.show(&self.node.mailboxes, client.session.db, &client.info.monitor_name(), &args);
-        }
-        let start = out.len();
-        let first = prepared.first.map(|(hash, slot)| Key { bytes: args.at(1), hash, slot });
-        let db = client.session.db;
-        let outcome = {
-            let mut ctx = Ctx {
-                args,
-                out,
-                keys: Keyspace::new(&mut held, &mut self.local, db, now),
-                session: &mut client.session,
-                settings: &self.settled.settings,
-                first,
-                in_script: false,
-            };
-            match row.handler {
-                Run::Keys(handler) => handler(&mut ctx),
-                Run::Node(handler) => {
-                    let seat = crate::node_commands::Seat {
-                        info: &client.info,
-                        authenticated: &mut client.authenticated,
-                        close_after_reply: &mut client.close_after_reply,
-                        replies: &mut client.replies,
-                        queue: &mut client.queue,
-                        watched: &mut client.watched,
-                        subscriptions: &mut client.subscriptions,
-                        parking: Some(&mut client.parking),
-                        peer: &mut client.peer,
-                        written: &mut client.written,
-                    };
-                    let (node, reactor, engine) = (self.node, self.reactor, &mut self.engine);
-                    let config = &*self.settled.config;
-                    handler(&mut NodeCtx { ctx, node, client: seat, reactor, net, config, engine })
-                }
+        let flushed = {
+            // Looked at where it lies: it is large, and would be copied as often as it is moved.
+            let mut held = hold(self.node, &mut self.owner, &args, row, prepared, deferrals);
+            let Some(held) = &mut held else { return Ran::PutOff };
+            // What a primary has done is done: its stream waits for nobody.
+            if self.node.moves.claims.are_there()
+                && self.piece.is_none()
+                && crate::slots_commands::must_wait(held, row, &args, client.session.db)
+            {
+                return Ran::PutOff;
             }
-        };
-        reply_error(out, start, outcome);
-        let mut flushed = false;
-        if self.local.effects.dirty > 0 {
-            self.node.stats[self.reactor].dirty.add(self.local.effects.dirty);
-            flushed = self.local.effects.flushed;
-        }
-        if let Some((piece, _)) = &mut self.piece {
-            self.node.repl.stream_db.store(client.session.db, std::sync::atomic::Ordering::Release);
-            match row.spec.name {
-                // A file need not repeat them.
-                "publish" | "ping" | "replconf" => self.node.oplog.append_for_replicas(piece),
-                _ => self.node.oplog.append_stream(piece),
+            if !self.replaying && self.node.repl.gate.bits() != self.gate
+                || self.piece.is_some() && !self.node.repl.is_attempt(&self.piece)
+            {
+                // What was asked before the slots were held is true no longer.
+                return Ran::PutOff;
+            }
+            // Commands of a file are a primary's.
+            self.local.is_replica = self.replaying || self.gate & Gate::REPLICA != 0;
+            self.local.effects.logging = self.node.oplog.is_on() && !self.replaying;
+            if self.node.monitors.are_there()
+                && !self.replaying
+                && !row.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN)
+            {
+                self.node.monitors.show(&self.node.mailboxes, client.session.db, &client.info.monitor_name(), &args);
+            }
+            let start = out.len();
+            let first = prepared.first.map(|(hash, slot)| Key { bytes: args.at(1), hash, slot });
+            let db = client.session.db;
+            let outcome = {
+                let mut ctx = Ctx {
+                    args,
+                    out,
+                    keys: Keyspace::new(held, &mut self.local, db, now),
+                    session: &mut client.session,
+                    settings: &self.settled.settings,
+                    first,
+                    in_script: false,
+                };
+                match row.handler {
+                    Run::Keys(handler) => handler(&mut ctx),
+                    Run::Node(handler) => {
+                        let seat = crate::node_commands::Seat {
+                            info: &client.info,
+                            authenticated: &mut client.authenticated,
+                            close_after_reply: &mut client.close_after_reply,
+                            replies: &mut client.replies,
+                            queue: &mut client.queue,
+                            watched: &mut client.watched,
+                            subscriptions: &mut client.subscriptions,
+                            parking: Some(&mut client.parking),
+                            peer: &mut client.peer,
+                            written: &mut client.written,
+                        };
+                        let (node, reactor, engine) = (self.node, self.reactor, &mut self.engine);
+                        let config = &*self.settled.config;
+                        handler(&mut NodeCtx { ctx, node, client: seat, reactor, net, config, engine })
+                    }
+                }
             };
-            piece.clear();
-        } else if let Some(end) = log_effects(self.node, &self.local, &mut self.records, db, args) {
-            client.written = end;
-        }
-        if !self.local.ready.is_empty() {
-            let Executor { node, local, settled, records, unserved, .. } = self;
-            Serving { node, local, settled, records, unserved }.all(&mut held, now);
-        }
-        drop(held);
+            reply_error(out, start, outcome);
+            let mut flushed = false;
+            if self.local.effects.dirty > 0 {
+                self.node.stats[self.reactor].dirty.add(self.local.effects.dirty);
+                flushed = self.local.effects.flushed;
+            }
+            if let Some((piece, _)) = &mut self.piece {
+                self.node.repl.stream_db.store(client.session.db, std::sync::atomic::Ordering::Release);
+                match row.spec.name {
+                    // A file need not repeat them.
+                    "publish" | "ping" | "replconf" => self.node.oplog.append_for_replicas(piece),
+                    _ => self.node.oplog.append_stream(piece),
+                };
+                piece.clear();
+            } else if let Some(end) = log_effects(self.node, &self.local, &mut self.records, db, args) {
+                client.written = end;
+            }
+            if !self.local.ready.is_empty() {
+                let Executor { node, local, settled, records, unserved, .. } = self;
+                Serving { node, local, settled, records, unserved }.all(held, now);
+            }
+            flushed
+        };
         if flushed {
             crate::persist::save::after_flushall(self.node);
         }
