@@ -211,6 +211,8 @@ pub struct Conn {
     pub sent: usize,
     /// The last read filled its buffer: there may be more, and no event will say so.
     pub more_to_read: bool,
+    /// Replies in `output` wait for the append only file: nothing of it may be sent before.
+    pub held: bool,
     /// Replies to it are among those that leave at the end of the reactor's turn.
     pub has_kept: bool,
     /// `input` holds requests that nobody has looked at: serve them before reading more.
@@ -262,6 +264,7 @@ impl Conn {
             output: Out::new(),
             sent: 0,
             more_to_read: false,
+            held: false,
             has_kept: false,
             unserved: false,
             deferrals: 0,

@@ -125,7 +125,7 @@ impl Reactor {
                         self.on_event(n - FIRST_CONN, event.is_readable(), event.is_writable(), now);
                         if event.is_read_closed() {
                             // The end came together with data, and no other event will say so.
-                            self.on_end(n - FIRST_CONN);
+                            self.on_end(n - FIRST_CONN, now);
                         }
                     }
                 }
@@ -137,7 +137,7 @@ impl Reactor {
                 self.time_out(index, now);
             }
             self.unsettled = self.exec.settle(now);
-            if self.exec.node.persist.gate.has(gate::AOF) {
+            if self.exec.node.persist.gate.has(gate::AOF) || !self.held.is_empty() {
                 self.release_replies(now);
             }
             self.net.send_kept();
@@ -147,6 +147,10 @@ impl Reactor {
             self.feed_replicas(now);
             // What commands of this turn published.
             self.take_mail(now);
+            if !self.held.is_empty() {
+                // Replies to who waited for one of them: nothing else would send these before the next turn.
+                self.release_replies(now);
+            }
             self.net.flush_due(&self.exec.settled.config, now);
             self.exec.publish_stats();
             self.run_cron(now);
@@ -163,6 +167,10 @@ impl Reactor {
             return if self.net.all_wait_for_slots() { SLOTS_PAUSE } else { Duration::ZERO };
         }
         // Asked after sleep was announced: whoever makes room after this wakes us.
+        if !self.net.stalled.is_empty() || self.link.as_ref().is_some_and(|link| link.is_stalled()) {
+            // Once more: whoever made room since took the note, and the room may be gone again.
+            self.node().persist.note_stall(self.exec.reactor);
+        }
         let room = !self.net.stalled.is_empty() && !self.node().persist.is_stalled(self.node());
         if room || self.has_replication_work() {
             mailbox.woke();
@@ -228,9 +236,8 @@ fn deliver(node: &Node, held: &mut Vec<u64>, conn: &mut Conn, replies: &[u8]) ->
         return conn.send(replies);
     }
     conn.output.extend_raw(replies);
-    let id = conn.client.info.id;
-    if held.last() != Some(&id) {
-        held.push(id);
+    if !std::mem::replace(&mut conn.held, true) {
+        held.push(conn.client.info.id);
     }
     (Sent::Part, 0)
 }

@@ -110,7 +110,7 @@ fn hear(conns: &mut [Option<Conn>], due: &mut Vec<usize>, place: usize, bytes: &
     if !std::mem::replace(&mut conn.flush_due, true) {
         due.push(place);
     }
-    if conn.waiting() > SEND_AT_BYTES {
+    if conn.waiting() > SEND_AT_BYTES && !conn.held {
         // How it ended shows again at the end of the turn.
         let _ = conn.flush();
     }

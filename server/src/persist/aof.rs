@@ -159,7 +159,7 @@ impl Aof {
         let tail = Tail::new(file, path, &node.oplog, offset, false, 0).map_err(into_io)?;
         self.base_size.store(tail.len(), Ordering::Relaxed);
         *lock(&self.tail) = Some(tail);
-        self.publish(node, config);
+        self.publish(node);
         Ok(())
     }
 
@@ -218,7 +218,7 @@ impl Aof {
             // Of no use without a base.
             let _ = fs::remove_file(tail.path());
         }
-        self.publish(node, &node.config());
+        self.publish(node);
         self.recovered(node);
     }
 
@@ -229,14 +229,14 @@ impl Aof {
         drop(file);
         let file = File::options().read(true).append(true).open(&path)?;
         *lock(&self.tail) = Some(Tail::new(file, path, &node.oplog, offset, true, 0).map_err(into_io)?);
-        self.publish(node, &node.config());
+        self.publish(node);
         Ok(())
     }
 
     /// Lets `work` have the tail: nothing is written meanwhile.
     pub(super) fn with_tail<R>(&self, node: &Node, work: impl FnOnce(&mut Option<Tail>) -> R) -> R {
         let result = work(&mut lock(&self.tail));
-        self.publish(node, &node.config());
+        self.publish(node);
         result
     }
 
@@ -255,8 +255,10 @@ impl Aof {
     }
 
     /// Makes the settings and the state of the file known to all threads.
-    pub fn publish(&self, node: &Node, config: &Config) {
+    pub fn publish(&self, node: &Node) {
         let tail = lock(&self.tail);
+        // Read under the lock: who waited for it must not put an older setting in force.
+        let config = node.config();
         let mode = match &*tail {
             None => Mode::Off,
             Some(tail) if tail.provisional => Mode::Behind,
@@ -383,6 +385,23 @@ impl Aof {
         }
     }
 
+    /// The log has begun anew, with another history; all slots are held.
+    pub fn log_restarted(&self, node: &Node) {
+        let mut guard = lock(&self.tail);
+        if guard.is_some() {
+            self.conclude(node, &mut guard, Err(Error::Lost));
+        }
+    }
+
+    /// Writers wait for the disk: the thread is not to rest.
+    pub fn hurry(&self) {
+        if self.resting.swap(false, Ordering::AcqRel)
+            && let Some(thread) = &*lock(&self.thread)
+        {
+            thread.unpark();
+        }
+    }
+
     /// Tells the thread that the log has grown.
     #[inline]
     pub fn poke(&self, node: &Node) {
@@ -440,13 +459,15 @@ impl Aof {
         }
         let syncs = config.appendfsync != AppendFsync::No
             && !(config.no_appendfsync_on_rewrite && node.persist.gate.has(gate::CUT));
-        let is_due = last_sync.elapsed() >= SYNC_EVERY;
+        // Long before writers would have to wait.
+        let much = node.oplog.end().saturating_sub(self.synced.load(Ordering::Relaxed)) > LAG_BYTES_MAX / 4;
+        let is_due = last_sync.elapsed() >= SYNC_EVERY || much;
         let (ok, did, unsynced) = {
             let mut guard = lock(&self.tail);
             let Some(tail) = guard.as_mut() else { return Work::Nothing };
             let before = tail.offset();
             let mut result = self.write(node, tail);
-            if result.is_ok() && !syncs && is_due {
+            if result.is_ok() && !syncs {
                 result = tail.skip_sync(&node.oplog);
             }
             let unsynced = if syncs && is_due { tail.unsynced().ok().flatten() } else { None };
@@ -502,5 +523,5 @@ fn into_io(error: Error) -> io::Error {
 
 /// Makes the settings that were just changed known; called when none of the node's locks is held.
 pub fn settings_changed(node: &Node) {
-    node.persist.aof.publish(node, &node.config());
+    node.persist.aof.publish(node);
 }

@@ -79,6 +79,7 @@ pub fn must_wait(node: &Node, bits: u32, row: &Command<Run>, reactor: usize) -> 
     let waits = writes && is_full(node, bits);
     if waits {
         node.persist.note_stall(reactor);
+        node.persist.aof.hurry();
     }
     waits
 }

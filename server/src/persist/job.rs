@@ -176,6 +176,9 @@ pub fn begin(
     node.latency.add("fork", took.as_millis() as u64, keys.now().ms);
     let dirty = node.changes_ever();
     state.job = Some(Job { kind, image: image.clone(), since_s: now_s(), dirty, killed: false });
+    drop(state);
+    // How replies wait may depend on whether a snapshot is under way.
+    node.persist.aof.publish(node);
     // The thread waits for it.
     let _ = send.send(image.clone());
     Ok(image)
@@ -218,6 +221,7 @@ fn finish(node: &'static Node, ended: Ended) {
     }
     node.persist.gate.set(gate::REFUSED, state.save_failed || node.persist.aof.error().is_some());
     drop(state);
+    node.persist.aof.publish(node);
     node.persist.wake_stalled(node);
     // Something may be scheduled behind it.
     if let Some(reactor) = node.mailboxes.first() {

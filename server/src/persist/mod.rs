@@ -77,7 +77,7 @@ impl Persist {
     }
 
     /// Notes that a client of this reactor waits.
-    fn note_stall(&self, reactor: usize) {
+    pub fn note_stall(&self, reactor: usize) {
         self.stalled.fetch_or(1 << reactor, Ordering::SeqCst);
     }
 

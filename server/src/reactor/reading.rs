@@ -41,7 +41,7 @@ impl Reactor {
         if writable && let Some(feed) = conn.client.peer.as_mut().and_then(|peer| peer.feed.as_mut()) {
             feed.blocked = false;
         }
-        if writable && conn.waiting() > 0 {
+        if writable && conn.waiting() > 0 && !conn.held {
             let (sent, bytes) = conn.flush();
             self.exec.node.stats[self.exec.reactor].bytes_out.add(bytes as u64);
             conn.publish(now.ms);
@@ -82,7 +82,7 @@ impl Reactor {
             Next::Again => self.net.again.push(index),
             Next::Close => {
                 log::debug!("Client {id} closed the connection");
-                self.net.close(index);
+                self.close_after_held(index, now);
             }
         }
         if self.net.is_full() {

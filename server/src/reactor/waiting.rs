@@ -86,10 +86,10 @@ impl Reactor {
     }
 
     /// The peer will send no more.
-    pub(super) fn on_end(&mut self, index: usize) {
+    pub(super) fn on_end(&mut self, index: usize, now: Now) {
         let parked = |conn: &Conn| conn.client.parking.parked.is_some();
         if self.net.conns.get(index).and_then(Option::as_ref).is_some_and(parked) {
-            self.net.close(index);
+            self.close_after_held(index, now);
         } else {
             self.net.again.push(index);
         }

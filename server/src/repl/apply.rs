@@ -114,6 +114,11 @@ impl Applier {
         self.unfinished && !(self.stalled && self.node.persist.is_stalled(self.node))
     }
 
+    /// Whether requests wait for room in a queue.
+    pub fn is_stalled(&self) -> bool {
+        self.unfinished && self.stalled
+    }
+
     /// Whether it is time to tell the primary how far we are.
     pub fn is_ack_due(&self, now_ms: i64) -> bool {
         self.stream.is_ack_due(now_ms)

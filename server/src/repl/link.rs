@@ -82,6 +82,11 @@ impl Driver {
             || node.repl.orders.load(Ordering::Relaxed)
     }
 
+    /// Whether the stream waits for room in a queue.
+    pub fn is_stalled(&self) -> bool {
+        self.link.phase() == Phase::Streaming && self.applier.is_stalled()
+    }
+
     fn may_read(&self) -> bool {
         match self.link.phase() {
             Phase::Handshake | Phase::Transfer => true,

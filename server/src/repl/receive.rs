@@ -155,6 +155,7 @@ fn load(mut file: File, of: Option<(ReplId, u64)>, node: &'static Node, attempt:
         state.history.renew(id);
         node.oplog.want(Consumer::Replicas, true);
     }
+    node.persist.aof.log_restarted(node);
     node.repl.stream_db.store(stream_db, Ordering::Release);
     drop(held);
     node.free_later(garbage);

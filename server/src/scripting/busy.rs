@@ -101,6 +101,10 @@ impl Visits {
         }
         if !self.begun {
             self.begun = true;
+            // Replies of this turn need not wait for the script.
+            if node.persist.aof.holds_replies() && node.persist.aof.before_replies(node, node.oplog.end()) {
+                net.conns.iter_mut().flatten().for_each(|conn| conn.held = false);
+            }
             (WAKER.0 + 1..FIRST_CONN).for_each(|listener| net.accept(listener, config, now));
             ready = (0..net.conns.len()).collect();
         }
@@ -129,13 +133,14 @@ impl Visits {
     fn visit(&mut self, conn: &mut Conn, node: &'static Node, reactor: usize, config: &Config) -> bool {
         // Whoever goes on after the script reads on, unless this finds nothing more.
         conn.more_to_read = true;
-        if conn.waiting() > 0 {
+        if conn.waiting() > 0 && !conn.held {
             let (_, bytes) = conn.flush();
             node.stats[reactor].bytes_out.add(bytes as u64);
         }
         for _ in 0..READS {
             let stuck = conn.client.close_after_reply
                 || conn.has_kept
+                || conn.held
                 || conn.client.replies != Replies::On
                 || conn.client.parking.parked.is_some()
                 || conn.waiting() > OUTPUT_BYTES_MAX;
