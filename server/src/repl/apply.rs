@@ -109,6 +109,11 @@ impl Applier {
         self.input.len()
     }
 
+    /// Whether whole requests wait.
+    pub fn has_unfinished(&self) -> bool {
+        self.unfinished
+    }
+
     /// Whether requests wait that could run.
     pub fn is_put_off(&self) -> bool {
         self.unfinished && !(self.stalled && self.node.persist.is_stalled(self.node))

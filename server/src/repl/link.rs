@@ -24,7 +24,7 @@ pub const TOKEN: Token = Token(crate::net::FIRST_CONN - 1);
 const READ_BYTES: usize = 64 * 1024;
 /// Reads before others have their turn.
 const READS_MAX: usize = 16;
-/// Bytes of the stream that wait to be applied before no more are read.
+/// Bytes of whole requests that wait to be applied before no more are read.
 const INPUT_BYTES_MAX: usize = 1 << 20;
 
 /// What other threads have found out for the link.
@@ -90,7 +90,8 @@ impl Driver {
     fn may_read(&self) -> bool {
         match self.link.phase() {
             Phase::Handshake | Phase::Transfer => true,
-            Phase::Streaming => self.applier.waiting() < INPUT_BYTES_MAX,
+            // Where nothing can run what waits is a part of one request, and the parser says how long that may be.
+            Phase::Streaming => self.applier.waiting() < INPUT_BYTES_MAX || !self.applier.has_unfinished(),
             Phase::Off | Phase::Waiting | Phase::Connecting | Phase::Loading => false,
         }
     }
