@@ -201,6 +201,8 @@ impl Driver {
             Action::Close => self.close(node, net),
             Action::Send(request) => self.send(&request, exec, net, now),
             Action::BeginImage => {
+                // What came behind an image that came to nothing is no part of this one's stream.
+                self.applier.suspend(node);
                 node.drop_replicas("a full sync with the primary begins");
                 node.repl.state().backlog_from = None;
                 match Incoming::create() {
@@ -249,6 +251,7 @@ impl Driver {
                     }
                 }
                 if self.link.phase() == Phase::Streaming {
+                    self.applier.suspend(node);
                     self.applier.begin(node.repl.stream_db.load(Ordering::Acquire), node);
                 }
                 self.applier.add(bytes.get(from..).unwrap_or_default());
