@@ -130,6 +130,9 @@ impl Reactor {
                             let prepared = self.exec.prepare(&Args::new(&bytes[at..], &self.batch.args[first..]));
                             let end = at + consumed;
                             self.batch.requests.push(Request { at, end, args, prepared });
+                        } else if let Some(feed) = conn.client.feed() {
+                            // An empty line is all that a replica says while it loads its image.
+                            feed.replica.ack_ms.store(now.ms, std::sync::atomic::Ordering::Relaxed);
                         }
                         at += consumed;
                     }
