@@ -61,6 +61,8 @@ fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
         return Ok(());
     }
     let home = ctx.session.db;
+    let was_replica = ctx.node.repl.is_replica();
+    let mut changed_sides = false;
     let (mut db, mut dirty, mut block, mut reply) = (home, 0, Records::default(), Out::new());
     reply.array(queue.requests.len());
     for request in &queue.requests {
@@ -70,6 +72,10 @@ fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
         }
         let records_at = block.mark();
         ctx.invoke(&request.row, request.args(), None, true, &mut reply);
+        if request.row.access == Access::All && ctx.node.repl.is_replica() != was_replica {
+            changed_sides = true;
+            ctx.keys.effects().logging = ctx.node.oplog.is_on();
+        }
         dirty += ctx.keys.effects().drain(request.args().iter(), &mut block, Reach::All);
         if block.mark() == records_at {
             block.truncate(before);
@@ -77,8 +83,20 @@ fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
             db = ctx.session.db;
         }
     }
-    // 3.2 logs the frame of a transaction that might have written, even when it has not.
-    if queue.requests.iter().any(|request| !request.row.spec.flags.contains(Flags::READONLY)) {
+    if changed_sides && ctx.node.repl.is_replica() {
+        // From now on the log is the primary's stream: no byte of ours may come into it, and what it was not told of
+        // makes the data differ from it.
+        ctx.keys.effects().logging = false;
+        if dirty > 0 {
+            ctx.node.repl.state().resumable = false;
+        }
+        block.clear();
+    }
+    // 3.2 logs the frame of a transaction that might have written, even when it has not. Where the role has changed, an
+    // empty one would lead the log away from where the others have it.
+    let might_write = || queue.requests.iter().any(|request| !request.row.spec.flags.contains(Flags::READONLY));
+    let has_frame = if changed_sides { !block.is_empty() } else { might_write() };
+    if has_frame {
         if db != home {
             select(home, &mut block);
         }
