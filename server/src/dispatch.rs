@@ -324,9 +324,11 @@ impl Executor {
                 return Ran::PutOff;
             }
             if !self.replaying && self.node.repl.gate.bits() != self.gate
-                || self.piece.is_some() && !self.node.repl.is_attempt(&self.piece)
+                || self.piece.is_some()
+                    && (self.gate & Gate::REPLICA == 0 || !self.node.repl.is_attempt(&self.piece))
             {
-                // What was asked before the slots were held is true no longer.
+                // What was asked before the slots were held is true no longer. A stream that is not followed any more
+                // is put off until the link hears of that, which is in its next turn.
                 return Ran::PutOff;
             }
             // Commands of a file are a primary's.

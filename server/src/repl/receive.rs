@@ -90,14 +90,24 @@ fn in_memory() -> io::Result<File> {
     Ok(memfd_create("image", MemfdFlags::CLOEXEC)?.into())
 }
 
+/// Whether the image is still wanted. The caller holds all slots. An attempt may have begun after nobody was followed any
+/// more: the link hears of that later.
+fn check_wanted(node: &Node, attempt: u64) -> Result<(), String> {
+    if attempt != node.repl.attempt() {
+        return Err("another attempt has begun".into());
+    }
+    if node.repl.state().primary.is_none() {
+        return Err("no primary is followed any more".into());
+    }
+    Ok(())
+}
+
 /// Drops all keys; what was reached of the stream is reached no more.
 fn empty(node: &'static Node, attempt: u64) -> Result<(), String> {
     let mut guest = node.guest();
     let mut held = guest.owner().wait_privileged();
     held.add_all();
-    if attempt != node.repl.attempt() {
-        return Err("another attempt has begun".into());
-    }
+    check_wanted(node, attempt)?;
     let mut local = Local { is_replica: true, ..Local::default() };
     let garbage = {
         let mut keys = Keyspace::new(&mut held, &mut local, 0, Now::read());
@@ -133,9 +143,7 @@ fn load(mut file: File, of: Option<(ReplId, u64)>, node: &'static Node, attempt:
     let mut guest = node.guest();
     let mut held = guest.owner().wait_privileged();
     held.add_all();
-    if attempt != node.repl.attempt() {
-        return Err("another attempt has begun".into());
-    }
+    check_wanted(node, attempt)?;
     let garbage = {
         let mut keys = Keyspace::new(&mut held, &mut local, 0, Now::read());
         keys.flush(None);
