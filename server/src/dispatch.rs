@@ -314,7 +314,12 @@ impl Executor {
         self.node.stats[self.reactor].running.store(u32::from(row.id) + 1, std::sync::atomic::Ordering::Relaxed);
         let flushed = {
             // Looked at where it lies: it is large, and would be copied as often as it is moved.
-            let mut held = hold(self.node, &mut self.owner, &args, row, prepared, deferrals);
+            let moves_stream = self.piece.is_some() && row.spec.name == "select";
+            let mut held = match moves_stream {
+                // The stream's database belongs to every cut: nobody may be making one.
+                true => self.owner.try_privileged(),
+                false => hold(self.node, &mut self.owner, &args, row, prepared, deferrals),
+            };
             let Some(held) = &mut held else { return Ran::PutOff };
             // What a primary has done is done: its stream waits for nobody.
             if self.node.moves.claims.are_there()
