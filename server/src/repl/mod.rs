@@ -220,8 +220,8 @@ impl Node {
 
     /// Sets the gate from role, link, settings and replicas.
     pub fn refresh_gate(&self, now_ms: i64) {
-        let config = self.config();
         let state = self.repl.state();
+        let config = self.config();
         let mut bits = 0;
         if state.primary.is_some() {
             bits |= Gate::REPLICA;
@@ -237,8 +237,9 @@ impl Node {
         {
             bits |= Gate::TOO_FEW;
         }
-        drop(state);
+        // Still under the lock: whoever looked earlier must not store later.
         self.repl.gate.0.store(bits, Ordering::Release);
+        drop(state);
     }
 
     /// Replicas that follow and have answered within so many seconds.
