@@ -51,9 +51,7 @@ impl Cron {
         let (node, config) = (exec.node, exec.settled.config.clone());
         let replicas = node.repl.replicas().len();
         self.ping(exec, replicas, config.repl_ping_slave_period.max(1));
-        if replicas == 0 {
-            end_backlog(exec, config.repl_backlog_ttl, now);
-        }
+        end_backlog(exec, config.repl_backlog_ttl, now);
         if config.min_slaves_to_write > 0 || node.repl.gate.bits() & Gate::TOO_FEW != 0 {
             node.refresh_gate(now.ms);
         }
@@ -80,16 +78,21 @@ fn wants_sync(node: &Node, diskless: bool, delay_s: u64, now: Now) -> bool {
 /// Lets the backlog go when nobody has needed it for `ttl_s` seconds. Offsets of before then mean nothing.
 fn end_backlog(exec: &mut Executor, ttl_s: u64, now: Now) {
     let node = exec.node;
-    let over = {
+    let is_over = || {
+        let nobody = node.repl.replicas().is_empty();
         let state = node.repl.state();
         let idle_ms = now.ms - state.unneeded_since_ms;
-        ttl_s > 0 && state.primary.is_none() && state.backlog_from.is_some() && idle_ms > ttl_s as i64 * 1000
+        nobody && ttl_s > 0 && state.primary.is_none() && state.backlog_from.is_some() && idle_ms > ttl_s as i64 * 1000
     };
-    if !over {
+    if !is_over() {
         return;
     }
     let Some(mut held) = exec.owner.try_privileged() else { return };
     held.add_all();
+    // A replica may have come while the slots were waited for.
+    if !is_over() {
+        return;
+    }
     node.oplog.want(Consumer::Replicas, false);
     let mut state = node.repl.state();
     state.backlog_from = None;
