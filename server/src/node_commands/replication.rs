@@ -59,7 +59,15 @@ fn begin_feed(ctx: &mut NodeCtx<'_, '_>, request: Option<(&[u8], &[u8])>) -> Out
     if let Some((id, offset)) = request {
         let decision = {
             let state = node.repl.state();
-            decide(&state.history, backlog(ctx.node, state.backlog_from), id, offset)
+            match decide(&state.history, backlog(ctx.node, state.backlog_from), id, offset) {
+                // It may have been cut off within what came before the log, and mean other bytes.
+                Decision::Partial { from }
+                    if !knows_psync2 && state.prologue.is_some_and(|(start, end)| (start..end).contains(&from)) =>
+                {
+                    Decision::Refused(Why::NotKept)
+                }
+                decision => decision,
+            }
         };
         match decision {
             Decision::Partial { from } => match node.oplog.pinned(from) {

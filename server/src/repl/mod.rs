@@ -97,6 +97,8 @@ pub struct State {
     pub progress: (u64, Option<u64>),
     /// Where the backlog begins at the earliest, if there is one.
     pub backlog_from: Option<Offset>,
+    /// Offsets at which the last replica that was told a database before the log was at something else: from, until.
+    pub prologue: Option<(Offset, Offset)>,
     /// Since when nobody needs the backlog, Unix milliseconds.
     pub unneeded_since_ms: i64,
 }
@@ -138,6 +140,7 @@ impl Replication {
             down_since_ms: 0,
             progress: (0, None),
             backlog_from: None,
+            prologue: None,
             unneeded_since_ms: 0,
         };
         Replication {

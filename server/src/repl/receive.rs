@@ -158,6 +158,7 @@ fn load(mut file: File, of: Option<(ReplId, u64)>, node: &'static Node, attempt:
         let offset = of.map_or_else(|| node.oplog.end(), |(_, offset)| offset);
         node.oplog.restart(offset);
         state.backlog_from = Some(offset);
+        state.prologue = None;
         state.resumable = of.is_some();
         let id = of.map_or_else(crate::start::random_id, |(id, _)| id);
         state.history.renew(id);
