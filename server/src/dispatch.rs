@@ -329,8 +329,7 @@ impl Executor {
                 return Ran::PutOff;
             }
             if !self.replaying && self.node.repl.gate.bits() != self.gate
-                || self.piece.is_some()
-                    && (self.gate & Gate::REPLICA == 0 || !self.node.repl.is_attempt(&self.piece))
+                || self.piece.is_some() && (self.gate & Gate::REPLICA == 0 || !self.node.repl.is_attempt(&self.piece))
             {
                 // What was asked before the slots were held is true no longer. A stream that is not followed any more
                 // is put off until the link hears of that, which is in its next turn.

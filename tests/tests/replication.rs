@@ -1,10 +1,11 @@
 //! Replication between whole programs: ours and real Redis 7.0, in both directions, over links that break.
 
 use resp::Reply;
+use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
-use tests::replicas::{Load, assert_same, follow, number, wait_for_link, wait_for_stream};
-use tests::{Options, Relay, Server, wait_until};
+use tests::replicas::{Load, assert_same, follow, info, number, wait_for_link, wait_for_stream};
+use tests::{Client, Options, Relay, Server, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -348,4 +349,149 @@ fn old_data_go_first_only_where_old_and_new_do_not_fit() {
         }
         assert_eq!(replica.log().contains("Flushing old data first"), goes_first, "{}", replica.log());
     }
+}
+
+#[test]
+fn a_request_of_more_than_a_mebibyte_comes_through_the_stream() {
+    for threads in [1, 4] {
+        let (primary, replica) = (Server::start(Options::codis(threads)), Server::start(Options::codis(threads)));
+        follow(&replica, primary.addr());
+        wait_for_link(&replica);
+        primary.client().call(&["SET", "big", &"x".repeat(3 << 20)]);
+        primary.client().run("SET behind it");
+        wait_for_stream(&primary, &replica);
+        assert_eq!(replica.client().run("STRLEN big"), Reply::Int(3 << 20));
+        assert_eq!(number(&mut primary.client(), "sync_full"), 1, "{}", primary.log());
+        assert_eq!(number(&mut primary.client(), "sync_partial_ok"), 0, "{}", primary.log());
+    }
+}
+
+/// Answers a replica until it asks for a sync, and that with `answer`.
+fn serve_sync(listener: &TcpListener, answer: &[u8]) -> Client {
+    let mut replica = Client::accept(listener).expect("a replica");
+    loop {
+        let Reply::Array(Some(words)) = replica.read() else { panic!("no request") };
+        let sent = match words.first() {
+            Some(Reply::Bulk(Some(name))) if name == b"PING" => replica.send(b"+PONG\r\n"),
+            Some(Reply::Bulk(Some(name))) if name == b"PSYNC" => {
+                replica.send(answer).expect("the replica listens");
+                return replica;
+            }
+            _ => replica.send(b"+OK\r\n"),
+        };
+        sent.expect("the replica listens");
+    }
+}
+
+#[test]
+fn what_came_behind_an_image_that_cannot_be_loaded_is_not_applied_later() {
+    const INCR: &[u8] = b"*2\r\n$4\r\nINCR\r\n$1\r\nx\r\n";
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let replica = Server::start(Options::codis(1));
+    follow(&replica, listener.local_addr().expect("an address"));
+    let sync = |image: &[u8]| {
+        let mut answer = format!("+FULLRESYNC {} 100\r\n${}\r\n", "a".repeat(40), image.len()).into_bytes();
+        answer.extend_from_slice(image);
+        answer.extend_from_slice(INCR);
+        serve_sync(&listener, &answer)
+    };
+    let _first = sync(b"REDIS0007\x77garbage");
+    let _second = sync(b"REDIS0007\xff\0\0\0\0\0\0\0\0");
+    let mut client = replica.client();
+    let end = 100 + INCR.len() as u64;
+    assert!(wait_until(PATIENCE, || number(&mut client, "slave_repl_offset") >= end), "{}", replica.log());
+    assert_eq!(client.run("GET x"), Reply::bulk("1"));
+    assert_eq!(number(&mut client, "slave_repl_offset"), end);
+}
+
+#[test]
+fn an_empty_line_of_a_replica_is_a_sign_of_life() {
+    let primary = Server::start(Options::codis(1));
+    let mut replica = primary.client();
+    replica.send(b"PSYNC ? -1\r\n").expect("the primary listens");
+    let mut client = primary.client();
+    let mut lags = |wanted: bool| {
+        wait_until(PATIENCE, || {
+            if !wanted {
+                replica.send(b"\n").expect("the primary listens");
+            }
+            let line = info(&mut client, "slave0").unwrap_or_default();
+            line.contains("state=online") && line.ends_with("lag=0") != wanted
+        })
+    };
+    assert!(lags(true), "a silent replica does not lag");
+    assert!(lags(false), "an empty line is no sign of life");
+}
+
+#[test]
+fn a_demotion_as_sentinel_does_it_costs_no_full_sync() {
+    for threads in [1, 4] {
+        let [first, second] = [(); 2].map(|()| {
+            Server::start(backlog(Options::codis(threads)).set("repl-ping-slave-period", "3600").config("# Ours.\n"))
+        });
+        follow(&second, first.addr());
+        first.client().run("SET k v");
+        wait_for_stream(&first, &second);
+        let in_transaction = |server: &Server, command: &str| {
+            let mut client = server.client();
+            for line in ["MULTI", command, "CONFIG REWRITE"] {
+                client.run(line);
+            }
+            let ok = || Reply::Simple(b"OK".to_vec());
+            assert_eq!(client.run("EXEC"), Reply::Array(Some(vec![ok(), ok()])));
+        };
+        let before = number(&mut first.client(), "master_repl_offset");
+        in_transaction(&second, "SLAVEOF NO ONE");
+        in_transaction(&first, &format!("SLAVEOF {} {}", second.addr().ip(), second.addr().port()));
+        wait_for_link(&first);
+        assert_eq!(number(&mut second.client(), "sync_full"), 0, "{}", second.log());
+        assert_eq!(number(&mut second.client(), "sync_partial_ok"), 1, "{}", second.log());
+        for server in [&first, &second] {
+            assert_eq!(number(&mut server.client(), "master_repl_offset"), before);
+        }
+        second.client().run("SET k w");
+        assert_same(&second, &first);
+    }
+}
+
+#[test]
+fn what_a_demoting_transaction_wrote_before_is_not_kept() {
+    let [first, second] = [(); 2].map(|()| Server::start(backlog(Options::codis(2))));
+    follow(&second, first.addr());
+    first.client().run("SET k v");
+    wait_for_stream(&first, &second);
+    second.client().run("SLAVEOF NO ONE");
+    let mut client = first.client();
+    for line in ["MULTI", "SET only here", &format!("SLAVEOF {} {}", second.addr().ip(), second.addr().port())] {
+        client.run(line);
+    }
+    client.run("EXEC");
+    assert_same(&second, &first);
+    assert_eq!(client.run("EXISTS only"), Reply::Int(0));
+}
+
+#[test]
+fn an_old_replica_cut_off_before_the_log_begins_gets_no_partial_sync() {
+    const SELECT_BYTES: u64 = b"*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n".len() as u64;
+    let quiet = || backlog(Options::codis(1)).set("repl-ping-slave-period", "3600");
+    let (primary, middle) = (Server::start(quiet()), Server::start(quiet()));
+    follow(&middle, primary.addr());
+    wait_for_link(&middle);
+    let mut writer = primary.client();
+    writer.run("SELECT 3");
+    writer.run("SET k v");
+    wait_for_stream(&primary, &middle);
+    let ask = |what: &str| {
+        let mut client = middle.client();
+        let Reply::Simple(line) = client.run(&format!("PSYNC {what}")) else { panic!("no answer to PSYNC") };
+        let words = String::from_utf8_lossy(&line).into_owned();
+        (client, words)
+    };
+    let (_first, line) = ask("? -1");
+    let words: Vec<&str> = line.split(' ').collect();
+    let (id, offset) = (words[1], words[2].parse::<u64>().expect("an offset"));
+    let after = |bytes: u64| ask(&format!("{id} {}", offset + bytes + 1));
+    assert!(after(0).1.starts_with("FULLRESYNC"));
+    assert!(after(SELECT_BYTES - 1).1.starts_with("FULLRESYNC"));
+    assert_eq!(after(SELECT_BYTES).1, "CONTINUE");
 }

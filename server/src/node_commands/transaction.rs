@@ -71,8 +71,15 @@ fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
             select(ctx.session.db, &mut block);
         }
         let records_at = block.mark();
+        let takes_all = request.row.access == Access::All;
+        if takes_all {
+            ctx.node.repl.state().unlogged = dirty > 0;
+        }
         ctx.invoke(&request.row, request.args(), None, true, &mut reply);
-        if request.row.access == Access::All && ctx.node.repl.is_replica() != was_replica {
+        if takes_all {
+            ctx.node.repl.state().unlogged = false;
+        }
+        if takes_all && ctx.node.repl.is_replica() != was_replica {
             changed_sides = true;
             ctx.keys.effects().logging = ctx.node.oplog.is_on();
         }
@@ -84,12 +91,8 @@ fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
         }
     }
     if changed_sides && ctx.node.repl.is_replica() {
-        // From now on the log is the primary's stream: no byte of ours may come into it, and what it was not told of
-        // makes the data differ from it.
+        // From now on the log is the primary's stream: no byte of ours may come into it.
         ctx.keys.effects().logging = false;
-        if dirty > 0 {
-            ctx.node.repl.state().resumable = false;
-        }
         block.clear();
     }
     // 3.2 logs the frame of a transaction that might have written, even when it has not. Where the role has changed, an

@@ -85,6 +85,8 @@ pub struct State {
     pub history: History,
     /// Whether the history's id and the log's end can be asked for after a broken link.
     pub resumable: bool,
+    /// The data have what the log has not: a transaction is under way that has written something.
+    pub unlogged: bool,
     /// Whose replica it is.
     pub primary: Option<Primary>,
     /// Where the link stands.
@@ -134,6 +136,7 @@ impl Replication {
         let state = State {
             history: History::new(id),
             resumable: false,
+            unlogged: false,
             phase: if primary.is_some() { Phase::Waiting } else { Phase::Off },
             primary,
             heard_ms: 0,
@@ -261,7 +264,7 @@ impl Node {
             match (was_replica, following) {
                 // A primary that kept a log can be asked where its stream ends; one that kept none cannot.
                 (false, true) => {
-                    state.resumable = had_log && state.backlog_from.is_some();
+                    state.resumable = had_log && !state.unlogged && state.backlog_from.is_some();
                     state.down_since_ms = 0;
                 }
                 (true, false) => {
