@@ -8,9 +8,11 @@
 //! first chunk --begin--> arriving --"expire": end--> a key like any other
 //!                           '--- connection ends: abandon ---> removed by a reactor's next cron, or by its own expiry
 //! ```
-//! 1. A key that arrives belongs to one connection; who begins it anew takes it over, so that the end of an older
-//!    connection removes nothing of it. Its owner changes under its slot's lock only.
-//! 2. The mutex is a leaf.
+//! 1. A key that arrives belongs to one connection; who deletes it, which every transfer does first, takes it over, so
+//!    that what is left of an older connection, its end included, changes nothing of it. Its owner changes under its
+//!    slot's lock only.
+//! 2. The owner outlives the entry: a key that went away in the middle is not mistaken for one that has not begun.
+//! 3. The mutex is a leaf.
 
 use crate::dispatch::Executor;
 use crate::node::Node;
@@ -36,11 +38,29 @@ pub struct Arrivals {
 #[derive(Default)]
 struct State {
     /// Which client builds a key.
-    owners: HashMap<Place, u64>,
+    owners: HashMap<Place, Owner>,
     /// Keys whose client is gone, with that client.
     abandoned: Vec<(Place, u64)>,
     /// The strings among them, as far as they have come.
     texts: HashMap<Place, Text>,
+}
+
+#[derive(Clone, Copy)]
+struct Owner {
+    client: u64,
+    /// Something of the key has come.
+    begun: bool,
+}
+
+/// How a key stands to a client that sends something of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody's, or this client's and not begun.
+    Free,
+    /// This client's.
+    Own,
+    /// Another one's.
+    Foreign,
 }
 
 struct Text {
@@ -59,9 +79,31 @@ impl Arrivals {
 
     /// A client has begun a key.
     pub fn begin(&self, node: &Node, client: u64, db: u32, key: &[u8]) {
-        if self.lock().owners.insert((db, key.into()), client).is_none() {
+        if self.lock().owners.insert((db, key.into()), Owner { client, begun: true }).is_none() {
             self.count.fetch_add(1, Ordering::AcqRel);
             node.moves.claims.begin_receiving();
+        }
+    }
+
+    /// Whose key that is, for a client that sends something of it.
+    pub fn claim(&self, client: u64, db: u32, key: &[u8]) -> Claim {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return Claim::Free;
+        }
+        match self.lock().owners.get(&(db, Box::from(key))) {
+            None => Claim::Free,
+            Some(owner) if owner.client != client => Claim::Foreign,
+            Some(owner) if owner.begun => Claim::Own,
+            Some(_) => Claim::Free,
+        }
+    }
+
+    /// A client has removed a key, to begin it perhaps. Where another one was building it, that one's rest stays shut out.
+    pub fn removed_by(&self, node: &Node, client: u64, db: u32, key: &[u8]) {
+        if self.claim(client, db, key) == Claim::Foreign {
+            self.lock().owners.insert((db, key.into()), Owner { client, begun: false });
+        } else {
+            self.end(node, db, key);
         }
     }
 
@@ -107,8 +149,8 @@ impl Arrivals {
             return;
         }
         let State { owners, abandoned, .. } = &mut *self.lock();
-        let of_client = owners.iter().filter(|(_, owner)| **owner == client);
-        abandoned.extend(of_client.map(|(place, owner)| (place.clone(), *owner)));
+        let of_client = owners.iter().filter(|(_, owner)| owner.client == client);
+        abandoned.extend(of_client.map(|(place, _)| (place.clone(), client)));
     }
 }
 
@@ -133,7 +175,7 @@ pub fn sweep(exec: &mut Executor, now: Now) {
     let abandoned = {
         let State { owners, abandoned, texts } = &mut *arrivals.lock();
         let late = texts.iter().filter(|(_, text)| text.until_ms < now.ms);
-        abandoned.extend(late.filter_map(|(place, _)| Some((place.clone(), *owners.get(place)?))));
+        abandoned.extend(late.filter_map(|(place, _)| Some((place.clone(), owners.get(place)?.client))));
         std::mem::take(abandoned)
     };
     for ((db, name), client) in abandoned {
@@ -141,7 +183,7 @@ pub fn sweep(exec: &mut Executor, now: Now) {
         let mut done = false;
         exec.in_slot(key.slot, db, now, |keys| {
             done = true;
-            if arrivals.lock().owners.get(&(db, name.clone())) != Some(&client) {
+            if arrivals.lock().owners.get(&(db, name.clone())).is_none_or(|owner| owner.client != client) {
                 return;
             }
             forget(arrivals, keys, &key);

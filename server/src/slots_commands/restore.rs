@@ -3,6 +3,7 @@
 //! What is stored is logged as its effects and with moments instead of times to live, so that a replica or a file read
 //! later ends a key when it ends here. The original logs the messages, which restarts every key's time.
 
+use super::arrivals::Claim;
 use super::durable::{self, Came};
 use crate::node_commands::{Handler, NodeCtx};
 use commands::error::{Error, Outcome};
@@ -150,7 +151,7 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
             if let Some(text) = ctx.node.moves.arrivals.take_text(ctx.session.db, key.bytes) {
                 ctx.keys.garbage().add(Entry::new(key.bytes, Body::Long(text), None, 0));
             }
-            ctx.node.moves.arrivals.end(ctx.node, ctx.session.db, key.bytes);
+            ctx.node.moves.arrivals.removed_by(ctx.node, ctx.client.info.id, ctx.session.db, key.bytes);
             if was {
                 ctx.keys.changed(&key, NO_EVENT, "del");
                 ctx.keys.effects().log_instead(&[b"DEL", key.bytes]);
@@ -159,6 +160,7 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
         }
         Message::Expire { ttl_ms } => {
             let at = moment(ctx, ttl_ms);
+            check_end(ctx, &key)?;
             if let Some(text) = ctx.node.moves.arrivals.take_text(ctx.session.db, key.bytes) {
                 whole_text(ctx, &key, text, at)?;
                 return done();
@@ -181,6 +183,7 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
         Message::Text { ttl_ms } => {
             absent(ctx, &key)?;
             let (text, at) = (args.at(VALUE), moment(ctx, ttl_ms));
+            ctx.node.moves.arrivals.end(ctx.node, ctx.session.db, key.bytes);
             ctx.keys.put_text(&key, text, at.map_or(SetExpire::Clear, SetExpire::At));
             ctx.keys.changed(&key, NO_EVENT, "set");
             ctx.keys.effects().log_instead(&[b"SET", key.bytes, text]);
@@ -191,6 +194,7 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
             absent(ctx, &key)?;
             let (payload, at) = (args.at(VALUE), moment(ctx, ttl_ms));
             let entry = decoded(ctx, payload, &key, at)?;
+            ctx.node.moves.arrivals.end(ctx.node, ctx.session.db, key.bytes);
             ctx.keys.put_entry(&key, entry);
             ctx.keys.changed(&key, NO_EVENT, "restore");
             ctx.keys.effects().log_instead(&[b"RESTORE", key.bytes, b"0", payload, b"REPLACE"]);
@@ -215,6 +219,47 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
             piece(size.to_string().into_bytes())
         }
     }
+}
+
+/// How a key stands to whoever sends it. A log that is read, or a primary's, was checked when it was written, and may
+/// begin in the middle of a key.
+fn claim(ctx: &NodeCtx<'_, '_>, key: &Key<'_>) -> Option<Claim> {
+    let arrivals = &ctx.node.moves.arrivals;
+    (!ctx.keys.is_from_primary()).then(|| arrivals.claim(ctx.client.info.id, ctx.session.db, key.bytes))
+}
+
+/// Refuses a chunk or a part of a key whose earlier ones are not there any more, or which another connection builds, or
+/// which has come from elsewhere meanwhile.
+fn check_piece(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, fresh: bool) -> Result<(), Vec<u8>> {
+    match (claim(ctx, key), fresh) {
+        (None, _) | (Some(Claim::Free), true) => Ok(()),
+        (Some(Claim::Own), false) if ctx.keys.transit(key) == Some(Transit::Arriving) => Ok(()),
+        (Some(Claim::Own), _) => Err(vanished(ctx, key)),
+        (Some(Claim::Foreign), true) => Err(with_quote("the specified key doesn't exist (", key.bytes)),
+        (Some(Claim::Free | Claim::Foreign), false) => Err(with_quote("the specified key already exists (", key.bytes)),
+    }
+}
+
+/// As [`check_piece`], for the message that makes a key whole.
+fn check_end(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>) -> Result<(), Vec<u8>> {
+    let arrives = ctx.keys.transit(key) == Some(Transit::Arriving);
+    match claim(ctx, key) {
+        Some(Claim::Own) if !arrives => Err(vanished(ctx, key)),
+        Some(Claim::Free | Claim::Foreign) if arrives => {
+            Err(with_quote("the specified key already exists (", key.bytes))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What this client was building is gone, and what it sends of it yet is worth nothing.
+fn vanished(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>) -> Vec<u8> {
+    let arrivals = &ctx.node.moves.arrivals;
+    if let Some(text) = arrivals.take_text(ctx.session.db, key.bytes) {
+        ctx.keys.garbage().add(Entry::new(key.bytes, Body::Long(text), None, 0));
+    }
+    arrivals.end(ctx.node, ctx.session.db, key.bytes);
+    with_quote("the specified key doesn't exist (", key.bytes)
 }
 
 /// Takes all keys of one message, each in place of what is there.
@@ -263,12 +308,12 @@ fn part(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, at: Option<i64>, hint: i64) ->
     let (db, text) = (ctx.session.db, ctx.args.at(ELEMENTS));
     if arrivals.has_text(db, key.bytes) {
         if ctx.keys.transit(key) != Some(Transit::Arriving) {
-            drop(arrivals.take_text(db, key.bytes));
-            arrivals.end(ctx.node, db, key.bytes);
-            return Err(with_quote("the specified key doesn't exist (", key.bytes));
+            return Err(vanished(ctx, key));
         }
+        check_piece(ctx, key, false)?;
     } else {
         absent(ctx, key)?;
+        check_piece(ctx, key, true)?;
         ctx.keys.put_text(key, b"", SetExpire::Clear);
         ctx.keys.set_transit(key, Transit::Arriving);
         arrivals.begin(ctx.node, ctx.client.info.id, db, key.bytes);
@@ -329,7 +374,7 @@ fn append(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, kind: Collection) -> Result<
             let got = format!("{}/{}", found as u8, encoding_number(encoding));
             return Err(format!("wrong type (expect={},got={got})", kind.expected()).into_bytes());
         }
-        _ => {}
+        found => check_piece(ctx, key, found.is_none())?,
     }
     let wrong = |_: WrongType| b"wrong type".to_vec();
     let mut words = elements.iter();

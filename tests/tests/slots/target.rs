@@ -194,3 +194,70 @@ fn nobody_sees_a_key_before_it_is_whole() {
         assert_eq!(run(&mut reader, "EXISTS H"), ":0");
     }
 }
+
+#[test]
+fn a_key_that_went_away_in_the_middle_is_not_begun_anew() {
+    let server = Server::start(Options::codis(4));
+    let mut admin = server.client();
+    for (key, vanish, last) in [
+        ("a", "FLUSHALL", "SLOTSRESTORE-ASYNC list a 60000 4 c d"),
+        ("b", "FLUSHALL", "SLOTSRESTORE-ASYNC expire b 0"),
+        ("c", "EVAL redis.call('del','c');redis.call('rpush','c','x') 0", "SLOTSRESTORE-ASYNC list c 60000 4 c d"),
+        ("d", "EVAL redis.call('del','d');redis.call('rpush','d','x') 0", "SLOTSRESTORE-ASYNC expire d 0"),
+    ] {
+        let mut source = server.client();
+        assert_eq!(run(&mut source, &format!("SLOTSRESTORE-ASYNC delete {key}")), ack(0, "0"));
+        assert_eq!(run(&mut source, &format!("SLOTSRESTORE-ASYNC list {key} 60000 4 a b")), ack(0, "2"));
+        run(&mut admin, vanish);
+        let words: Vec<&[u8]> = last.split(' ').map(str::as_bytes).collect();
+        let text = format!("the specified key doesn't exist ({key})");
+        assert_eq!(send(&mut source, &words), (ack(-1, &text), true), "{vanish}, {last}");
+        // From its beginning it comes all the same.
+        let mut source = server.client();
+        run(&mut source, &format!("SLOTSRESTORE-ASYNC delete {key}"));
+        assert_eq!(run(&mut source, &format!("SLOTSRESTORE-ASYNC list {key} 60000 4 a b")), ack(0, "2"));
+        assert_eq!(run(&mut source, &format!("SLOTSRESTORE-ASYNC expire {key} 0")), ack(0, "1"));
+        assert_eq!(value(&mut admin, key), "list quicklist false a b");
+    }
+}
+
+#[test]
+fn what_is_left_of_an_old_link_does_not_mix_with_a_new_ones() {
+    let server = Server::start(Options::codis(4));
+    let exists = |key: &str| ack(-1, &format!("the specified key already exists ({key})"));
+    let gone = |key: &str| ack(-1, &format!("the specified key doesn't exist ({key})"));
+    for (key, first, more) in
+        [("L", "list L 60000 4 a b", "list L 60000 4 x"), ("s", "part s 60000 4 ab", "part s 60000 4 x")]
+    {
+        let begin = |client: &mut Client| {
+            let deleted = run(client, &format!("SLOTSRESTORE-ASYNC delete {key}"));
+            assert!(deleted.contains("ACK 0"), "{deleted}");
+        };
+        let words = |line: &str| -> Vec<Vec<u8>> {
+            format!("SLOTSRESTORE-ASYNC {line}").split(' ').map(|word| word.as_bytes().to_vec()).collect()
+        };
+        let say = |client: &mut Client, line: &str| {
+            let words = words(line);
+            send(client, &words.iter().map(|word| &word[..]).collect::<Vec<_>>()).0
+        };
+        // Its rest comes when the new one has removed the key, when it has begun it, and when it has to end it.
+        let mut olds = [server.client(), server.client(), server.client()];
+        let mut new = server.client();
+        begin(&mut olds[0]);
+        assert_eq!(say(&mut olds[0], first), ack(0, "2"));
+        begin(&mut new);
+        assert_eq!(say(&mut olds[0], more), gone(key));
+        assert_eq!(say(&mut new, first), ack(0, "2"));
+        assert_eq!(say(&mut olds[1], more), exists(key));
+        assert_eq!(say(&mut olds[2], &format!("expire {key} 0")), exists(key));
+        assert_eq!(say(&mut new, &format!("expire {key} 0")), ack(0, "1"));
+        let shown = value(&mut server.client(), key);
+        assert!(shown.ends_with(" a b") || shown.ends_with(" ab"), "{shown}");
+        // And when it removes what the new one has begun, that one is not taken for a beginning.
+        let (mut old, mut new) = (server.client(), server.client());
+        begin(&mut new);
+        assert_eq!(say(&mut new, first), ack(0, "2"));
+        begin(&mut old);
+        assert_eq!(say(&mut new, more), gone(key));
+    }
+}
