@@ -14,7 +14,7 @@ use crate::clock::{Now, lru_idle_seconds};
 use crate::hash;
 use crate::random::SplitMix;
 use crate::raw::dbslot::DbSlot;
-use crate::raw::entry::EntryRef;
+use crate::raw::entry::{EntryRef, Transit};
 use crate::raw::lock::{Held, Owner};
 use crate::slot::Slot;
 use slots::{SLOTS, SlotId};
@@ -48,10 +48,10 @@ pub enum First {
 }
 
 impl Rule {
-    /// How much `entry` deserves to be dropped, or `None` if it may not be.
+    /// How much `entry` deserves to be dropped, or `None` if it may not be: what is not whole yet would be lost for good.
     fn rank(self, entry: EntryRef<'_>, now: Now) -> Option<u64> {
         let expire_at_ms = entry.expire_at_ms();
-        if self.volatile && expire_at_ms.is_none() {
+        if self.volatile && expire_at_ms.is_none() || entry.transit() == Transit::Arriving {
             return None;
         }
         Some(match self.first {
@@ -109,6 +109,19 @@ pub enum Pick {
     Busy,
 }
 
+/// What came of a look into a slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// A key went to the pool.
+    Offered,
+    /// The key that was drawn may not be dropped.
+    Barred,
+    /// There is no key.
+    Empty,
+    /// The slot is held by others.
+    Busy,
+}
+
 /// One thread's means of choosing.
 pub struct Evictor {
     random: SplitMix,
@@ -130,22 +143,28 @@ impl Evictor {
             (self.rule, self.weights, self.pool) = (Some(rule), Weights::default(), Pool::default());
         }
         let samples = if rule.first == First::Any { 1 } else { samples };
+        let (mut busy, mut barred) = (false, false);
         for _ in 0..ROUNDS {
             for _ in 0..samples {
                 let Some(slot) = self.weights.draw(slots, rule, &mut self.random) else {
                     return if self.weights.busy { Pick::Busy } else { Pick::Nothing };
                 };
-                self.look(slots, rule, slot, now);
+                match self.look(slots, rule, slot, now) {
+                    Look::Busy => busy = true,
+                    Look::Barred => barred = true,
+                    Look::Offered | Look::Empty => {}
+                }
             }
             if let Some(candidate) = self.best(slots, rule, now) {
                 return Pick::Key(candidate);
             }
         }
-        Pick::Busy
+        // What may not be dropped is nothing to wait for.
+        if barred && !busy { Pick::Nothing } else { Pick::Busy }
     }
 
     /// Offers a random key of `slot` to the pool.
-    fn look(&mut self, slots: &mut impl Slots, rule: Rule, slot: SlotId, now: Now) {
+    fn look(&mut self, slots: &mut impl Slots, rule: Rule, slot: SlotId, now: Now) -> Look {
         let Evictor { random, pool, .. } = self;
         let looked = slots.look(slot, |held| {
             let total = held.dbs().map(|(_, keys)| rule.count(keys)).sum();
@@ -155,19 +174,22 @@ impl Evictor {
                 if at < count {
                     let random = || random.next();
                     let entry = if rule.volatile { keys.random_expiring(random) } else { keys.random(random) };
-                    if let Some((entry, rank)) = entry.and_then(|entry| Some((entry, rule.rank(entry, now)?))) {
-                        pool.offer(slot, db, entry.key(), rank);
-                    }
-                    return true;
+                    let Some((entry, rank)) = entry.and_then(|entry| Some((entry, rule.rank(entry, now)?))) else {
+                        return Look::Barred;
+                    };
+                    pool.offer(slot, db, entry.key(), rank);
+                    return Look::Offered;
                 }
                 at -= count;
             }
-            false
+            Look::Empty
         });
-        if looked == Some(false) {
-            // Empty: what is known of the slots is too old.
+        let looked = looked.unwrap_or(Look::Busy);
+        if looked == Look::Empty {
+            // What is known of the slots is too old.
             self.weights.draws_left = 0;
         }
+        looked
     }
 
     /// Takes the best of the pool that still is as good as it was.
@@ -356,6 +378,20 @@ mod tests {
             assert_eq!(world.evict(rule, 200, 0), Some((n, format!("goes:{n}"))));
         }
         assert_eq!(world.pick(rule, 5, 0), Pick::Nothing);
+    }
+
+    #[test]
+    fn keys_that_arrive_stay() {
+        let mut world = World::new();
+        (0..4).for_each(|n| world.set(0, &format!("arrives:{n}"), n, Some(1_000_000)));
+        for n in 0..4 {
+            assert!(world.with(0, &format!("arrives:{n}"), 0, |keys, key| keys.set_transit(key, Transit::Arriving)));
+        }
+        let volatile = Rule { volatile: true, first: First::Due };
+        assert_eq!(world.pick(LRU, 5, 100), Pick::Nothing);
+        assert_eq!(world.pick(volatile, 5, 100), Pick::Nothing);
+        world.set(0, "stays", 50, Some(2_000_000));
+        assert_eq!(world.evict(volatile, 200, 100), Some((0, "stays".into())));
     }
 
     #[test]
