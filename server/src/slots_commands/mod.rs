@@ -38,6 +38,7 @@ use engine::raw::entry::Transit;
 use engine::raw::lock::Held;
 use engine::slot::Slot;
 use resp::Flags;
+use slots::migration::message::brings_nothing;
 
 /// What the node keeps of keys on their way.
 #[derive(Default)]
@@ -85,9 +86,13 @@ pub fn must_wait(held: &mut Held<'_, Slot>, row: &Command<Run>, args: &Args<'_>,
     })
 }
 
-/// Over the memory limit: whether a command that may grow memory does so. Of a wrapper that is the wrapped one's matter.
+/// Over the memory limit: whether a command that may grow memory does so. Of a wrapper that is the wrapped one's matter,
+/// and not all messages of a source bring something: a full server must still be able to forget what it got.
 #[cold]
 pub fn may_grow(node: &Node, row: &Command<Run>, args: &Args<'_>) -> bool {
+    if row.spec.name == "slotsrestore-async" {
+        return !brings_nothing(args.at(1));
+    }
     row.access != Access::Wrapped
         || node.registry.get(args.at(2)).is_none_or(|inner| inner.spec.flags.contains(Flags::DENYOOM))
 }

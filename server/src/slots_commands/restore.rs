@@ -132,10 +132,12 @@ fn slotsrestore_async(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 /// What came, and the text of its answer.
 fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
     let args = ctx.args;
-    if ctx.node.moves.exports.is_leaving(ctx.session.db) {
+    let message = Message::parse(&args.to_vec());
+    // To forget something is always in order: the source still has it.
+    if !matches!(message, Ok(Message::Delete)) && ctx.node.moves.exports.is_leaving(ctx.session.db) {
         return Err(b"the specified DB is being migrated".to_vec());
     }
-    let message = Message::parse(&args.to_vec())?;
+    let message = message?;
     let key = Key::new(args.at(KEY));
     let done = || Ok((Came::Whole, b"1".to_vec()));
     let piece = |text: Vec<u8>| Ok((Came::Piece, text));

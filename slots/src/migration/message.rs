@@ -99,6 +99,10 @@ pub const PART: &[u8] = b"part";
 pub const MANY: &[u8] = b"many";
 /// The word of [`Message::Sync`].
 pub const SYNC: &[u8] = b"sync";
+/// The word of [`Message::Delete`].
+const DELETE: &[u8] = b"delete";
+/// The word of [`Message::Expire`].
+const EXPIRE: &[u8] = b"expire";
 /// Arguments of an [`Item`]: key, time to live, value.
 const ITEM_ARGS: usize = 3;
 
@@ -159,7 +163,7 @@ impl Message {
         if args.len() < 3 {
             return Err(wrong());
         }
-        if word.eq_ignore_ascii_case(b"delete") {
+        if word.eq_ignore_ascii_case(DELETE) {
             return exactly(3).map(|()| Message::Delete);
         }
         if word.eq_ignore_ascii_case(SYNC) {
@@ -177,7 +181,7 @@ impl Message {
         }
         let Some(&ttl) = args.get(3) else { return Err(wrong()) };
         let ttl_ms = at_least_0(ttl).ok_or_else(|| with_quote("invalid TTL value (TTL=", ttl))?;
-        if word.eq_ignore_ascii_case(b"expire") {
+        if word.eq_ignore_ascii_case(EXPIRE) {
             return exactly(4).map(|()| Message::Expire { ttl_ms });
         }
         if word.eq_ignore_ascii_case(b"string") {
@@ -210,6 +214,11 @@ impl Message {
         }
         Ok(Message::Chunk { kind, ttl_ms, hint })
     }
+}
+
+/// Whether a message with this word brings no data.
+pub fn brings_nothing(word: &[u8]) -> bool {
+    [DELETE, EXPIRE, SYNC].iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
 /// A score from its eight bytes; not-a-number is none.

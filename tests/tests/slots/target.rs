@@ -102,7 +102,11 @@ fn general_refusals_are_acknowledgements_too() {
     let mut client = server.client();
     assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC-AUTH secret"), ack(0, "OK"));
     assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC delete k"), ack(0, "0"));
+    run(&mut client, "SLOTSRESTORE-ASYNC list L 60000 2 a b");
     run(&mut client, "CONFIG SET maxmemory 1");
+    // What brings nothing is taken by a full server too.
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC expire L 0"), ack(0, "1"));
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC DELETE L"), ack(0, "1"));
     let (reply, closed) = send(&mut client, &[b"SLOTSRESTORE-ASYNC", b"string", b"k", b"0", b"v"]);
     assert!(reply.contains("ACK -1 OOM command not allowed") && closed, "{reply}");
 }
