@@ -91,8 +91,9 @@ impl Driver {
         if peer.waiting() >= WAITING_MAX {
             return Some(TICK);
         }
-        if self.rate_limit > 0 {
-            let made = peer.bytes + peer.waiting() as u64 - batch.bytes_before;
+        if self.rate_limit > 0 && !batch.retracting {
+            // A link that was made anew counts from 0.
+            let made = (peer.bytes + peer.waiting() as u64).saturating_sub(batch.bytes_before);
             let took_ms = (Self::now_ms() - batch.since_ms).max(0) as u64 + PACE.as_millis() as u64;
             if made > self.rate_limit.saturating_mul(took_ms) / 1000 {
                 return Some(PACE);
