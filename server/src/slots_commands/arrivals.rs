@@ -71,6 +71,10 @@ struct Text {
 
 /// Bytes of a string at most, which is what a command may carry.
 const TEXT_BYTES_MAX: usize = 512 << 20;
+/// Room that a string gets at first, whatever its source says of it.
+const ROOM_FIRST: usize = 1 << 20;
+/// Room that it gets then: so many times what has come. More would let few bytes take much memory.
+const ROOM_TIMES: usize = 4;
 
 impl Arrivals {
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -115,15 +119,21 @@ impl Arrivals {
         }
     }
 
-    /// Adds a part to the string that a client builds; the room for all of it is taken with the first one. Returns its
-    /// length, or `None` if it is too long.
+    /// Adds a part to the string that a client builds, for which room is taken as it comes, up to `hint` bytes. Returns
+    /// its length, or `None` if it is too long.
     pub fn add_part(&self, place: (u32, &[u8]), part: &[u8], hint: i64, until_ms: i64) -> Option<usize> {
         let state = &mut *self.lock();
-        let room = usize::try_from(hint).unwrap_or(0).min(TEXT_BYTES_MAX);
-        let empty = || Text { bytes: ThinBytes::with_capacity(room), until_ms };
+        let hint = usize::try_from(hint).unwrap_or(0).min(TEXT_BYTES_MAX);
+        let empty = || Text { bytes: ThinBytes::with_capacity(hint.min(ROOM_FIRST)), until_ms };
         let text = state.texts.entry((place.0, place.1.into())).or_insert_with(empty);
         if part.len() > TEXT_BYTES_MAX - text.bytes.len() {
             return None;
+        }
+        let len = text.bytes.len() + part.len();
+        if len > text.bytes.capacity() && hint > len {
+            let mut wider = ThinBytes::with_capacity(hint.min(ROOM_TIMES * len));
+            wider.extend(text.bytes.as_slice());
+            text.bytes = wider;
         }
         text.bytes.extend(part);
         text.until_ms = until_ms;
@@ -193,5 +203,31 @@ pub fn sweep(exec: &mut Executor, now: Now) {
             // Somebody keeps the slot: at the next turn.
             arrivals.lock().abandoned.push(((db, name), client));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strings_room_follows_what_has_come() {
+        const HINT: usize = 64 << 20;
+        let arrivals = Arrivals::default();
+        arrivals.count.store(1, Ordering::Release);
+        let part = vec![b'x'; 128 * 1024];
+        let mut len = 0;
+        while len < HINT {
+            len = arrivals.add_part((0, b"key"), &part, HINT as i64, 0).expect("not too long");
+            let room = arrivals.lock().texts.values().map(|text| text.bytes.capacity()).sum::<usize>();
+            // A block is rounded up to its size class, which is less than a quarter more.
+            let most = ROOM_FIRST.max(ROOM_TIMES * len).min(HINT);
+            assert!((len..=most + most / 4).contains(&room), "{room} for {len}");
+        }
+        let text = arrivals.take_text(0, b"key").expect("it is there");
+        assert_eq!(text.len(), HINT);
+        // What was too little is no limit, and there is no room for nothing.
+        assert_eq!(arrivals.add_part((0, b"key"), b"long", 1, 0), Some(4));
+        assert_eq!(arrivals.add_part((0, b"none"), b"", 0, 0), Some(0));
     }
 }

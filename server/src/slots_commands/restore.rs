@@ -331,13 +331,15 @@ fn part(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, at: Option<i64>, hint: i64) ->
 }
 
 /// Puts a string that is whole in the place that was kept for it.
-fn whole_text(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, text: ThinBytes, at: Option<i64>) -> Result<(), Vec<u8>> {
+fn whole_text(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, mut text: ThinBytes, at: Option<i64>) -> Result<(), Vec<u8>> {
     ctx.node.moves.arrivals.end(ctx.node, ctx.session.db, key.bytes);
     if ctx.keys.transit(key) != Some(Transit::Arriving) {
         return Err(with_quote("the specified key doesn't exist (", key.bytes));
     }
     ctx.keys.remove_any(key);
     ctx.keys.effects().log_instead(&[b"SET", key.bytes, text.as_slice()]);
+    // Nothing is left over unless the source said too much.
+    text.shrink_to_fit();
     let lru = ctx.keys.now().lru();
     ctx.keys.put_entry(key, Entry::new(key.bytes, Body::Long(text), at, lru));
     ctx.keys.changed(key, NO_EVENT, "set");
