@@ -227,10 +227,11 @@ impl Export {
         if self.over {
             return Action::Wait;
         }
+        let owed = !self.unacknowledged.is_empty();
         match event {
             Event::Ready => {}
             Event::Tick => {
-                if now_ms - self.heard_ms > self.timeout_ms {
+                if !self.unacknowledged.is_empty() && now_ms - self.heard_ms > self.timeout_ms {
                     return self.abort(Reason::Timeout);
                 }
             }
@@ -278,6 +279,10 @@ impl Export {
                 }
                 self.keys.iter_mut().filter(|key| key.stage == Stage::Done).for_each(|key| key.sent = false);
             }
+        }
+        if !owed && !self.unacknowledged.is_empty() {
+            // It is from now on that the target has something to say.
+            self.heard_ms = now_ms;
         }
         self.next()
     }
@@ -395,7 +400,7 @@ impl Export {
         (self.queue.len(), self.queue.front().map(|&key| (key, self.keys[key].stage)))
     }
 
-    /// When the last acknowledgement came, or the batch began.
+    /// When the last acknowledgement came, or the first message after it was made, or the batch began.
     pub fn heard_ms(&self) -> i64 {
         self.heard_ms
     }
@@ -494,6 +499,19 @@ mod tests {
         assert_eq!(export.step(Event::Tick, 151), Action::Abort(Reason::Timeout));
         assert_eq!(export.step(Event::Failed(Reason::Closed), 151), Action::Wait);
         assert_eq!(export.sent().collect::<Vec<_>>(), [0]);
+    }
+
+    #[test]
+    fn a_target_that_owes_nothing_is_not_silent() {
+        let mut export = Export::new(2, 100, 100, 0, 0);
+        export.step(Event::Ready, 0);
+        // Its own pace keeps the source from sending.
+        assert_eq!(export.step(Event::Tick, 500), make(0, Stage::Prepare));
+        export.step(made(1, 5, Stage::Done), 500);
+        assert_eq!(export.step(Event::Tick, 600), make(1, Stage::Prepare));
+        // A second message is no sign of the target.
+        export.step(made(1, 5, Stage::Done), 600);
+        assert_eq!(export.step(Event::Tick, 601), Action::Abort(Reason::Timeout));
     }
 
     #[test]
