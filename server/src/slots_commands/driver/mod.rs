@@ -242,8 +242,9 @@ impl Driver {
     /// The batch is over: tells everybody, after which another one may begin.
     fn finish(&mut self, reply: &[u8], report: Report) {
         self.node.moves.exports.end();
-        self.link.cancel.store(false, Ordering::Release);
         let mut state = self.link.state();
+        // Together: who finds it busy cancels this batch, and nobody the next one by mistake.
+        self.link.cancel.store(false, Ordering::Release);
         state.busy = false;
         state.standing = Standing::default();
         state.unacknowledged = 0;
