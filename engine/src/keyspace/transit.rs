@@ -45,12 +45,14 @@ impl Keyspace<'_, '_> {
     }
 
     /// Marks settled keys of a tag group as leaving and adds them to `keys`, up to `max`; true if there may be more.
-    /// Members past their expiry are removed.
+    /// Members past their expiry are removed, and left out where that is the primary's business.
     pub fn leave_tag(&mut self, slot: SlotId, crc: u32, max: usize, keys: &mut Vec<Box<[u8]>>) -> bool {
         let mut found: Vec<Box<[u8]>> = Vec::new();
+        let (now_ms, hides) = (self.now.ms, self.local.is_replica && !self.local.is_from_primary);
         let more = self.slot_keys(slot).and_then(|db| {
             db.for_each_of_tag(crc, 0, |entry| {
-                if entry.transit() == Transit::Settled {
+                let stays = hides && entry.expire_at_ms().is_some_and(|at| now_ms > at);
+                if entry.transit() == Transit::Settled && !stays {
                     found.push(entry.key().into());
                 }
                 found.len() < max
@@ -87,5 +89,42 @@ impl Keyspace<'_, '_> {
     pub fn remove_left(&mut self, key: &Key<'_>) -> bool {
         let left = self.held.slot(key.slot).db(self.db).and_then(|db| db.find(key.hash, key.bytes));
         left.is_some_and(|entry| entry.transit() == Transit::Leaving) && self.unlink(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Now;
+    use crate::keyspace::{Local, SetExpire};
+    use crate::raw::lock::SlotLocks;
+    use crate::slot::Slot;
+    use slots::SLOTS;
+
+    #[test]
+    fn a_group_with_many_expired_members_comes_to_its_end() {
+        for is_replica in [false, true] {
+            let locks = SlotLocks::new(SLOTS, Slot::default);
+            let mut local = Local::default();
+            let slot = Key::new(b"{tag}").slot;
+            let mut owner = locks.register().expect("nobody is alone");
+            let mut held = owner.try_one(slot).expect("free");
+            let mut keys = Keyspace::new(&mut held, &mut local, 0, Now { ms: 0 });
+            for n in 0..1000 {
+                let (name, expire) =
+                    (format!("{{tag}}{n}"), if n % 10 == 0 { SetExpire::Clear } else { SetExpire::At(1) });
+                keys.put_text(&Key::new(name.as_bytes()), b"value", expire);
+            }
+            local.is_replica = is_replica;
+            let mut keys = Keyspace::new(&mut held, &mut local, 0, Now { ms: 2 });
+            let crc = slots::tag_crc(b"{tag}").expect("a tag");
+            let mut left = Vec::new();
+            let steps = (1..100).find(|_| {
+                let before = left.len();
+                !keys.leave_tag(slot, crc, 16, &mut left) && left.len() == before
+            });
+            assert!(steps.is_some(), "it does not end");
+            assert_eq!(left.len(), 100);
+        }
     }
 }
