@@ -40,8 +40,12 @@ struct Pending {
     offset: Offset,
     wanted: MigrationDurability,
     reply: Vec<u8>,
+    refuse: Refuse,
     gone: Arc<AtomicBool>,
 }
+
+/// Writes the answer for what will never be safe.
+pub type Refuse = fn(&[u8], &mut Vec<u8>);
 
 struct Waiting(Arc<AtomicBool>);
 
@@ -110,8 +114,22 @@ pub enum Came {
     Question,
 }
 
-/// Parks the client until `reply` may be given; false if it may be given at once.
-pub fn hold(ctx: &mut NodeCtx<'_, '_>, came: Came, reply: &[u8]) -> Result<bool, Vec<u8>> {
+const NO_FILE: &[u8] = b"slots-migration-durability wants an append only file, and there is none";
+const NO_PRIMARY: &[u8] = b"this server has become a replica";
+
+/// Whether there is a file that a start would read: one that waits for its first rewrite is not.
+fn has_file(node: &Node) -> bool {
+    node.persist.aof.is_written() && !node.persist.aof.is_waiting()
+}
+
+/// Why nothing that comes now can be made as durable as it must be: to be asked before it is stored.
+pub fn check(ctx: &NodeCtx<'_, '_>) -> Result<(), Vec<u8>> {
+    let wanted = ctx.config.slots_migration_durability.aof && !ctx.keys.is_from_primary();
+    if wanted && !has_file(ctx.node) { Err(NO_FILE.to_vec()) } else { Ok(()) }
+}
+
+/// Parks the client until `reply` may be given; false if it may be given at once. Who waits in vain is told by `refuse`.
+pub fn hold(ctx: &mut NodeCtx<'_, '_>, came: Came, reply: &[u8], refuse: Refuse) -> Result<bool, Vec<u8>> {
     let wanted = ctx.config.slots_migration_durability;
     let node = ctx.node;
     let durable = &node.moves.durable;
@@ -123,15 +141,13 @@ pub fn hold(ctx: &mut NodeCtx<'_, '_>, came: Came, reply: &[u8]) -> Result<bool,
     if !wanted.is_on() || !waits || ctx.keys.is_from_primary() {
         return Ok(false);
     }
-    if wanted.aof && !node.persist.aof.is_on() {
-        return Err(b"slots-migration-durability wants an append only file, and there is none".to_vec());
-    }
+    check(ctx)?;
     let Some(parking) = ctx.client.parking.as_deref_mut() else { return Ok(false) };
     let ticket = parking.ticket(ctx.client.info);
     let gone = Arc::new(AtomicBool::new(false));
     // The effects of a message are appended when it is done, and are more than one byte.
     let offset = node.oplog.end() + u64::from(came == Came::Whole);
-    if !durable.wait(node, Pending { ticket, offset, wanted, reply: reply.to_vec(), gone: gone.clone() }) {
+    if !durable.wait(node, Pending { ticket, offset, wanted, reply: reply.to_vec(), refuse, gone: gone.clone() }) {
         return Err(b"the thread that makes keys durable has ended".to_vec());
     }
     parking.park(ticket, None, Box::new(Waiting(gone)));
@@ -163,8 +179,21 @@ fn serve(node: &'static Node, jobs: &Receiver<Pending>) {
         // Of those that want the file, what is in the log by now; an offset that is not is for the next look.
         let end = node.oplog.end();
         let of_file = waiting.iter().filter(|job| job.wanted.aof && job.offset <= end).map(|job| job.offset).max();
-        let synced = of_file.filter(|&offset| node.persist.aof.sync_to(node, offset));
+        let aof = &node.persist.aof;
+        // A file that is closed meanwhile has nothing to sync.
+        let synced = of_file.filter(|&offset| aof.sync_to(node, offset) && aof.is_safe(offset) && has_file(node));
         waiting.retain(|job| {
+            let in_vain = match () {
+                () if node.repl.is_replica() => Some(NO_PRIMARY),
+                () if job.wanted.aof && !has_file(node) => Some(NO_FILE),
+                () => None,
+            };
+            if let Some(text) = in_vain {
+                let mut reply = Vec::new();
+                (job.refuse)(text, &mut reply);
+                node.resume(job.ticket, reply);
+                return false;
+            }
             let on_disk = !job.wanted.aof || synced.is_some_and(|synced| job.offset <= synced);
             let safe =
                 on_disk && (job.wanted.replicas == 0 || node.replicas_at(job.offset) >= i64::from(job.wanted.replicas));

@@ -59,6 +59,7 @@ fn slotsrestore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     if args.len() % 3 != 1 {
         return Err(Error::Owned(errors::wrong_arity("slotsrestore")));
     }
+    durable::check(ctx).map_err(unsafe_keys)?;
     let now = ctx.keys.now();
     let mut entries = Vec::with_capacity(args.len() / 3);
     for at in (1..args.len()).step_by(3) {
@@ -85,12 +86,19 @@ fn slotsrestore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         ctx.keys.effects().log_instead(&[b"RESTORE", key.bytes, b"0", args.at(at + 2), b"REPLACE"]);
         log_expire(ctx, key.bytes, expire_at_ms);
     }
-    match durable::hold(ctx, Came::Whole, b"+OK\r\n") {
-        Ok(true) => {}
-        Ok(false) => ctx.out.ok(),
-        Err(text) => return Err(Error::Owned([b"ERR ", &text[..]].concat())),
+    match durable::hold(ctx, Came::Whole, b"+OK\r\n", refuse_keys).map_err(unsafe_keys)? {
+        true => {}
+        false => ctx.out.ok(),
     }
     Ok(())
+}
+
+fn unsafe_keys(text: Vec<u8>) -> Error {
+    Error::Owned([b"ERR ", &text[..]].concat())
+}
+
+fn refuse_keys(text: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&[b"-ERR ", text, b"\r\n"].concat());
 }
 
 /// Answers one message: a refusal ends the connection.
@@ -119,7 +127,7 @@ fn slotsrestore_async(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let result = carry_out(ctx).and_then(|(came, text)| {
         let mut reply = Vec::new();
         wire::ack(0, &text, &mut reply);
-        Ok((durable::hold(ctx, came, &reply)?, text))
+        Ok((durable::hold(ctx, came, &reply, refuse)?, text))
     });
     match result {
         Ok((true, _)) => {}
@@ -138,6 +146,9 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
         return Err(b"the specified DB is being migrated".to_vec());
     }
     let message = message?;
+    if message != Message::Delete {
+        durable::check(ctx)?;
+    }
     let key = Key::new(args.at(KEY));
     let done = || Ok((Came::Whole, b"1".to_vec()));
     let piece = |text: Vec<u8>| Ok((Came::Piece, text));

@@ -276,4 +276,28 @@ fn how_safe_keys_must_be_is_a_setting() {
     run(&mut client, "CONFIG SET slots-migration-durability aof");
     let reply = run(&mut client, "SLOTSRESTORE-ASYNC string k 0 v");
     assert_eq!(reply, refused("slots-migration-durability wants an append only file, and there is none"));
+    assert_eq!(run(&mut server.client(), "EXISTS k"), ":0", "it was stored before it was refused");
+}
+
+#[test]
+fn who_waits_for_what_will_never_be_safe_is_told() {
+    for (become_unsafe, text) in [
+        ("CONFIG SET appendonly no", "slots-migration-durability wants an append only file, and there is none"),
+        ("SLAVEOF 127.0.0.1 1", "this server has become a replica"),
+    ] {
+        let options = Options::codis(1).set("appendonly", "yes");
+        let server = Server::start(options.set_words("slots-migration-durability", &["aof", "replicas", "1"]));
+        let (mut admin, mut source, mut whole) = (server.client(), server.client(), server.client());
+        run(&mut admin, "SET a 1");
+        let Reply::Bulk(Some(payload)) = admin.run("DUMP a") else { panic!("a payload") };
+        // There is no replica.
+        source.send(b"SLOTSRESTORE-ASYNC string k 0 v\r\n").expect("sent");
+        let head = format!("*4\r\n$12\r\nSLOTSRESTORE\r\n$1\r\nw\r\n$1\r\n0\r\n${}\r\n", payload.len());
+        whole.send(&[head.as_bytes(), &payload, b"\r\n"].concat()).expect("sent");
+        let both = |client: &mut Client| run(client, "DBSIZE") == ":3";
+        assert!(tests::wait_until(Duration::from_secs(10), || both(&mut admin)));
+        run(&mut admin, become_unsafe);
+        assert_eq!(show(&source.read()), refused(text), "{become_unsafe}");
+        assert_eq!(show(&whole.read()), format!("-ERR {text}"), "{become_unsafe}");
+    }
 }
