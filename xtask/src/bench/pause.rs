@@ -204,6 +204,16 @@ fn watch(server: &Server, phase: Phase, count: u64) -> Result<Seen> {
     })
 }
 
+/// Waits until a request is due, and says from when on its wait counts: a request that is late counts from when it was due.
+pub fn wait_until(due: Instant) -> Instant {
+    let now = Instant::now();
+    if now >= due {
+        return due;
+    }
+    thread::sleep(due - now);
+    Instant::now()
+}
+
 /// Sends a command at a steady pace until `done`; how long each had to wait, in nanoseconds.
 pub fn probe(mut client: Client, command: &[&[u8]], pace: Duration, done: &AtomicBool) -> Result<Histogram<u64>> {
     let mut request = Vec::new();
@@ -211,13 +221,7 @@ pub fn probe(mut client: Client, command: &[&[u8]], pace: Duration, done: &Atomi
     let mut latency = new_histogram();
     let mut due = Instant::now();
     while !done.load(Ordering::Relaxed) {
-        let now = Instant::now();
-        let begin = if now < due {
-            thread::sleep(due - now);
-            Instant::now()
-        } else {
-            due
-        };
+        let begin = wait_until(due);
         client.exchange(&request, 1, Shape::Any)?;
         latency.saturating_record(begin.elapsed().as_nanos() as u64);
         // After a late reply this is in the past: the missed probes follow at once, counted from when they were due.

@@ -17,6 +17,7 @@ use hdrhistogram::Histogram;
 
 use super::error::Result;
 use super::load::new_histogram;
+use super::pause::wait_until;
 use super::random::Random;
 use super::wire::{Client, Shape, write_request};
 
@@ -117,13 +118,7 @@ impl Pacer {
                 let number = self.random.below(self.keys);
                 request(&mut out, format!("key:{number:012}").as_bytes());
             }
-            let now = Instant::now();
-            let begin = if now < due {
-                thread::sleep(due - now);
-                Instant::now()
-            } else {
-                due
-            };
+            let begin = wait_until(due);
             let phase = self.shared.phase.load(Ordering::Relaxed);
             self.client.exchange(&out, batch, shape)?;
             let took = begin.elapsed().as_nanos() as u64;
