@@ -79,15 +79,6 @@ fn call_with(stack: &mut Stack<'_>, raise: bool, numbers: &mut Vec<u8>, answer: 
     if count == 0 {
         return refuse(stack, b"Please specify at least one argument for redis.call()", raise);
     }
-    for slot in 1..=count {
-        match stack.kind(slot) {
-            Kind::Number => format_g(numbers, stack.number(slot).unwrap_or_default(), 17),
-            Kind::String => continue,
-            _ => return refuse(stack, b"Lua redis() command arguments must be strings or integers", raise),
-        }
-        numbers.push(b' ');
-    }
-
     // Few arguments, as nearly always, need no allocation.
     let mut few = [&[][..]; 12];
     let mut many = Vec::new();
@@ -98,9 +89,26 @@ fn call_with(stack: &mut Stack<'_>, raise: bool, numbers: &mut Vec<u8>, answer: 
             &mut many[..]
         }
     };
-    let mut texts = numbers.split(|&byte| byte == b' ');
+    // Strings, as nearly always, are passed where they are.
+    let mut all = true;
     for (slot, arg) in (1..).zip(args.iter_mut()) {
-        *arg = stack.bytes(slot).or_else(|| texts.next()).unwrap_or_default();
+        match stack.bytes(slot) {
+            Some(text) => *arg = text,
+            None => all = false,
+        }
+    }
+    if !all {
+        for slot in (1..=count).filter(|&slot| stack.kind(slot) != Kind::String) {
+            if stack.kind(slot) != Kind::Number {
+                return refuse(stack, b"Lua redis() command arguments must be strings or integers", raise);
+            }
+            format_g(numbers, stack.number(slot).unwrap_or_default(), 17);
+            numbers.push(b' ');
+        }
+        let mut texts = numbers.split(|&byte| byte == b' ');
+        for (slot, arg) in (1..).zip(args.iter_mut()) {
+            *arg = stack.bytes(slot).or_else(|| texts.next()).unwrap_or_default();
+        }
     }
 
     let outcome = stack.host(|host| host.call(args, answer));

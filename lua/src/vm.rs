@@ -6,7 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use resp::Out;
 
 use crate::error::ScriptError;
-use crate::ffi::{Failure, Raise, Reference, Stack, State};
+use crate::ffi::{Failure, Known, Raise, Reference, Stack, State};
 use crate::host::Host;
 use crate::prng::Prng;
 use crate::result::{self, Unfit};
@@ -86,15 +86,6 @@ impl Hasher for Digits {
     }
 }
 
-/// Values that every run needs.
-#[derive(Clone, Copy)]
-struct Known {
-    globals: Reference,
-    handler: Reference,
-    keys: Reference,
-    argv: Reference,
-}
-
 impl Vm {
     /// A fresh engine without scripts.
     pub fn new(options: Options) -> Vm {
@@ -144,9 +135,9 @@ impl Vm {
         text.extend_from_slice(source);
         text.extend_from_slice(b"\nend");
 
-        let globals = self.known.globals;
+        let known = self.known;
         let (function, stopped) = self.state.run_hooked(|stack| {
-            restore_globals(stack, globals);
+            stack.restore_globals(&known);
             if stack.load(&text, c"@user_script").is_err() {
                 return Err(ScriptError::Compile(message(stack)));
             }
@@ -186,8 +177,7 @@ impl Vm {
         let hooked = host.wants_ticks();
         let start = out.len();
         let (result, stopped) = self.state.run(host, hooked, |stack| {
-            restore_globals(stack, known.globals);
-            let outcome = execute(stack, known, function, keys, argv, out);
+            let outcome = execute(stack, &known, function, keys, argv, out);
             outcome.map_err(|failure| (message_of(stack, &failure), matches!(failure, Unfit::Memory)))
         });
         self.clean_up(matches!(result, Err((_, true))));
@@ -226,54 +216,24 @@ fn prepare(state: &mut State) -> Result<Known, Raise> {
         redis::open(stack)?;
         libs::open(stack)?;
         let handler = sandbox::protect(stack)?;
-        stack.push_globals()?;
-        let globals = stack.keep();
-        stack.push_bytes(b"KEYS")?;
-        let keys = stack.keep();
-        stack.push_bytes(b"ARGV")?;
-        let argv = stack.keep();
-        Ok(Known { globals, handler, keys, argv })
+        stack.know(handler)
     })
-}
-
-/// `setfenv(0, ...)` in a script changes the table of globals for good; each script begins with the true one.
-fn restore_globals(stack: &mut Stack<'_>, globals: Reference) {
-    if stack.push_kept(globals).is_ok() {
-        stack.replace_globals();
-    }
 }
 
 fn execute(
     stack: &mut Stack<'_>,
-    known: Known,
+    known: &Known,
     function: Reference,
     keys: &[&[u8]],
     argv: &[&[u8]],
     out: &mut Out,
 ) -> Result<(), Unfit> {
-    stack.push_globals()?;
-    set_list(stack, known.keys, keys)?;
-    set_list(stack, known.argv, argv)?;
-    stack.pop(1);
-    stack.push_kept(known.handler)?;
-    stack.push_kept(function)?;
+    stack.enter(known, function, keys, argv)?;
     stack.call(0, 1, Some(1)).map_err(|failure| match failure {
         Failure::Memory => Unfit::Memory,
         Failure::Error => Unfit::Raised(failure),
     })?;
     result::write(stack, out)
-}
-
-/// Sets a field of the globals (in slot 1) to a new table of strings.
-fn set_list(stack: &mut Stack<'_>, name: Reference, values: &[&[u8]]) -> Result<(), Raise> {
-    stack.push_kept(name)?;
-    stack.push_table(values.len().min(i32::MAX as usize) as u32, 0)?;
-    let table = stack.top();
-    for (index, value) in (1..).zip(values) {
-        stack.push_bytes(value)?;
-        stack.set_index(table, index)?;
-    }
-    stack.set(1)
 }
 
 fn message_of(stack: &mut Stack<'_>, failure: &Unfit) -> Vec<u8> {

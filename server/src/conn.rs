@@ -15,12 +15,14 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use resp::{Arg, Out, Parser};
-use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A stream of either family.
+/// A stream of either family. It is read and written by bare system calls: the C library's are cancellation points, and
+/// note in shared memory that they begin and end.
 pub enum Socket {
     /// TCP.
     Tcp(TcpStream),
@@ -51,28 +53,29 @@ impl Socket {
 
     /// Reads what is there.
     pub fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(stream) => stream.read(into),
-            Socket::Unix(stream) => stream.read(into),
-        }
+        let (_, taken) = recv(self, into, RecvFlags::empty())?;
+        Ok(taken)
     }
 
     /// Reads what is there into the spare capacity of `into`, at most `limit` bytes.
     pub fn read_more(&mut self, into: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
         spare::extend(into, limit, |part| {
-            let (filled, _) = match self {
-                Socket::Tcp(stream) => rustix::io::read(&*stream, part)?,
-                Socket::Unix(stream) => rustix::io::read(&*stream, part)?,
-            };
+            let ((filled, _), _) = recv(self, part, RecvFlags::empty())?;
             Ok(filled)
         })
     }
 
     /// Writes what fits.
     pub fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        Ok(send(self, from, SendFlags::NOSIGNAL)?)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Socket::Tcp(stream) => stream.write(from),
-            Socket::Unix(stream) => stream.write(from),
+            Socket::Tcp(stream) => stream.as_fd(),
+            Socket::Unix(stream) => stream.as_fd(),
         }
     }
 }

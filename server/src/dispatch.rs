@@ -3,6 +3,7 @@
 //! The order matters: the effects are appended to the oplog while the slots are held, and a command that cannot have its
 //! slots has done nothing at all when it is put off.
 
+pub mod recent;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -19,7 +20,7 @@ use crate::scripting::engine::Engine;
 use commands::args::Args;
 use commands::ctx::Ctx;
 use commands::error::{Error, Outcome};
-use commands::table::{Access, Command, Registry};
+use commands::table::{Access, Command};
 use engine::clock::Now;
 use engine::evict::Evictor;
 use engine::keyspace::{Key, Keyspace, Local, Ready};
@@ -28,6 +29,7 @@ use engine::raw::lock::{Held, Owner};
 use engine::raw::ticks::Ticks;
 use engine::records::Records;
 use engine::slot::Slot;
+use recent::Recent;
 use resp::{Flags, GetKeys, Out, errors};
 use slots::{SlotId, SlotSet};
 use waiting::Serving;
@@ -71,32 +73,6 @@ pub struct Prepared {
     pub row: Option<&'static Command<Run>>,
     /// Hash and slot of argument 1, if that is a key.
     pub first: Option<(u64, SlotId)>,
-}
-
-/// The row that was looked up last: most requests name the command of the one before.
-#[derive(Default)]
-struct Recent {
-    name: [u8; Recent::NAME_MAX],
-    len: usize,
-    row: Option<&'static Command<Run>>,
-}
-
-impl Recent {
-    /// Names that are longer are always looked up.
-    const NAME_MAX: usize = 16;
-
-    #[inline]
-    fn row(&mut self, registry: &'static Registry<Run>, name: &[u8]) -> Option<&'static Command<Run>> {
-        if self.row.is_some() && self.name.get(..self.len) == Some(name) {
-            return self.row;
-        }
-        let row = registry.get(name);
-        if let Some(to) = self.name.get_mut(..name.len()) {
-            to.copy_from_slice(name);
-            (self.len, self.row) = (name.len(), row);
-        }
-        row
-    }
 }
 
 /// Whether a command ran.

@@ -50,8 +50,8 @@ struct Kept {
 pub struct Net {
     /// Where they wait.
     pub poll: Poll,
-    /// By place; `None` is free, or its request runs.
-    pub conns: Vec<Option<Conn>>,
+    /// By place; `None` is free, or its request runs. Boxed, as each turn takes one out and puts it back.
+    pub conns: Vec<Option<Box<Conn>>>,
     /// Connections to go on with without an event.
     pub again: Vec<usize>,
     /// Replicas to feed.
@@ -158,7 +158,7 @@ impl Net {
         node.stats[self.reactor].connections.add(1);
         let client = Client::new(info, config.requirepass.is_none());
         self.places.insert(client.info.id, index);
-        self.conns[index] = Some(Conn::new(socket, client, index));
+        self.conns[index] = Some(Box::new(Conn::new(socket, client, index)));
         self.again.push(index);
     }
 

@@ -17,6 +17,7 @@
 mod block;
 mod callback;
 mod calls;
+mod entry;
 mod hook;
 mod memory;
 mod shared;
@@ -27,6 +28,7 @@ mod tables;
 pub(crate) use block::BLOCK;
 pub(crate) use callback::{Function, native, native_before};
 pub(crate) use calls::Failure;
+pub(crate) use entry::Known;
 pub(crate) use shared::Original;
 pub(crate) use stack::{Kind, Raise, Stack};
 pub(crate) use state::State;

@@ -118,7 +118,7 @@ impl<'a> Stack<'a> {
 
     /// Removes all values above `slot`.
     pub(crate) fn cut(&mut self, slot: u32) {
-        let keep = slot.min(self.top());
+        let keep = if slot == 0 { 0 } else { slot.min(self.top()) };
         // SAFETY: only shrinks.
         unsafe { c::lua_settop(self.l, keep as c_int) };
     }

@@ -8,7 +8,7 @@ use super::stack::{Kind, Raise, Stack, at};
 
 /// A value kept alive in the registry, out of the reach of scripts.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reference(c_int);
+pub(crate) struct Reference(pub(super) c_int);
 
 // The `unsafe` blocks follow the rule that stands above the `impl` in `stack.rs`.
 impl Stack<'_> {

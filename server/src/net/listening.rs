@@ -98,7 +98,7 @@ impl Net {
 }
 
 /// Appends to the output of the connection at `place`, unless it is to end anyway.
-fn hear(conns: &mut [Option<Conn>], due: &mut Vec<usize>, place: usize, bytes: &[u8], config: &Config) {
+fn hear(conns: &mut [Option<Box<Conn>>], due: &mut Vec<usize>, place: usize, bytes: &[u8], config: &Config) {
     let Some(conn) = conns.get_mut(place).and_then(Option::as_mut) else { return };
     let hard = config.client_output_buffer_limit[conn.client.class() as usize].hard_bytes;
     let [_, _, memory] = as_chunks(conn.waiting());

@@ -147,7 +147,7 @@ impl Replay for Held<'_, '_, '_> {
     fn replay(&mut self, args: Args<'_>) -> bool {
         let row = self.ctx.node.registry.get(args.at(0)).copied();
         let Some(row) = row.filter(|row| row.spec.arity_ok(args.len())) else { return false };
-        self.ctx.invoke(&row, args, Some(&mut self.session), false, &mut self.out);
+        self.ctx.invoke(&row, args, None, Some(&mut self.session), false, &mut self.out);
         self.out.clear();
         true
     }

@@ -39,6 +39,7 @@ use commands::args::Args;
 use commands::ctx::{Ctx, Session};
 use commands::error::Outcome;
 use commands::table::{Access, Command};
+use engine::keyspace::Key;
 use engine::raw::ticks::Ticks;
 use resp::{Flags, Out};
 use std::ops::{Deref, DerefMut};
@@ -110,6 +111,7 @@ impl NodeCtx<'_, '_> {
         &mut self,
         row: &Command<Run>,
         args: Args<'_>,
+        first: Option<Key<'_>>,
         session: Option<&mut Session>,
         logged_alone: bool,
         out: &mut Out,
@@ -126,7 +128,7 @@ impl NodeCtx<'_, '_> {
         }
         Self::show(self.node, self.client.info, row, session.db, in_script, &args);
         let (begin, now, started) = (out.len(), keys.now(), Ticks::now());
-        let mut ctx = Ctx { args, out, keys, session, settings: self.ctx.settings, first: None, in_script };
+        let mut ctx = Ctx { args, out, keys, session, settings: self.ctx.settings, first, in_script };
         let outcome = match row.handler {
             Run::Keys(handler) => handler(&mut ctx),
             Run::Node(handler) => handler(&mut NodeCtx {

@@ -73,7 +73,7 @@ fn run_with(
     }
     // The script's reply goes straight to the client's; the commands of the script have one of their own.
     let mut out = std::mem::replace(ctx.out, Out::new());
-    let mut host = ScriptHost::new(ctx, &mut engine.scratch, &mut engine.evictor);
+    let mut host = ScriptHost::new(ctx, &mut engine.scratch, &mut engine.evictor, first);
     let ran = engine.vm.run(&script, keys, argv, &mut host, &mut out);
     let verbatim = host.finish();
     *ctx.out = out;

@@ -75,7 +75,7 @@ fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
         if takes_all {
             ctx.node.repl.state().unlogged = dirty > 0;
         }
-        ctx.invoke(&request.row, request.args(), None, true, &mut reply);
+        ctx.invoke(&request.row, request.args(), None, None, true, &mut reply);
         if takes_all {
             ctx.node.repl.state().unlogged = false;
         }

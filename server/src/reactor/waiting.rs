@@ -87,8 +87,8 @@ impl Reactor {
 
     /// The peer will send no more.
     pub(super) fn on_end(&mut self, index: usize, now: Now) {
-        let parked = |conn: &Conn| conn.client.parking.parked.is_some();
-        if self.net.conns.get(index).and_then(Option::as_ref).is_some_and(parked) {
+        let conn = self.net.conns.get(index).and_then(Option::as_ref);
+        if conn.is_some_and(|conn| conn.client.parking.parked.is_some()) {
             self.close_after_held(index, now);
         } else {
             self.net.again.push(index);

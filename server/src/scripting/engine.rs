@@ -1,6 +1,7 @@
 //! A thread's scripting engine: the Lua state, with what makes running a script that it has met before cheap.
 
 use super::Scripts;
+use crate::dispatch::recent::Recent;
 use engine::evict::Evictor;
 use foldhash::fast::RandomState;
 use lua::{Script, ScriptError, Sha, Vm};
@@ -21,7 +22,7 @@ pub enum Named<'a> {
 pub struct Engine {
     /// The Lua state.
     pub vm: Vm,
-    /// Where the arguments of a script's command are laid out.
+    /// What one command of a script leaves for the next.
     pub scratch: Scratch,
     /// Whom to drop when memory is full in the middle of a script.
     pub evictor: Evictor,
@@ -31,9 +32,11 @@ pub struct Engine {
     flushes: u64,
 }
 
-/// Arguments of a command, in the form in which handlers read them. Kept for its memory.
+/// The row of a command and its arguments, in the form in which handlers read them. Kept for the next command.
 #[derive(Default)]
 pub struct Scratch {
+    /// The row of the last command.
+    pub recent: Recent,
     /// All bytes.
     pub bytes: Vec<u8>,
     /// Each argument's place.

@@ -11,9 +11,10 @@ use crate::persist::gate;
 use crate::repl::Gate;
 use commands::args::Args;
 use commands::ctx::Session;
-use commands::table::Command;
+use commands::table::{Access, Command};
 use engine::clock::Now;
 use engine::evict::Evictor;
+use engine::keyspace::Key;
 use engine::records::Reach;
 use lua::{Host, Outcome, Replication, Tick};
 use resp::{Flags, Out, Reply};
@@ -38,6 +39,8 @@ pub struct ScriptHost<'s, 'c, 'h> {
     ctx: &'s mut NodeCtx<'c, 'h>,
     scratch: &'s mut Scratch,
     evictor: &'s mut Evictor,
+    /// The script's first key, whose hash and slot are known.
+    first: Option<Key<'s>>,
     session: Session,
     /// A command whose result is random was called: nothing may be written from then on.
     random: bool,
@@ -58,6 +61,7 @@ impl<'s, 'c, 'h> ScriptHost<'s, 'c, 'h> {
         ctx: &'s mut NodeCtx<'c, 'h>,
         scratch: &'s mut Scratch,
         evictor: &'s mut Evictor,
+        first: Option<Key<'s>>,
     ) -> ScriptHost<'s, 'c, 'h> {
         let home = ctx.session.db;
         let scripts = &ctx.node.scripts;
@@ -67,6 +71,7 @@ impl<'s, 'c, 'h> ScriptHost<'s, 'c, 'h> {
             ctx,
             scratch,
             evictor,
+            first,
             session: Session { db: home },
             random: false,
             wrote: false,
@@ -198,7 +203,8 @@ impl<'s, 'c, 'h> ScriptHost<'s, 'c, 'h> {
 
 impl Host for ScriptHost<'_, '_, '_> {
     fn call(&mut self, args: &[&[u8]], reply: &mut Out) -> Outcome {
-        let row = args.first().and_then(|name| self.ctx.node.registry.get(name));
+        let registry = &self.ctx.node.registry;
+        let row = args.first().and_then(|name| self.scratch.recent.row(registry, name));
         let row = match row.ok_or(UNKNOWN).and_then(|row| self.check(row, args.len()).map(|()| row)) {
             Ok(row) => row,
             Err(reason) => {
@@ -209,7 +215,10 @@ impl Host for ScriptHost<'_, '_, '_> {
         self.scratch.fill(args);
         let (begin, db) = (reply.len(), self.session.db);
         let args = Args::new(&self.scratch.bytes, &self.scratch.args);
-        self.ctx.invoke(row, args, Some(&mut self.session), self.effects.is_some(), reply);
+        let first = self
+            .first
+            .filter(|key| row.access == Access::Keys && row.spec.keys.first == 1 && args.get(1) == Some(key.bytes));
+        self.ctx.invoke(row, args, first, Some(&mut self.session), self.effects.is_some(), reply);
         if row.spec.flags.contains(Flags::SORT_FOR_SCRIPT) && self.effects.is_none() {
             sort_reply(reply, begin);
         }

@@ -33,7 +33,7 @@ fn exec_wrapper(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let mut reply = Out::new();
     let status = match admit(ctx, inner) {
         Ok(row) => {
-            ctx.invoke(&row, inner, None, false, &mut reply);
+            ctx.invoke(&row, inner, None, None, false, &mut reply);
             ctx.keys.effects().log_called(inner.iter());
             2
         }
