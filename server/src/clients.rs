@@ -2,6 +2,7 @@
 //!
 //! A connection's own thread writes its figures with plain atomic stores; anybody reads them.
 
+use crate::door::Door;
 use engine::interest::Watch;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -40,6 +41,8 @@ pub struct ClientInfo {
     pub closing: AtomicBool,
     /// Whether it waits for a reply that comes later.
     pub parked: AtomicBool,
+    /// Where another thread may hand it the reply that it waits for.
+    pub door: Door,
     /// What it is to us ([`Kind`]).
     pub kind: AtomicU8,
     /// Whether CLIENT KILL has ended it: it is served no more.
@@ -113,6 +116,11 @@ impl Clients {
     /// Removes one.
     pub fn remove(&self, id: u64) {
         self.lock().remove(&id);
+    }
+
+    /// The one with this id.
+    pub fn get(&self, id: u64) -> Option<Arc<ClientInfo>> {
+        self.lock().get(&id).cloned()
     }
 
     /// How many there are.

@@ -52,13 +52,13 @@ impl Socket {
     }
 
     /// Reads what is there.
-    pub fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+    pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         let (_, taken) = recv(self, into, RecvFlags::empty())?;
         Ok(taken)
     }
 
     /// Reads what is there into the spare capacity of `into`, at most `limit` bytes.
-    pub fn read_more(&mut self, into: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
+    pub fn read_more(&self, into: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
         spare::extend(into, limit, |part| {
             let ((filled, _), _) = recv(self, part, RecvFlags::empty())?;
             Ok(filled)
@@ -66,7 +66,7 @@ impl Socket {
     }
 
     /// Writes what fits.
-    pub fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+    pub fn write(&self, from: &[u8]) -> io::Result<usize> {
         Ok(send(self, from, SendFlags::NOSIGNAL)?)
     }
 }
@@ -198,8 +198,8 @@ pub enum Replies {
 
 /// A connection.
 pub struct Conn {
-    /// The stream.
-    pub socket: Socket,
+    /// The stream; shared with the client's door while that is open.
+    pub socket: Arc<Socket>,
     /// Its place among the reactor's connections.
     pub place: usize,
     /// What commands see.
@@ -259,7 +259,7 @@ impl Conn {
     /// A fresh connection, to be put at `place`.
     pub fn new(socket: Socket, client: Client, place: usize) -> Conn {
         Conn {
-            socket,
+            socket: Arc::new(socket),
             place,
             client,
             parser: Parser::new(),
@@ -356,6 +356,19 @@ impl Conn {
         if self.sent > self.output.len() / 2 {
             self.output.consume(self.sent);
             self.sent = 0;
+        }
+    }
+
+    /// Lets other threads hand this client the reply that it waits for, if nothing else is to be sent to it, nothing of
+    /// what it sent is left, and all it waits for is that reply.
+    pub fn open_door(&self) {
+        let client = &self.client;
+        let Some(parked) = &client.parking.parked else { return };
+        let quiet = self.waiting() == 0 && !self.has_kept && !self.held && !self.flush_due && !parked.mute;
+        let idle = self.input.is_empty() && !self.unserved && !self.more_to_read && !client.close_after_reply;
+        let plain = client.subscriptions.is_none() && client.peer.is_none();
+        if quiet && idle && plain && !client.info.monitor.load(Ordering::Relaxed) {
+            client.info.door.open(parked.ticket.wait, &self.socket);
         }
     }
 

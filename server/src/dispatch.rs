@@ -13,6 +13,7 @@ use crate::memory::{self, Room};
 use crate::net::Net;
 use crate::node::{Node, Run, Settled};
 use crate::node_commands::NodeCtx;
+use crate::park::Ticket;
 use crate::persist::gate;
 use crate::repl::Gate;
 use crate::scripting::busy;
@@ -49,6 +50,8 @@ pub struct Executor {
     records: Records,
     /// Lists to serve again: see [`waiting`].
     unserved: Vec<Ready>,
+    /// Replies to clients that were served.
+    answers: Vec<(Ticket, Vec<u8>)>,
     recent: Recent,
     /// When the command before this one ended: also when this one began, within a batch.
     last: Ticks,
@@ -120,6 +123,7 @@ impl Executor {
             settled: Settled::new(node),
             records: Records::default(),
             unserved: Vec::new(),
+            answers: Vec::new(),
             recent: Recent::default(),
             last: Ticks::now(),
             engine: None,
@@ -372,11 +376,14 @@ impl Executor {
                 client.written = end;
             }
             if !self.local.ready.is_empty() {
-                let Executor { node, local, settled, records, unserved, .. } = self;
-                Serving { node, local, settled, records, unserved }.all(held, now);
+                let Executor { node, local, settled, records, unserved, answers, .. } = self;
+                Serving { node, local, settled, records, unserved, answers }.all(held, now);
             }
             flushed
         };
+        if !self.answers.is_empty() {
+            self.answer();
+        }
         if flushed {
             crate::persist::save::after_flushall(self.node);
         }

@@ -20,6 +20,7 @@ pub mod crash_report;
 pub mod cron;
 pub mod daemon;
 pub mod dispatch;
+pub mod door;
 pub mod guests;
 pub mod latency;
 pub mod listener;

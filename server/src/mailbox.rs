@@ -73,6 +73,11 @@ impl Mailbox {
         }
     }
 
+    /// Queues a message that can wait until something else wakes the reactor.
+    pub fn leave(&self, mail: Mail) {
+        self.queue().push(mail);
+    }
+
     /// Wakes the reactor if it sleeps: something has changed that it looks at before it sleeps.
     pub fn nudge(&self) {
         if self.sleeping.swap(false, Ordering::SeqCst) {

@@ -73,6 +73,8 @@ pub struct Net {
     pub paused: Vec<usize>,
     /// Places whose next request waits for room in a snapshot's queue, or for the disk.
     pub stalled: Vec<usize>,
+    /// Places whose clients were parked in this turn.
+    doors: Vec<usize>,
     /// When parked clients give up: (Unix milliseconds, client) to place.
     deadlines: BTreeMap<(i64, u64), usize>,
     kept: Kept,
@@ -99,6 +101,7 @@ impl Net {
             due: Vec::new(),
             paused: Vec::new(),
             stalled: Vec::new(),
+            doors: Vec::new(),
             deadlines: BTreeMap::new(),
             kept: Kept::default(),
             keep_all: false,
@@ -166,6 +169,7 @@ impl Net {
     pub fn close(&mut self, index: usize) {
         self.send_kept_of(index);
         if let Some(mut conn) = self.conns.get_mut(index).and_then(Option::take) {
+            conn.client.info.door.close();
             if let Some(parked) = self.unpark(&mut conn) {
                 parked.wait.abandon();
             }
@@ -273,10 +277,23 @@ impl Net {
         }
     }
 
-    /// Notes when the client that was just parked at `index` gives up.
-    pub fn watch_deadline(&mut self, index: usize, conn: &Conn) {
-        if let Some(until) = conn.client.parking.parked.as_ref().and_then(|parked| parked.until_ms) {
+    /// Notes when the client at `index` gives up, if it was just parked.
+    pub fn watch_parked(&mut self, index: usize, conn: &Conn) {
+        let Some(parked) = &conn.client.parking.parked else { return };
+        if let Some(until) = parked.until_ms {
             self.deadlines.insert((until, conn.client.info.id), index);
+        }
+        if self.node.mailboxes.len() > 1 {
+            self.doors.push(index);
+        }
+    }
+
+    /// The turn ends: whoever was parked in it may be given its reply by other threads.
+    pub fn open_doors(&mut self) {
+        for index in self.doors.drain(..) {
+            if let Some(Some(conn)) = self.conns.get(index) {
+                conn.open_door();
+            }
         }
     }
 

@@ -152,6 +152,7 @@ impl Reactor {
                 self.release_replies(now);
             }
             self.net.flush_due(&self.exec.settled.config, now);
+            self.net.open_doors();
             self.exec.publish_stats();
             self.run_cron(now);
         }

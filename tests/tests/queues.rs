@@ -1,5 +1,5 @@
 //! Queues on lists that clients wait for, locks on WATCH, and channels, on a server of four threads: what clients rely on
-//! when many of them push, wait, give up and die at once.
+//! when many of them push, wait, give up and die at once, and when keys come from another server.
 
 #![forbid(unsafe_code)]
 
@@ -320,4 +320,156 @@ fn a_subscriber_that_does_not_read_is_ended_and_others_go_on() {
         receivers == 1
     });
     assert!(ended, "the client that does not read is still there");
+}
+
+/// Whether as many clients as this are parked.
+fn parked(client: &mut Client, count: usize) -> bool {
+    let Reply::Bulk(Some(text)) = client.run("INFO clients") else { panic!("no text") };
+    String::from_utf8_lossy(&text).contains(&format!("blocked_clients:{count}\r\n"))
+}
+
+/// What a client sends in one piece, as requests.
+fn batch(lines: &[&str]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in lines {
+        tests::encode(&line.split(' ').collect::<Vec<_>>(), &mut bytes);
+    }
+    bytes
+}
+
+#[test]
+fn a_reply_from_another_thread_keeps_its_place_among_the_others() {
+    const ROUNDS: usize = 300;
+    let server = Server::start(Options::codis(4));
+    let pong = Reply::Simple(b"PONG".to_vec());
+    thread::scope(|scope| {
+        for waiter in 0..8 {
+            let (server, pong) = (&server, &pong);
+            scope.spawn(move || {
+                let (mut client, mut pusher) = (server.client(), server.client());
+                let (pop, push) = (format!("BLPOP q{waiter} 0"), format!("RPUSH q{waiter}"));
+                for round in 0..ROUNDS {
+                    let element = format!("{round}");
+                    match round % 4 {
+                        0 => client.send(&batch(&[&pop])).expect("a live server"),
+                        1 => client.send(&batch(&["PING", &pop, "PING"])).expect("a live server"),
+                        _ => {
+                            // What comes while it waits is served after; so is what comes with its reply.
+                            client.send(&batch(&["PING", &pop])).expect("a live server");
+                        }
+                    }
+                    if round % 8 < 4 {
+                        thread::sleep(Duration::from_micros((round * 7 % 400) as u64));
+                    }
+                    if round % 4 == 2 {
+                        client.send(&batch(&["PING"])).expect("a live server");
+                    }
+                    if round % 5 == 0 {
+                        pusher.run("MULTI");
+                    }
+                    pusher.run(&format!("{push} {element}"));
+                    if round % 5 == 0 {
+                        pusher.run("EXEC");
+                    }
+                    if round % 4 == 3 {
+                        client.send(&batch(&["PING"])).expect("a live server");
+                    }
+                    if round % 4 != 0 {
+                        assert_eq!(client.read(), *pong);
+                    }
+                    assert_eq!(crate::element(client.read()), Some(element.into_bytes()), "round {round}");
+                    if round % 4 != 0 {
+                        assert_eq!(client.read(), *pong);
+                    }
+                }
+            });
+        }
+    });
+    assert!(parked(&mut server.client(), 0));
+}
+
+#[test]
+fn a_long_reply_from_another_thread_arrives_whole() {
+    let server = Server::start(Options::codis(4));
+    let mut pusher = server.client();
+    let long = "0123456789abcdef".repeat(1 << 20);
+    let mut waiting: Vec<Client> = (0..4).map(|_| server.client()).collect();
+    for (n, client) in waiting.iter_mut().enumerate() {
+        client.send(&batch(&["BLPOP q 0"])).expect("a live server");
+        assert!(tests::wait_until(Duration::from_secs(20), || parked(&mut pusher, n + 1)));
+    }
+    for _ in &waiting {
+        pusher.call(&["RPUSH", "q", &long]);
+    }
+    for client in &mut waiting {
+        assert_eq!(element(client.read()).map(|element| element == long.as_bytes()), Some(true));
+        assert_eq!(client.run("PING"), Reply::Simple(b"PONG".to_vec()));
+    }
+}
+
+#[test]
+fn a_monitor_that_does_not_read_is_ended_and_others_go_on() {
+    let server = Server::start(Options::codis(4));
+    let mut admin = server.client();
+    admin.call(&["CONFIG", "SET", "client-output-buffer-limit", "normal 1000000 0 0"]);
+    let (mut reads, mut stalls) = (server.client(), server.client());
+    reads.run("MONITOR");
+    stalls.run("MONITOR");
+    let payload = "x".repeat(100_000);
+    let monitors = |admin: &mut Client| match admin.run("CLIENT LIST") {
+        Reply::Bulk(Some(text)) => String::from_utf8_lossy(&text).matches("flags=O").count(),
+        other => panic!("no list: {other:?}"),
+    };
+    assert_eq!(monitors(&mut admin), 2);
+    let mut shown = |part: &str| loop {
+        match reads.read() {
+            Reply::Simple(line) if String::from_utf8_lossy(&line).contains(part) => break,
+            Reply::Simple(_) => {}
+            other => panic!("no line of a command: {other:?}"),
+        }
+    };
+    let ended = tests::wait_until(Duration::from_secs(20), || {
+        admin.call(&["ECHO", &payload]);
+        shown(&payload);
+        monitors(&mut admin) == 1
+    });
+    assert!(ended, "the monitor that does not read is still there");
+    admin.run("SET after 1");
+    shown("\"after\"");
+}
+
+#[test]
+fn who_waits_is_given_what_a_migration_brings() {
+    for threads in [1, 4] {
+        let (source, target) = (Server::start(Options::codis(threads)), Server::start(Options::codis(threads)));
+        let (mut from, mut to) = (source.client(), target.client());
+        let port = target.addr().port();
+        let many = (0..500).map(|n| format!("e{n}")).collect::<Vec<_>>().join(" ");
+        for (n, command) in ["one", "slot", "async", "payload"].into_iter().enumerate() {
+            let key = format!("list{n}");
+            assert_eq!(from.run(&format!("RPUSH {key} {many}")), Reply::Int(500));
+            let mut waiting = [target.client(), target.client()];
+            for client in &mut waiting {
+                client.send(&batch(&[&format!("BLPOP other{n} {key} 0")])).expect("a live server");
+            }
+            assert!(tests::wait_until(Duration::from_secs(20), || parked(&mut to, 2)));
+            let Reply::Array(Some(slot)) = from.run(&format!("SLOTSHASHKEY {key}")) else { panic!("no slot") };
+            let slot = int(slot[0].clone());
+            match command {
+                "one" => from.run(&format!("SLOTSMGRTONE 127.0.0.1 {port} 5000 {key}")),
+                "slot" => from.run(&format!("SLOTSMGRTSLOT 127.0.0.1 {port} 5000 {slot}")),
+                "async" => from.run(&format!("SLOTSMGRTTAGSLOT-ASYNC 127.0.0.1 {port} 5000 7 0 {slot} 20")),
+                _ => {
+                    let Reply::Bulk(Some(payload)) = from.run(&format!("DUMP {key}")) else { panic!("no payload") };
+                    from.run(&format!("DEL {key}"));
+                    to.call(&[&b"SLOTSRESTORE"[..], key.as_bytes(), b"0", &payload])
+                }
+            };
+            let mut taken: Vec<_> = waiting.iter_mut().map(|client| element(client.read())).collect();
+            taken.sort();
+            assert_eq!(taken, [Some(b"e0".to_vec()), Some(b"e1".to_vec())], "{command}");
+            assert_eq!(to.run(&format!("LLEN {key}")), Reply::Int(498), "{command}");
+            assert_eq!(from.run(&format!("EXISTS {key}")), Reply::Int(0), "{command}");
+        }
+    }
 }

@@ -22,6 +22,8 @@ pub(super) struct Serving<'e> {
     pub records: &'e mut Records,
     /// Lists whose next waiter wants its element in a slot that could not be had.
     pub unserved: &'e mut Vec<Ready>,
+    /// Replies of those that were served.
+    pub answers: &'e mut Vec<(Ticket, Vec<u8>)>,
 }
 
 impl Serving<'_> {
@@ -29,16 +31,12 @@ impl Serving<'_> {
     pub fn all(&mut self, held: &mut Held<'_, Slot>, now: Now) {
         while let Some(ready) = self.local.ready.pop_front() {
             self.local.effects.reset();
-            let mut answers = Vec::new();
             let mut keys = Keyspace::new(held, self.local, ready.db, now);
             let served = serve(&mut keys, self.settled.settings.list_node, &Key::new(&ready.key), |waiter, out| {
                 let ticket = Ticket { reactor: waiter.reactor, client: waiter.client, wait: waiter.wait };
-                answers.push((ticket, out.into_vec()));
+                self.answers.push((ticket, out.into_vec()));
             });
             log_effects(self.node, self.local, self.records, ready.db, Args::new(&[], &[]));
-            for (ticket, reply) in answers {
-                self.node.resume(ticket, reply);
-            }
             if let Served::Wants(_) = served {
                 self.unserved.push(ready);
             }
@@ -62,15 +60,23 @@ impl Executor {
 
     /// The privileged owner can have any slot that a waiter wants.
     fn serve_again(&mut self, now: Now) {
-        let Executor { node, owner, local, settled, records, unserved, .. } = self;
+        let Executor { node, owner, local, settled, records, unserved, answers, .. } = self;
         let Some(mut held) = owner.try_privileged() else { return };
         local.effects.logging = node.oplog.is_on();
         for ready in std::mem::take(unserved) {
             held.add(slots::slot_of(&ready.key));
             local.ready.push_back(ready);
         }
-        Serving { node, local, settled, records, unserved }.all(&mut held, now);
+        Serving { node, local, settled, records, unserved, answers }.all(&mut held, now);
         drop(held);
+        self.answer();
         self.finish();
+    }
+
+    /// Tells clients what they were given, with no slot held any more.
+    pub(super) fn answer(&mut self) {
+        for (ticket, reply) in self.answers.drain(..) {
+            self.node.hand_over(self.reactor, ticket, reply);
+        }
     }
 }

@@ -70,7 +70,7 @@ impl Reactor {
         let next = self.serve(&mut conn, now);
         conn.publish(now.ms);
         let id = conn.client.info.id;
-        self.net.watch_deadline(index, &conn);
+        self.net.watch_parked(index, &conn);
         if conn.client.feed().is_some() && !self.net.replicas.contains(&index) {
             self.net.replicas.push(index);
         }

@@ -58,6 +58,7 @@ impl Reactor {
     }
 
     pub(super) fn go_on(&mut self, conn: &mut Conn, reply: &[u8], now: Now) {
+        conn.client.info.door.close();
         if !reply.is_empty() {
             if self.exec.node.persist.aof.waits_for_disk() {
                 // It may tell of what another client's command did for this one.
@@ -75,7 +76,11 @@ impl Reactor {
         while conn.input.len() < PARKED_INPUT_BYTES {
             match conn.socket.read(&mut self.scratch) {
                 Ok(0) => return Next::Close,
-                Ok(n) => conn.input.extend_from_slice(&self.scratch[..n]),
+                Ok(n) => {
+                    // To be served when the wait has ended: its end must not go unnoticed.
+                    conn.client.info.door.close();
+                    conn.input.extend_from_slice(&self.scratch[..n]);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Next::Keep,
                 Err(_) => return Next::Close,

@@ -107,7 +107,7 @@ pub fn feed(conn: &mut Conn, node: &Node, now: Now) -> Result<(), GiveUp> {
     }
 }
 
-fn send_image(socket: &mut Socket, feed: &mut Feed, now: Now) -> io::Result<usize> {
+fn send_image(socket: &Socket, feed: &mut Feed, now: Now) -> io::Result<usize> {
     let Some(image) = &mut feed.image else { return Ok(0) };
     let mut total = 0;
     while total < TURN_BYTES {
@@ -159,7 +159,7 @@ pub fn put_online(feed: &mut Feed) {
     log::notice!("Synchronization with slave {} succeeded", feed.replica.name());
 }
 
-fn send_log(socket: &mut Socket, feed: &mut Feed, node: &Node) -> io::Result<usize> {
+fn send_log(socket: &Socket, feed: &mut Feed, node: &Node) -> io::Result<usize> {
     let Some(cursor) = &mut feed.cursor else { return Ok(0) };
     let mut total = 0;
     while !feed.prologue.is_empty() {
@@ -190,7 +190,7 @@ fn send_log(socket: &mut Socket, feed: &mut Feed, node: &Node) -> io::Result<usi
 }
 
 /// How many bytes the socket took; `None` if it takes none now.
-fn write(socket: &mut Socket, bytes: &[u8]) -> io::Result<Option<usize>> {
+fn write(socket: &Socket, bytes: &[u8]) -> io::Result<Option<usize>> {
     loop {
         match socket.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
