@@ -19,6 +19,7 @@ mod verdict;
 
 use std::collections::VecDeque;
 use std::error::Error;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -150,7 +151,11 @@ fn remove_ended(runs: &Path) -> Result<()> {
     for run in std::fs::read_dir(runs)? {
         let run = run?;
         if !Path::new("/proc").join(run.file_name()).exists() {
-            std::fs::remove_dir_all(run.path())?;
+            match std::fs::remove_dir_all(run.path()) {
+                // Another run was first.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                result => result?,
+            }
         }
     }
     Ok(())
