@@ -76,7 +76,7 @@ impl Renamed {
 }
 
 /// Makes a change of names in the directory of `name` last.
-fn sync_dir(name: &Path) -> io::Result<()> {
+pub(super) fn sync_dir(name: &Path) -> io::Result<()> {
     let dir = name.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(dir)?.sync_all()
 }

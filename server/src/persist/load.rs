@@ -3,7 +3,7 @@
 //! A file that is damaged ends the process: a server with half of its data must not pretend to be whole.
 
 use super::job::now_s;
-use super::{Logged, gate};
+use super::{Logged, aof_note, gate};
 use crate::clients::ClientInfo;
 use crate::config::Config;
 use crate::conn::{Client, Replies};
@@ -110,9 +110,14 @@ fn fatal(error: &io::Error) -> ! {
 pub fn at_start(node: &'static Node) {
     let config = node.config();
     let began = Instant::now();
+    // Used up also when it is not needed.
+    let claim = aof_note::take(&config);
     if node.persist.gate.has(gate::LOADING) {
         if config.appendonly {
-            if load_aof(node, &config) {
+            if let Some(db) = load_aof(node, &config) {
+                if let Some(claim) = claim {
+                    claim.resume(node, &config, db, Now::read().ms);
+                }
                 log::notice!("DB loaded from append only file: {:.3} seconds", began.elapsed().as_secs_f32());
             }
         } else {
@@ -236,14 +241,14 @@ enum Read1 {
     Fatal,
 }
 
-/// Loads the AOF; false if it is empty. Ends the process if it cannot.
-fn load_aof(node: &'static Node, config: &Config) -> bool {
+/// Loads the AOF. Returns the database that is selected at its end; `None` if it is empty. Ends the process if it cannot.
+fn load_aof(node: &'static Node, config: &Config) -> Option<u32> {
     let mut replayer = match Replayer::new(node) {
         Ok(replayer) => replayer,
         Err(error) => fatal(&error),
     };
     match replay_file(node, config, &mut replayer) {
-        Ok(loaded) => loaded,
+        Ok(loaded) => loaded.then_some(replayer.client.session.db),
         Err(Logged) => std::process::exit(1),
     }
 }

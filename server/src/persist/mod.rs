@@ -7,12 +7,14 @@
 //!   full sync --------------'
 //!   appendonly yes ----- a cursor on the oplog that ends in a file                    aof
 //!   start -------------- a thread loads one of the two, clients read -LOADING         load
+//!   whose stream the AOF is of: a note from the end to the start                      aof_note
 //! ```
 //! 1. A file takes the place of an older one in one step, once all of it is on disk: a crash leaves the one or the other.
 //! 2. What was acknowledged under `appendfsync always` is on disk.
 //! 3. While a file cannot be written, writes are refused, and the server goes on when it can be again.
 
 pub mod aof;
+mod aof_note;
 mod aof_tail;
 mod file;
 pub mod gate;

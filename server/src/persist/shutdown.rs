@@ -2,7 +2,7 @@
 
 use super::job::Kind;
 use super::save;
-use super::{Logged, gate};
+use super::{Logged, aof_note, gate};
 use crate::log;
 use crate::node::Node;
 use engine::clock::Now;
@@ -52,6 +52,7 @@ pub fn shut_down(node: &Node, keys: &mut Keyspace<'_, '_>, wish: Save) -> Result
             return Err(Logged);
         }
     }
+    aof_note::leave(node, &config);
     node.persist.gate.set(gate::STOPPING, true);
     node.stop();
     Ok(())

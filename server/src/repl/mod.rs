@@ -6,7 +6,7 @@
 //!   feeding        feed.rs         image, then oplog, to each replica: by the reactor that has its connection
 //!   following      link.rs         this server's own primary: connect, image, stream; on reactor 0
 //!   an image       receive.rs      in place of the old data; before them where memory is short: room.rs
-//!   files          note.rs         whose stream an RDB file belongs to, for a restart
+//!   files          note.rs         whose stream a file belongs to, for a restart
 //!   each second    cron.rs         pings, time-outs, the backlog's end, who is good enough
 //! ```
 //! 1. Role, history and whose replica we are change only while all slots are held, so whoever holds one slot may rely

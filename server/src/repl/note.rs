@@ -1,8 +1,8 @@
-//! What an RDB file says of the stream: whose history its keys belong to, and at which offset. So a server that starts
+//! What a file says of the stream: whose history its keys belong to, and at which offset. So a server that starts
 //! from it need not be sent all keys again, nor must its replicas be.
 //!
-//! The notes are those of Redis 4 and later; 3.2 passes over them. They are written only where the log has every change up
-//! to the file's moment.
+//! In an RDB file the notes are those of Redis 4 and later; 3.2 passes over them. They are written only where the log has
+//! every change up to the file's moment. What is noted of an AOF stands beside it: [`crate::persist`]'s `aof_note`.
 
 use crate::node::Node;
 use engine::oplog::Consumer;
@@ -10,9 +10,9 @@ use persistence::rdb::encode::Encoder;
 use replication::history::{History, ReplId};
 use std::sync::atomic::Ordering;
 
-const STREAM_DB: &[u8] = b"repl-stream-db";
-const ID: &[u8] = b"repl-id";
-const OFFSET: &[u8] = b"repl-offset";
+const STREAM_DB: &str = "repl-stream-db";
+const ID: &str = "repl-id";
+const OFFSET: &str = "repl-offset";
 
 /// What is to be noted in a file.
 #[derive(Clone, Copy)]
@@ -44,28 +44,41 @@ impl Note {
         is_known.then_some(Note { id: state.history.id, stream_db })
     }
 
-    /// Writes it, for a file of the moment of `offset`.
+    /// What is noted of the moment of `offset`.
+    pub fn of_offset(&self, offset: u64) -> Found {
+        Found { stream_db: Some(self.stream_db), id: Some(self.id), offset: Some(offset) }
+    }
+
+    /// Writes it, for an RDB file of the moment of `offset`.
     pub fn write(&self, offset: u64, to: &mut Encoder) {
-        stream_db(self.stream_db, to);
-        to.aux(&String::from_utf8_lossy(ID), self.id.as_str().as_bytes());
-        to.aux(&String::from_utf8_lossy(OFFSET), offset.to_string().as_bytes());
+        for (name, value) in self.of_offset(offset).words() {
+            to.aux(name, value.as_bytes());
+        }
     }
 }
 
 /// Writes only in which database the stream goes on.
 pub fn stream_db(db: u32, to: &mut Encoder) {
-    to.aux(&String::from_utf8_lossy(STREAM_DB), db.to_string().as_bytes());
+    to.aux(STREAM_DB, db.to_string().as_bytes());
 }
 
 impl Found {
     /// Takes a note of a file, if it is one of these.
     pub fn take(&mut self, name: &[u8], value: &[u8]) {
-        match name {
+        match std::str::from_utf8(name).unwrap_or_default() {
             STREAM_DB => self.stream_db = resp::parse_u64(value).and_then(|db| u32::try_from(db).ok()),
             ID => self.id = ReplId::parse(value),
             OFFSET => self.offset = resp::parse_u64(value),
             _ => {}
         }
+    }
+
+    /// What is known, as names and values.
+    pub fn words(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let stream_db = self.stream_db.map(|db| (STREAM_DB, db.to_string()));
+        let id = self.id.map(|id| (ID, id.as_str().to_owned()));
+        let offset = self.offset.map(|offset| (OFFSET, offset.to_string()));
+        [stream_db, id, offset].into_iter().flatten()
     }
 
     /// Whether the keys are of a moment of a stream.
@@ -103,13 +116,15 @@ mod tests {
     fn notes_are_read_as_they_are_written() {
         let id = ReplId::from_random([1, 2, 3]);
         let mut found = Found::default();
-        found.take(OFFSET, b"77");
+        let noted = Note { id, stream_db: 3 }.of_offset(77);
+        for (name, value) in noted.words().filter(|(name, _)| *name != ID) {
+            found.take(name.as_bytes(), value.as_bytes());
+        }
         assert!(!found.is_whole());
-        found.take(ID, id.as_str().as_bytes());
-        found.take(STREAM_DB, b"3");
+        found.take(ID.as_bytes(), id.as_str().as_bytes());
         found.take(b"ctime", b"1");
         assert_eq!(found, Found { stream_db: Some(3), id: Some(id), offset: Some(77) });
-        found.take(OFFSET, b"-1");
+        found.take(OFFSET.as_bytes(), b"-1");
         assert!(!found.is_whole());
     }
 }
