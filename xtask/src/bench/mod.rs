@@ -50,6 +50,9 @@ pub struct Args {
     /// A further server to compare with; may be repeated. `redis` is always there: redis-server from PATH
     #[arg(long = "peer", value_name = "NAME=PATH")]
     peers: Vec<Peer>,
+    /// No other server than ours
+    #[arg(long)]
+    alone: bool,
     /// A tenth of the work, for a first look
     #[arg(long)]
     quick: bool,
@@ -218,7 +221,7 @@ fn plan(args: &Args) -> Result<Plan> {
         ours.extend(["--server-threads".into(), threads.to_string()]);
     }
     let mut programs = vec![Program { name: "codis-rs".into(), path, args: ours }];
-    if !args.peers.iter().any(|peer| peer.name == "redis") {
+    if !args.alone && !args.peers.iter().any(|peer| peer.name == "redis") {
         programs.push(Program { name: "redis".into(), path: "redis-server".into(), args: Vec::new() });
     }
     let peer = |peer: &Peer| Program { name: peer.name.clone(), path: peer.path.clone(), args: Vec::new() };
