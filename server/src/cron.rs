@@ -105,7 +105,7 @@ fn expire_slot(exec: &mut Executor, slot: SlotId, now: Now, out_of_time: impl Fn
                 let Some(keys) = held.slot(slot).db(db) else { break };
                 sampled += keys.expires_len().min(SAMPLE);
                 for _ in 0..sampled {
-                    let found = keys.random_expiring(|| exec.local.random());
+                    let found = keys.random_expiring(|| exec.desk.local.random());
                     if let Some(entry) = found
                         && entry.expire_at_ms().is_some_and(|at| now.ms > at)
                     {

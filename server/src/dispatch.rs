@@ -4,6 +4,7 @@
 //! slots has done nothing at all when it is put off.
 
 pub mod recent;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -12,14 +13,12 @@ use crate::conn::{Client, Queued, Replies};
 use crate::memory::{self, Room};
 use crate::net::Net;
 use crate::node::{Node, Run, Settled};
-use crate::node_commands::NodeCtx;
 use crate::park::Ticket;
 use crate::persist::gate;
 use crate::repl::Gate;
 use crate::scripting::busy;
 use crate::scripting::engine::Engine;
 use commands::args::Args;
-use commands::ctx::Ctx;
 use commands::error::{Error, Outcome};
 use commands::table::{Access, Command};
 use engine::clock::Now;
@@ -33,22 +32,29 @@ use engine::slot::Slot;
 use recent::Recent;
 use resp::{Flags, GetKeys, Out, errors};
 use slots::{SlotId, SlotSet};
-use waiting::Serving;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::Ordering;
 
-/// What one thread needs to run commands.
+/// What one thread needs to run commands: the right to lock slots, and all the rest.
 pub struct Executor {
+    /// The right to take slot locks; lent out to the slots that a command holds.
+    pub owner: Owner<'static, Slot>,
+    /// What can be used meanwhile.
+    pub desk: Desk,
+}
+
+/// What a command needs besides its slots.
+pub struct Desk {
     /// The node.
     pub node: &'static Node,
     /// Which reactor this is.
     pub reactor: usize,
-    /// The right to take slot locks.
-    pub owner: Owner<'static, Slot>,
     /// Effects, counters, garbage.
     pub local: Local,
     /// The settings as this thread knows them.
     pub settled: Settled,
     records: Records,
-    /// Lists to serve again: see [`waiting`].
+    /// Lists whose next waiter wants its element in a slot that could not be had: see [`waiting`].
     unserved: Vec<Ready>,
     /// Replies to clients that were served.
     answers: Vec<(Ticket, Vec<u8>)>,
@@ -67,6 +73,22 @@ pub struct Executor {
     pub stalled: bool,
     /// It carries out what a file holds: nothing is refused, nothing is logged.
     pub replaying: bool,
+}
+
+impl Deref for Executor {
+    type Target = Desk;
+
+    #[inline]
+    fn deref(&self) -> &Desk {
+        &self.desk
+    }
+}
+
+impl DerefMut for Executor {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Desk {
+        &mut self.desk
+    }
 }
 
 /// A command whose row and first key are known: what the look-ahead prepares.
@@ -114,11 +136,10 @@ const DEFERRALS_MAX: u32 = 8;
 impl Executor {
     /// For reactor number `reactor`.
     pub fn new(node: &'static Node, reactor: usize, owner: Owner<'static, Slot>, mut local: Local) -> Executor {
-        Executor {
+        let desk = Desk {
             evictor: Evictor::new(local.random()),
             node,
             reactor,
-            owner,
             local,
             settled: Settled::new(node),
             records: Records::default(),
@@ -131,7 +152,8 @@ impl Executor {
             piece: None,
             stalled: false,
             replaying: false,
-        }
+        };
+        Executor { owner, desk }
     }
 
     /// Lets guests take locks, or takes the locks for this thread alone: only the one reactor of a server can.
@@ -168,7 +190,8 @@ impl Executor {
     /// Looks the row up and computes what the first key needs.
     #[inline]
     pub fn prepare(&mut self, args: &Args<'_>) -> Prepared {
-        let row = self.recent.row(&self.node.registry, args.at(0));
+        let Desk { node, recent, .. } = &mut self.desk;
+        let row = recent.row(&node.registry, args.at(0));
         let keyed = row.is_some_and(|row| row.access == Access::Keys && row.spec.keys.first == 1);
         let first = if keyed { args.get(1).map(Key::new).map(|key| (key.hash, key.slot)) } else { None };
         Prepared { row, first }
@@ -280,9 +303,8 @@ impl Executor {
     }
 
     fn call(&mut self, turn: &mut Turn<'_>, args: Args<'_>, row: &Command<Run>, prepared: &Prepared) -> Ran {
-        let Turn { net, client, out, now, deferrals } = turn;
-        let (now, deferrals) = (*now, *deferrals);
-        client.info.command.store(u32::from(row.id) + 1, std::sync::atomic::Ordering::Relaxed);
+        let named = u32::from(row.id) + 1;
+        turn.client.info.command.store(named, Ordering::Relaxed);
         let bits = self.node.persist.gate.bits();
         if bits & (gate::CUT | gate::AOF | gate::STOPPING) != 0
             && !self.replaying
@@ -291,96 +313,9 @@ impl Executor {
             self.stalled = true;
             return Ran::PutOff;
         }
-        self.node.stats[self.reactor].running.store(u32::from(row.id) + 1, std::sync::atomic::Ordering::Relaxed);
-        let flushed = {
-            // Looked at where it lies: it is large, and would be copied as often as it is moved.
-            let moves_stream = self.piece.is_some() && row.spec.name == "select";
-            let mut held = match moves_stream {
-                // The stream's database belongs to every cut: nobody may be making one.
-                true => self.owner.try_privileged(),
-                false => hold(self.node, &mut self.owner, &args, row, prepared, deferrals),
-            };
-            let Some(held) = &mut held else { return Ran::PutOff };
-            // What a primary has done is done: its stream waits for nobody.
-            if self.node.moves.claims.are_there()
-                && self.piece.is_none()
-                && crate::slots_commands::must_wait(held, row, &args, client.session.db)
-            {
-                return Ran::PutOff;
-            }
-            if !self.replaying && self.node.repl.gate.bits() != self.gate
-                || self.piece.is_some() && (self.gate & Gate::REPLICA == 0 || !self.node.repl.is_attempt(&self.piece))
-            {
-                // What was asked before the slots were held is true no longer. A stream that is not followed any more
-                // is put off until the link hears of that, which is in its next turn.
-                return Ran::PutOff;
-            }
-            // Commands of a file are a primary's.
-            self.local.is_replica = self.replaying || self.gate & Gate::REPLICA != 0;
-            self.local.effects.logging = self.node.oplog.is_on() && !self.replaying;
-            if self.node.monitors.are_there()
-                && !self.replaying
-                && !row.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN)
-            {
-                self.node.monitors.show(&self.node.mailboxes, client.session.db, &client.info.monitor_name(), &args);
-            }
-            let start = out.len();
-            let first = prepared.first.map(|(hash, slot)| Key { bytes: args.at(1), hash, slot });
-            let db = client.session.db;
-            let outcome = {
-                let mut ctx = Ctx {
-                    args,
-                    out,
-                    keys: Keyspace::new(held, &mut self.local, db, now),
-                    session: &mut client.session,
-                    settings: &self.settled.settings,
-                    first,
-                    in_script: false,
-                };
-                match row.handler {
-                    Run::Keys(handler) => handler(&mut ctx),
-                    Run::Node(handler) => {
-                        let seat = crate::node_commands::Seat {
-                            info: &client.info,
-                            authenticated: &mut client.authenticated,
-                            close_after_reply: &mut client.close_after_reply,
-                            replies: &mut client.replies,
-                            queue: &mut client.queue,
-                            watched: &mut client.watched,
-                            subscriptions: &mut client.subscriptions,
-                            parking: Some(&mut client.parking),
-                            peer: &mut client.peer,
-                            written: &mut client.written,
-                        };
-                        let (node, reactor, engine) = (self.node, self.reactor, &mut self.engine);
-                        let config = &*self.settled.config;
-                        handler(&mut NodeCtx { ctx, node, client: seat, reactor, net, config, engine })
-                    }
-                }
-            };
-            reply_error(out, start, outcome);
-            let mut flushed = false;
-            if self.local.effects.dirty > 0 {
-                self.node.stats[self.reactor].dirty.add(self.local.effects.dirty);
-                flushed = self.local.effects.flushed;
-            }
-            if let Some((piece, _)) = &mut self.piece {
-                self.node.repl.stream_db.store(client.session.db, std::sync::atomic::Ordering::Release);
-                match row.spec.name {
-                    // A file need not repeat them.
-                    "publish" | "ping" | "replconf" => self.node.oplog.append_for_replicas(piece),
-                    _ => self.node.oplog.append_stream(piece),
-                };
-                piece.clear();
-            } else if let Some(end) = log_effects(self.node, &self.local, &mut self.records, db, args) {
-                client.written = end;
-            }
-            if !self.local.ready.is_empty() {
-                let Executor { node, local, settled, records, unserved, answers, .. } = self;
-                Serving { node, local, settled, records, unserved, answers }.all(held, now);
-            }
-            flushed
-        };
+        self.node.stats[self.reactor].running.store(named, Ordering::Relaxed);
+        let Some(flushed) = self.call_held(turn, args, row, prepared) else { return Ran::PutOff };
+        let now = turn.now;
         if !self.answers.is_empty() {
             self.answer();
         }
@@ -399,11 +334,44 @@ impl Executor {
         self.last = ended;
         if row.spec.flags.contains(Flags::ADMIN) {
             // A changed setting holds from the next command on, also of the same batch.
-            self.settled.refresh(self.node);
+            self.desk.settled.refresh(self.desk.node);
         }
         self.finish();
         // Of the commands that pause clients only CLIENT runs as itself.
         if row.spec.flags.contains(Flags::ADMIN) && self.node.is_paused(now) { Ran::Paused } else { Ran::Done }
+    }
+
+    /// The part of a call in which its slots are held. Returns whether all databases were emptied; `None` if it must come
+    /// again, and then it has done nothing.
+    #[inline]
+    fn call_held(
+        &mut self,
+        turn: &mut Turn<'_>,
+        args: Args<'_>,
+        row: &Command<Run>,
+        prepared: &Prepared,
+    ) -> Option<bool> {
+        let Executor { owner, desk } = self;
+        // The stream's database belongs to every cut: nobody may be making one.
+        let moves_stream = desk.piece.is_some() && row.spec.name == "select";
+        // Looked at where it lies: it is large, and would be copied as often as it is moved.
+        let mut held = match moves_stream {
+            true => owner.try_privileged(),
+            false => hold(desk.node, owner, &args, row, prepared, turn.deferrals),
+        };
+        let held = held.as_mut()?;
+        let db = turn.client.session.db;
+        if desk.must_come_again(held, row, &args, db) {
+            return None;
+        }
+        desk.begin(turn.client, row, &args);
+        let first = prepared.first.map(|(hash, slot)| Key { bytes: args.at(1), hash, slot });
+        desk.handle(turn, held, args, row, first);
+        let flushed = desk.log(turn.client, row, args, db);
+        if !desk.local.ready.is_empty() {
+            desk.serve(held, turn.now);
+        }
+        Some(flushed)
     }
 
     /// Carries out a command that a file holds; false if there is no such command.
@@ -421,7 +389,7 @@ impl Executor {
     pub fn with_all<R>(&mut self, now: Now, work: impl FnOnce(&mut Keyspace<'_, '_>) -> R) -> Option<R> {
         let mut held = self.owner.try_privileged()?;
         held.add_all();
-        Some(work(&mut Keyspace::new(&mut held, &mut self.local, 0, now)))
+        Some(work(&mut Keyspace::new(&mut held, &mut self.desk.local, 0, now)))
     }
 
     /// Gets ready for the next command.
@@ -442,14 +410,15 @@ impl Executor {
         now: Now,
         work: impl FnOnce(&mut Keyspace<'_, '_>) -> R,
     ) -> Option<R> {
-        let mut held = self.owner.try_one(slot)?;
-        self.local.effects.logging = self.node.oplog.is_on();
-        self.local.is_replica = self.node.repl.is_replica();
-        let result = work(&mut Keyspace::new(&mut held, &mut self.local, db, now));
-        if self.local.effects.dirty > 0 {
-            self.node.stats[self.reactor].dirty.add(self.local.effects.dirty);
+        let Executor { owner, desk } = self;
+        let mut held = owner.try_one(slot)?;
+        desk.local.effects.logging = desk.node.oplog.is_on();
+        desk.local.is_replica = desk.node.repl.is_replica();
+        let result = work(&mut Keyspace::new(&mut held, &mut desk.local, db, now));
+        if desk.local.effects.dirty > 0 {
+            desk.node.stats[desk.reactor].dirty.add(desk.local.effects.dirty);
         }
-        log_effects(self.node, &self.local, &mut self.records, db, Args::new(&[], &[]));
+        log_effects(desk.node, &desk.local, &mut desk.records, db, Args::new(&[], &[]));
         drop(held);
         self.finish();
         Some(result)
@@ -503,8 +472,8 @@ fn queue(client: &mut Client, out: &mut Out, row: Command<Run>, args: &Args<'_>)
         return out.error("ERR the transaction is too large");
     }
     queue.requests.push(queued);
-    client.info.command.store(u32::from(row.id) + 1, std::sync::atomic::Ordering::Relaxed);
-    client.info.queued.store(queue.requests.len() as i64, std::sync::atomic::Ordering::Relaxed);
+    client.info.command.store(u32::from(row.id) + 1, Ordering::Relaxed);
+    client.info.queued.store(queue.requests.len() as i64, Ordering::Relaxed);
     out.simple("QUEUED");
 }
 

@@ -74,7 +74,7 @@ fn evict(exec: &mut Executor, now: Now) -> Room {
     let samples = usize::try_from(config.maxmemory_samples).unwrap_or(usize::MAX);
     let mut dropped = 0;
     let room = loop {
-        match exec.evictor.pick(&mut exec.owner, rule, samples, now) {
+        match exec.desk.evictor.pick(&mut exec.owner, rule, samples, now) {
             Pick::Key(found) => {
                 let began = Ticks::now();
                 // If somebody took the slot meanwhile, the next one goes.

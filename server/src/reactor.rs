@@ -101,7 +101,8 @@ impl Reactor {
             }
             let now = Now::read();
             turn_began_ms.store(now.ms, Ordering::Relaxed);
-            self.exec.settled.refresh(self.node());
+            let node = self.node();
+            self.exec.settled.refresh(node);
             self.exec.share_locks();
             self.exec.local.effects.wanted = self.exec.settled.notify;
             self.take_mail(now);

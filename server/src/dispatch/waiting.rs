@@ -3,43 +3,37 @@
 //! Still under the command's slots, so nobody takes an element away from who waits for it. The records of what was given
 //! are in the log before anybody is told.
 
-use super::{Executor, log_effects};
-use crate::node::{Node, Settled};
+use super::{Desk, Executor, log_effects};
 use crate::park::Ticket;
 use commands::args::Args;
 use commands::blocking::{Served, serve};
 use engine::clock::Now;
-use engine::keyspace::{Key, Keyspace, Local, Ready};
+use engine::keyspace::{Key, Keyspace};
 use engine::raw::lock::Held;
-use engine::records::Records;
 use engine::slot::Slot;
 
-/// What serving needs of an executor whose owner is lent out.
-pub(super) struct Serving<'e> {
-    pub node: &'static Node,
-    pub local: &'e mut Local,
-    pub settled: &'e Settled,
-    pub records: &'e mut Records,
-    /// Lists whose next waiter wants its element in a slot that could not be had.
-    pub unserved: &'e mut Vec<Ready>,
-    /// Replies of those that were served.
-    pub answers: &'e mut Vec<(Ticket, Vec<u8>)>,
-}
-
-impl Serving<'_> {
+impl Desk {
     /// Serves every list that is ready; a BRPOPLPUSH that is served may make the next one so.
-    pub fn all(&mut self, held: &mut Held<'_, Slot>, now: Now) {
+    pub(super) fn serve(&mut self, held: &mut Held<'_, Slot>, now: Now) {
         while let Some(ready) = self.local.ready.pop_front() {
             self.local.effects.reset();
-            let mut keys = Keyspace::new(held, self.local, ready.db, now);
+            let mut keys = Keyspace::new(held, &mut self.local, ready.db, now);
             let served = serve(&mut keys, self.settled.settings.list_node, &Key::new(&ready.key), |waiter, out| {
                 let ticket = Ticket { reactor: waiter.reactor, client: waiter.client, wait: waiter.wait };
                 self.answers.push((ticket, out.into_vec()));
             });
-            log_effects(self.node, self.local, self.records, ready.db, Args::new(&[], &[]));
+            log_effects(self.node, &self.local, &mut self.records, ready.db, Args::new(&[], &[]));
             if let Served::Wants(_) = served {
                 self.unserved.push(ready);
             }
+        }
+    }
+
+    /// Tells clients what they were given, with no slot held any more.
+    pub(super) fn answer(&mut self) {
+        let Desk { node, reactor, answers, .. } = self;
+        for (ticket, reply) in answers.drain(..) {
+            node.hand_over(*reactor, ticket, reply);
         }
     }
 }
@@ -60,23 +54,16 @@ impl Executor {
 
     /// The privileged owner can have any slot that a waiter wants.
     fn serve_again(&mut self, now: Now) {
-        let Executor { node, owner, local, settled, records, unserved, answers, .. } = self;
+        let Executor { owner, desk } = self;
         let Some(mut held) = owner.try_privileged() else { return };
-        local.effects.logging = node.oplog.is_on();
-        for ready in std::mem::take(unserved) {
+        desk.local.effects.logging = desk.node.oplog.is_on();
+        for ready in std::mem::take(&mut desk.unserved) {
             held.add(slots::slot_of(&ready.key));
-            local.ready.push_back(ready);
+            desk.local.ready.push_back(ready);
         }
-        Serving { node, local, settled, records, unserved, answers }.all(&mut held, now);
+        desk.serve(&mut held, now);
         drop(held);
         self.answer();
         self.finish();
-    }
-
-    /// Tells clients what they were given, with no slot held any more.
-    pub(super) fn answer(&mut self) {
-        for (ticket, reply) in self.answers.drain(..) {
-            self.node.hand_over(self.reactor, ticket, reply);
-        }
     }
 }

@@ -29,9 +29,9 @@ impl Cron {
             return;
         }
         if let Some(_held) = exec.owner.try_privileged()
-            && !exec.node.persist.gate.has(gate::STOPPING)
+            && !exec.desk.node.persist.gate.has(gate::STOPPING)
         {
-            exec.node.oplog.append_for_replicas(b"*1\r\n$4\r\nPING\r\n");
+            exec.desk.node.oplog.append_for_replicas(b"*1\r\n$4\r\nPING\r\n");
             self.since_ping = 0;
         }
     }
@@ -58,7 +58,7 @@ impl Cron {
         if wants_sync(node, config.repl_diskless_sync, config.repl_diskless_sync_delay, now) {
             let Some(mut held) = exec.owner.try_privileged() else { return };
             held.add_all();
-            super::begin_full_sync(node, &mut Keyspace::new(&mut held, &mut exec.local, 0, now));
+            super::begin_full_sync(node, &mut Keyspace::new(&mut held, &mut exec.desk.local, 0, now));
         }
     }
 }

@@ -1,0 +1,117 @@
+//! The steps of one command while its slots are held: whether it still may run, the handler, the log, those who wait.
+
+use super::{Desk, Turn, log_effects, reply_error};
+use crate::conn::Client;
+use crate::node::Run;
+use crate::node_commands::{NodeCtx, Seat};
+use crate::repl::Gate;
+use commands::args::Args;
+use commands::ctx::Ctx;
+use commands::table::Command;
+use engine::keyspace::{Key, Keyspace};
+use engine::raw::lock::Held;
+use engine::slot::Slot;
+use resp::Flags;
+use std::sync::atomic::Ordering;
+
+impl Desk {
+    /// Whether the command must come again, now that its slots are held.
+    #[inline]
+    pub(super) fn must_come_again(
+        &self,
+        held: &mut Held<'_, Slot>,
+        row: &Command<Run>,
+        args: &Args<'_>,
+        db: u32,
+    ) -> bool {
+        // What a primary has done is done: its stream waits for nobody.
+        if self.node.moves.claims.are_there()
+            && self.piece.is_none()
+            && crate::slots_commands::must_wait(held, row, args, db)
+        {
+            return true;
+        }
+        // What was asked before the slots were held is true no longer. A stream that is not followed any more is put off
+        // until the link hears of that, which is in its next turn.
+        !self.replaying && self.node.repl.gate.bits() != self.gate
+            || self.piece.is_some() && (self.gate & Gate::REPLICA == 0 || !self.node.repl.is_attempt(&self.piece))
+    }
+
+    /// It runs: sets what it is to do besides, and shows it to those who watch.
+    #[inline]
+    pub(super) fn begin(&mut self, client: &Client, row: &Command<Run>, args: &Args<'_>) {
+        // Commands of a file are a primary's.
+        self.local.is_replica = self.replaying || self.gate & Gate::REPLICA != 0;
+        self.local.effects.logging = self.node.oplog.is_on() && !self.replaying;
+        if self.node.monitors.are_there()
+            && !self.replaying
+            && !row.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN)
+        {
+            self.node.monitors.show(&self.node.mailboxes, client.session.db, &client.info.monitor_name(), args);
+        }
+    }
+
+    /// Calls the handler, which replies; `first` is argument 1 as a key, if it is one.
+    #[inline]
+    pub(super) fn handle(
+        &mut self,
+        turn: &mut Turn<'_>,
+        held: &mut Held<'_, Slot>,
+        args: Args<'_>,
+        row: &Command<Run>,
+        first: Option<Key<'_>>,
+    ) {
+        let Turn { net, client, out, now, .. } = turn;
+        let start = out.len();
+        let mut ctx = Ctx {
+            args,
+            out,
+            keys: Keyspace::new(held, &mut self.local, client.session.db, *now),
+            session: &mut client.session,
+            settings: &self.settled.settings,
+            first,
+            in_script: false,
+        };
+        let outcome = match row.handler {
+            Run::Keys(handler) => handler(&mut ctx),
+            Run::Node(handler) => {
+                let seat = Seat {
+                    info: &client.info,
+                    authenticated: &mut client.authenticated,
+                    close_after_reply: &mut client.close_after_reply,
+                    replies: &mut client.replies,
+                    queue: &mut client.queue,
+                    watched: &mut client.watched,
+                    subscriptions: &mut client.subscriptions,
+                    parking: Some(&mut client.parking),
+                    peer: &mut client.peer,
+                    written: &mut client.written,
+                };
+                let (node, reactor, config) = (self.node, self.reactor, &*self.settled.config);
+                handler(&mut NodeCtx { ctx, node, client: seat, reactor, net, config, engine: &mut self.engine })
+            }
+        };
+        reply_error(turn.out, start, outcome);
+    }
+
+    /// Counts and logs what the command did in database `db`. Returns whether it emptied all databases.
+    #[inline]
+    pub(super) fn log(&mut self, client: &mut Client, row: &Command<Run>, args: Args<'_>, db: u32) -> bool {
+        let dirty = self.local.effects.dirty;
+        if dirty > 0 {
+            self.node.stats[self.reactor].dirty.add(dirty);
+        }
+        if let Some((piece, _)) = &mut self.piece {
+            self.node.repl.stream_db.store(client.session.db, Ordering::Release);
+            match row.spec.name {
+                // A file need not repeat them.
+                "publish" | "ping" | "replconf" => self.node.oplog.append_for_replicas(piece),
+                _ => self.node.oplog.append_stream(piece),
+            };
+            piece.clear();
+        } else if let Some(end) = log_effects(self.node, &self.local, &mut self.records, db, args) {
+            client.written = end;
+        }
+        dirty > 0 && self.local.effects.flushed
+    }
+}
