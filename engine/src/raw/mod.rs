@@ -10,6 +10,7 @@ pub mod lock;
 pub mod log_segment;
 pub mod pair;
 pub mod prefetch;
+pub mod schedule;
 pub mod spare;
 pub mod spin;
 pub(crate) mod sync;

@@ -49,8 +49,8 @@ const ROOM_BYTES: u64 = 1 << 20;
 pub const ELEMENTS_MAX: usize = 64;
 /// Bytes gathered before they are passed on.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Bytes that the walker gathers before it writes them: what it does at a stretch, some 100 us of work.
-const WRITE_BYTES: usize = 32 * 1024;
+/// Bytes that the walker gathers before it writes them: what it does at a stretch, some 20 us of work.
+const WRITE_BYTES: usize = 4 * 1024;
 /// A value of more bytes in one piece is not encoded under a slot's lock.
 const PIECE_BYTES: usize = 4 * 1024;
 /// A table of more elements is not encoded under a slot's lock.

@@ -35,7 +35,7 @@ pub use file::Temporary;
 use gate::Gate;
 use job::State;
 use load::Loading;
-pub use pace::Pace;
+pub use pace::{Pace, STRETCH_BYTES, go_after_others};
 use points::{Decision, Facts};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,29 +1,45 @@
-//! Who writes a snapshot lets clients go first.
+//! Who works in the background lets clients go first: the walker of a snapshot, the thread of a migration's link.
 //!
 //! A walker never holds a slot for long, but it keeps a core busy, and where cores are few a client waits until the
-//! scheduler takes that core from it: milliseconds. So while clients are served it works in short slices and rests as
-//! long as it has worked. Nobody then waits for more than a slice, and the snapshot takes two to three times as long.
+//! scheduler takes that core from it, which it need not do for milliseconds; nor does Linux, as servers mostly have it,
+//! take it from a thread that is within a system call. So while clients are served the walker works in short stretches
+//! and writes in small pieces. Behind each it offers the core to others, and after some of them it rests as long as it has
+//! worked. Nobody then waits for more than a stretch, and the snapshot takes three times as long.
 //!
-//! It does not rest while no command was run of late, nor while writers wait for it.
+//! ```text
+//!   stretch  yield  stretch  yield  stretch  yield  ..  rest
+//!   '- 4 KiB -'
+//! ```
+//! It does not rest while no command was run of late, nor while writers wait for it, and what it has waited for a busy
+//! core it may make up for, so that it comes to an end on a machine that is never idle.
 
 use crate::node::Node;
 use crate::stats::sum;
+use engine::raw::schedule;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Bytes to be written in one stretch.
+pub const STRETCH_BYTES: usize = 4096;
 /// Clients count as being served for so long after a command.
 const LATELY: Duration = Duration::from_millis(50);
 /// How much the scheduler prefers other threads: `nice`. A walker among busy threads still gets a tenth of what each of
 /// them gets, so that nobody waits long for a slot that it holds.
 const NICE: i32 = 10;
-/// The longest rest: who was stopped in the middle of a slice need not make up for that.
+/// Work after which it rests.
+const WORK: Duration = Duration::from_micros(100);
+/// The longest rest: who was stopped in the middle of a stretch need not make up for that.
 const REST_MAX: Duration = Duration::from_micros(500);
+/// For so much waiting for a core, a part of it is worked through.
+const WAITED_FOR_WORKED: u32 = 8;
 
-/// The calling thread is to run when others do not want to; on Linux priorities are a thread's own.
+/// The calling thread is to run when others do not want to.
 pub fn go_after_others() {
-    // Where it is not allowed, a snapshot is only less polite.
-    let _ = rustix::process::setpriority_process(None, NICE);
+    if !schedule::go_after_others(NICE) {
+        // On Linux priorities are a thread's own. Where it is not allowed, clients are only slower.
+        let _ = rustix::process::setpriority_process(None, NICE);
+    }
 }
 
 /// The pace of one walker.
@@ -32,17 +48,20 @@ pub struct Pace {
     /// Commands run so far, and when that was last seen to have grown.
     commands: u64,
     served: Option<Instant>,
-    /// When the slice began.
+    /// When the last rest ended.
     began: Instant,
+    /// Until then the core is not offered to others.
+    kept_until: Instant,
 }
 
 impl Pace {
-    /// A slice begins.
+    /// A stretch begins.
     pub fn new(node: &'static Node) -> Pace {
-        Pace { node, commands: commands(node), served: None, began: Instant::now() }
+        let now = Instant::now();
+        Pace { node, commands: commands(node), served: None, began: now, kept_until: now }
     }
 
-    /// Between two slices; no slot is held.
+    /// Between two stretches; no slot is held.
     pub fn rest(&mut self) {
         self.node.persist.wake_stalled(self.node);
         let now = Instant::now();
@@ -51,10 +70,19 @@ impl Pace {
             self.served = Some(now);
         }
         let serving = self.served.is_some_and(|at| now - at < LATELY);
-        if serving && !self.node.persist.full.load(Ordering::Relaxed) {
-            thread::sleep((now - self.began).min(REST_MAX));
+        if !serving || self.node.persist.full.load(Ordering::Relaxed) {
+            self.began = now;
+            return;
         }
-        self.began = Instant::now();
+        let worked = now - self.began;
+        if worked >= WORK {
+            thread::sleep(worked.min(REST_MAX));
+            self.began = Instant::now();
+        } else if now >= self.kept_until {
+            thread::yield_now();
+            let back = Instant::now();
+            self.kept_until = back + (back - now) / WAITED_FOR_WORKED;
+        }
     }
 }
 

@@ -161,7 +161,7 @@ fn make(
         rest.copy(&temporary.file, end)?;
         temporary.file.sync_data()?;
     }
-    let (base, old) = node.persist.aof.switch(node, |tail| {
+    let (base, old, renamed) = node.persist.aof.switch(node, |tail| {
         let Some(tail) = tail else { return Err(io::Error::other("the append only file was closed")) };
         tail.write(&node.oplog).map_err(|error| match error {
             Error::Io(error) => error,
@@ -183,9 +183,10 @@ fn make(
         }
         node.persist.aof.rewritten(len);
         renamed.settle()?;
-        Ok((len, old))
+        Ok((len, old, renamed))
     })?;
-    drop((old, rest.file));
+    // What it takes to let go of the old file, nobody waits for.
+    drop((old, renamed, rest.file));
     let copied = (rest.at - begin) as f64 / f64::from(1 << 20);
     log::notice!("Residual parent diff successfully flushed to the rewritten AOF ({copied:.2} MB)");
     log::verbose!("The append only file has {base} bytes now");

@@ -8,8 +8,8 @@ use super::pipe::{Bounds, Deserted, Pipe};
 use crate::config::{ClientClass, REDIS_VERSION};
 use crate::log;
 use crate::node::Node;
-use crate::persist::Pace;
 use crate::persist::job::{self, Ended, Kind};
+use crate::persist::{Pace, STRETCH_BYTES};
 use engine::effects::encode;
 use engine::keyspace::Keyspace;
 use engine::raw::lock::Owner;
@@ -255,7 +255,7 @@ impl<W: Write> Write for Summed<W> {
             Ok(to) => to,
             Err(error) => return Err(error.take().unwrap_or(io::ErrorKind::NotFound.into())),
         };
-        let written = to.write(bytes)?;
+        let written = to.write(&bytes[..bytes.len().min(STRETCH_BYTES)])?;
         self.sum.update(&bytes[..written]);
         self.written += written as u64;
         self.pace.rest();

@@ -17,6 +17,7 @@ use super::peer::{Peer, wait};
 use super::worker::Worker;
 use crate::log;
 use crate::node::Node;
+use crate::persist;
 use engine::clock::Now;
 use engine::keyspace::Keyspace;
 use mio::{Events, Poll};
@@ -29,15 +30,13 @@ use std::time::{Duration, Instant};
 
 /// An idle link ends after so long.
 const IDLE: Duration = Duration::from_secs(60);
-/// Priority of the thread among the system's others: 0 is that of reactors, 19 the lowest.
-const NICE: i32 = 10;
 /// The thread stays a guest for so long after a batch.
 const GUEST_IDLE: Duration = Duration::from_millis(100);
 /// Starts the thread of a link.
 pub fn start(node: &'static Node, link: Arc<Link>, poll: Poll) -> std::io::Result<()> {
     crate::start::spawn("migrate-async", move || {
-        // Where there are fewer cores than work, clients come first. A system that refuses it has only slower clients.
-        let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE);
+        // Where there are fewer cores than work, clients come first.
+        persist::go_after_others();
         let events = Events::with_capacity(16);
         Driver {
             node,

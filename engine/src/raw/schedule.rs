@@ -1,0 +1,119 @@
+//! What the system is told about work in the background: who goes first on a processor, and when written bytes go to disk.
+//!
+//! Where the system knows nothing of the kind (all but Linux), or refuses it, the work is done all the same.
+
+use std::fs::File;
+use std::io;
+
+/// Makes the calling thread one that goes after others: it takes no processor from a thread that runs, and keeps one for
+/// itself only as long as the scheduler must grant it, while it still gets a share by `nice` (0 to 19) of busy ones. No
+/// right is needed for that.
+///
+/// `sched_setattr(2)`: a batch thread does not preempt when it wakes; the slice, heeded since Linux 6.12, is the shortest
+/// that can be had, so that little is lost by who yields. False if the system refuses.
+pub fn go_after_others(nice: i32) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let attributes = libc::sched_attr {
+            size: size_of::<libc::sched_attr>() as u32,
+            sched_policy: libc::SCHED_BATCH as u32,
+            sched_flags: 0,
+            sched_nice: nice,
+            sched_priority: 0,
+            sched_runtime: SLICE_NS,
+            sched_deadline: 0,
+            sched_period: 0,
+        };
+        // SAFETY: the kernel reads as many bytes as `size` says, during the call; 0 is the calling thread.
+        let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+        result == 0
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = nice;
+        false
+    }
+}
+
+/// The kernel's minimum.
+#[cfg(target_os = "linux")]
+const SLICE_NS: u64 = 100_000;
+
+/// Begins to bring `len` bytes of a file from `at` on to the disk, waiting for what was begun before in the `len` bytes in
+/// front of them. That makes nothing last: `fsync` has less to do later.
+pub fn begin_to_sync(file: &File, at: u64, len: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        let range = |at: u64, len: u64, flags| {
+            // SAFETY: no memory is passed, and the descriptor is open.
+            let result = unsafe { libc::sync_file_range(file.as_raw_fd(), at as i64, len as i64, flags) };
+            if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        };
+        let before = at.saturating_sub(len);
+        if before < at {
+            range(before, at - before, libc::SYNC_FILE_RANGE_WAIT_BEFORE)?;
+        }
+        range(at, len, libc::SYNC_FILE_RANGE_WRITE)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (at, len);
+        file.sync_data()
+    }
+}
+
+/// Whether an error of [`begin_to_sync`] says no more than that the system, or the file, does not know such a thing.
+pub fn knows_not(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput | io::ErrorKind::NotSeekable)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use std::io::{Read, Seek, Write};
+
+    /// Policy and nice value of the calling thread: the fields 41 and 19 of `proc_pid_stat(5)`.
+    fn standing() -> (i32, i32) {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux has it");
+        let (_, fields) = stat.rsplit_once(") ").expect("the name ends");
+        let field = |nth: usize| fields.split(' ').nth(nth - 3).expect("a field").parse().expect("a number");
+        (field(41), field(19))
+    }
+
+    #[test]
+    fn only_the_calling_thread_goes_after_others() {
+        let before = standing();
+        // Whoever runs the tests may have said so as well, and nobody may go forward again.
+        let nice = (before.1 + 1).min(19);
+        let inside = std::thread::spawn(move || (go_after_others(nice), standing())).join().expect("ends");
+        assert_eq!(inside, (true, (libc::SCHED_BATCH, nice)));
+        assert_eq!(standing(), before);
+    }
+
+    #[test]
+    fn bytes_on_their_way_to_the_disk_are_still_there() {
+        let mut file = tempfile::tempfile().expect("a file");
+        for nth in 0..3u64 {
+            file.write_all(&[b'x'; 5000]).expect("written");
+            match begin_to_sync(&file, nth * 5000, 5000) {
+                Err(error) if knows_not(&error) => {}
+                done => done.expect("begun"),
+            }
+        }
+        let mut text = Vec::new();
+        file.rewind().expect("a file");
+        file.read_to_end(&mut text).expect("read");
+        assert_eq!(text, [b'x'; 15_000]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_told_from_a_disk_that_fails() {
+        let (reader, _writer) = std::io::pipe().expect("a pipe");
+        let pipe = File::from(std::os::fd::OwnedFd::from(reader));
+        let error = begin_to_sync(&pipe, 0, 1).expect_err("a pipe has no disk");
+        assert!(knows_not(&error), "{error}");
+        assert!(!knows_not(&io::Error::from_raw_os_error(libc::EIO)));
+        assert!(!knows_not(&io::Error::from_raw_os_error(libc::ENOSPC)));
+    }
+}
