@@ -237,6 +237,7 @@ impl Executor {
         if let Some(parked) = &mut client.parking.parked {
             // SKIP is over when the command has run, though its reply comes later.
             parked.mute = client.replies == Replies::Off;
+            parked.wait.begun(client.written);
             ran = Ran::Parked;
         }
         if ran != Ran::PutOff && client.replies != Replies::On {
@@ -390,6 +391,11 @@ impl Executor {
         let mut held = self.owner.try_privileged()?;
         held.add_all();
         Some(work(&mut Keyspace::new(&mut held, &mut self.desk.local, 0, now)))
+    }
+
+    /// When the last command ended.
+    pub fn last_ended(&self) -> Ticks {
+        self.last
     }
 
     /// Gets ready for the next command.

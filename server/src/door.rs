@@ -71,7 +71,7 @@ impl Node {
         reply.drain(..written);
         info.parked.store(false, Ordering::Relaxed);
         let (mailbox, done) = (&self.mailboxes[ticket.reactor], reply.is_empty());
-        let note = Mail::Resume { ticket, reply };
+        let note = Mail::Resume { ticket, reply, close: false };
         if done {
             mailbox.leave(note)
         } else {

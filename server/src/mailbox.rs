@@ -37,6 +37,8 @@ pub enum Mail {
         ticket: Ticket,
         /// Whole RESP bytes.
         reply: Vec<u8>,
+        /// The connection ends after it.
+        close: bool,
     },
     /// To be done by the reactor's thread, with no slot held.
     Call(Call),

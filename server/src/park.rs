@@ -15,6 +15,7 @@
 use crate::clients::ClientInfo;
 use crate::mailbox::Mail;
 use crate::node::Node;
+use engine::oplog::Offset;
 use resp::Out;
 
 /// What a parked client waits for.
@@ -24,6 +25,11 @@ pub trait Wait: Send {
 
     /// The client is gone: nobody will read a reply.
     fn abandon(&self);
+
+    /// The command that parked the client is over: what the client has written so far ends at `written` of the log.
+    fn begun(&mut self, written: Offset) {
+        let _ = written;
+    }
 }
 
 /// Names one wait of one client, for whoever is to end it.
@@ -73,6 +79,11 @@ impl Parking {
 impl Node {
     /// Ends a wait with `reply`, whole RESP bytes, which may be empty.
     pub fn resume(&self, ticket: Ticket, reply: Vec<u8>) {
-        self.mailboxes[ticket.reactor].send(Mail::Resume { ticket, reply });
+        self.mailboxes[ticket.reactor].send(Mail::Resume { ticket, reply, close: false });
+    }
+
+    /// As [`Node::resume`], and ends the connection after the reply.
+    pub fn resume_and_close(&self, ticket: Ticket, reply: Vec<u8>) {
+        self.mailboxes[ticket.reactor].send(Mail::Resume { ticket, reply, close: true });
     }
 }

@@ -23,6 +23,7 @@ use crate::node::Node;
 use crate::persist::gate;
 use crate::repl;
 use engine::clock::Now;
+use engine::raw::ticks::Ticks;
 use mio::{Events, Poll, Token};
 use reading::READ_BYTES;
 use requests::Batch;
@@ -100,6 +101,9 @@ impl Reactor {
                 std::thread::sleep(ASLEEP_PAUSE);
             }
             let now = Now::read();
+            self.batch.began = Ticks::now();
+            // Who comes to this now has its next turn in the next round.
+            let again = self.net.take_again();
             turn_began_ms.store(now.ms, Ordering::Relaxed);
             let node = self.node();
             self.exec.settled.refresh(node);
@@ -131,7 +135,7 @@ impl Reactor {
                     }
                 }
             }
-            for index in self.net.take_again() {
+            for index in again {
                 self.turn(index, now);
             }
             while let Some(index) = self.net.overdue(now) {
@@ -204,7 +208,7 @@ impl Reactor {
                         link.on_news(news, &mut self.exec, &mut self.net, now);
                     }
                 }
-                Mail::Resume { ticket, reply } => self.resume(ticket, &reply, now),
+                Mail::Resume { ticket, reply, close } => self.resume(ticket, &reply, close, now),
                 Mail::Published(message) => self.net.deliver(&message, &self.exec.settled.config),
                 Mail::Shown(line) => self.net.show(&line, &self.exec.settled.config),
             }

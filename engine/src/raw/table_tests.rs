@@ -86,6 +86,29 @@ fn a_table_stays_under_twenty_bytes_an_item_and_gives_memory_back() {
 }
 
 #[test]
+fn a_table_that_is_to_be_large_splits_early_and_takes_no_memory_in_advance() {
+    let (mut plain, mut told) = (Table::new(), Table::new());
+    for n in 0..100_000u64 {
+        // Whoever announces too much gets no more than four times of what there is.
+        told.expect(if n < 40_000 { usize::MAX } else { 100_000 });
+        insert(&mut plain, n, n);
+        insert(&mut told, n, n);
+        if n % 10_000 == 9_999 {
+            let items = n as usize + 1;
+            assert!(told.table_bytes() < 80 * items, "{} bytes for {items}", told.table_bytes());
+        }
+    }
+    told.verify();
+    assert!((0..100_000).all(|n| get(&told, n) == Some(n)));
+    assert!(told.segments.len() >= plain.segments.len());
+    for n in 1_000..100_000 {
+        remove(&mut told, n);
+    }
+    told.verify();
+    assert!(told.table_bytes() < 100 * 1_000, "{} bytes for 1000", told.table_bytes());
+}
+
+#[test]
 fn random_items_are_uniform() {
     let mut table = Table::new();
     for n in 0..1_000 {

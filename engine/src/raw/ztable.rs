@@ -51,6 +51,11 @@ impl ZTable {
         self.items.find(hash::fast(member), member).map(|(_, score)| score)
     }
 
+    /// As [`Table::expect`].
+    pub fn expect(&mut self, members: usize) {
+        self.items.expect(members);
+    }
+
     /// Starts loading the member's bucket.
     #[inline]
     pub fn prefetch(&self, member: &[u8]) {

@@ -117,11 +117,10 @@ impl Hash {
         }
     }
 
-    /// Starts loading what setting `field` in a big hash reads.
-    #[inline]
-    pub fn prefetch(&self, field: &[u8]) {
-        if let EitherRef::B(table) = self.0.as_ref() {
-            table.prefetch_bucket(hash::fast(field));
+    /// More fields are to come, up to about so many: advice, which a small hash does not take.
+    pub fn expect(&mut self, fields: usize) {
+        if let EitherMut::B(table) = self.0.as_mut() {
+            table.expect(fields);
         }
     }
 
@@ -156,7 +155,32 @@ impl Hash {
                 }
                 true
             }
-            EitherMut::B(table) => set_in_table(table, field, value),
+            EitherMut::B(table) => set_in_table(table, hash::fast(field), field, value),
+        }
+    }
+
+    /// Sets fields and values in turns, faster than one by one where the hash is big.
+    pub fn set_all<'t>(&mut self, texts: impl IntoIterator<Item = &'t [u8]>, limits: HashLimits) {
+        /// Fields whose places are looked up together, so that their cache misses overlap.
+        const TOGETHER: usize = 16;
+        let mut texts = texts.into_iter();
+        let mut pairs = std::iter::from_fn(|| Some((texts.next()?, texts.next()?)));
+        while self.as_compact().is_some() {
+            let Some((field, value)) = pairs.next() else { return };
+            self.set(field, value, limits);
+        }
+        let EitherMut::B(table) = self.0.as_mut() else { return };
+        let mut some = Vec::with_capacity(TOGETHER);
+        loop {
+            some.clear();
+            some.extend(pairs.by_ref().take(TOGETHER).map(|(field, value)| (hash::fast(field), field, value)));
+            if some.is_empty() {
+                return;
+            }
+            some.iter().for_each(|(hash, ..)| table.prefetch_bucket(*hash));
+            for (hash, field, value) in &some {
+                set_in_table(table, *hash, field, value);
+            }
         }
     }
 
@@ -241,8 +265,7 @@ fn find(compact: &Compact, field: &[u8]) -> Option<Pos> {
     compact.find(compact.first()?, field, 1)
 }
 
-fn set_in_table(table: &mut Table<Pair>, field: &[u8], value: &[u8]) -> bool {
-    let hash = hash::fast(field);
+fn set_in_table(table: &mut Table<Pair>, hash: u64, field: &[u8], value: &[u8]) -> bool {
     match table.find_cell(hash, field) {
         Some(mut cell) => {
             cell.update(|mut pair| {
@@ -276,6 +299,24 @@ mod tests {
             assert!(all.insert(field.to_vec(), value.to_vec()).is_none(), "{field:?} twice");
         }
         all
+    }
+
+    #[test]
+    fn many_at_once_are_as_one_by_one() {
+        for entries in [0, 4, 1000] {
+            let limits = HashLimits { entries, value: 8 };
+            let (mut one_by_one, mut at_once) = (Hash::new(), Hash::new());
+            for round in 0..3usize {
+                let texts: Vec<Vec<u8>> = (0..2 * 37 * round).map(|n| (n * 7 % 101).to_string().into_bytes()).collect();
+                for pair in texts.chunks(2) {
+                    one_by_one.set(&pair[0], &pair[1], limits);
+                }
+                at_once.expect(100);
+                at_once.set_all(texts.iter().map(Vec::as_slice), limits);
+                assert_eq!(contents(&at_once), contents(&one_by_one));
+                assert_eq!(at_once.encoding(), one_by_one.encoding());
+            }
+        }
     }
 
     #[test]

@@ -138,6 +138,13 @@ impl Set {
         }
     }
 
+    /// More members are to come, up to about so many: advice, which a small set does not take.
+    pub fn expect(&mut self, members: usize) {
+        if let EitherMut::B(table) = self.0.as_mut() {
+            table.expect(members);
+        }
+    }
+
     /// Adds `member`; true if it is new. More than `intset_entries` members make the set big.
     pub fn add(&mut self, member: &[u8], intset_entries: usize) -> bool {
         if let EitherMut::A(ints) = self.0.as_mut() {

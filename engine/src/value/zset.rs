@@ -165,11 +165,10 @@ impl ZSet {
         }
     }
 
-    /// Starts loading what adding `member` to a big set reads of its table.
-    #[inline]
-    pub fn prefetch(&self, member: &[u8]) {
-        if let EitherRef::B(table) = self.0.as_ref() {
-            table.prefetch(member);
+    /// More members are to come, up to about so many: advice, which a small set does not take.
+    pub fn expect(&mut self, members: usize) {
+        if let EitherMut::B(table) = self.0.as_mut() {
+            table.expect(members);
         }
     }
 
@@ -216,6 +215,27 @@ impl ZSet {
             None => Outcome::Added,
             Some(old) if old == score => Outcome::Unchanged,
             Some(_) => Outcome::Updated,
+        }
+    }
+
+    /// Adds members or changes their scores, faster than one by one where the set is big. A score must not be NaN.
+    pub fn add_all<'m>(&mut self, members: impl IntoIterator<Item = (&'m [u8], f64)>, limits: ZSetLimits) {
+        /// Members whose places are looked up together, so that their cache misses overlap.
+        const TOGETHER: usize = 16;
+        let mut members = members.into_iter();
+        let mut some = Vec::with_capacity(TOGETHER);
+        loop {
+            some.clear();
+            some.extend(members.by_ref().take(TOGETHER));
+            if some.is_empty() {
+                return;
+            }
+            if let EitherRef::B(table) = self.0.as_ref() {
+                some.iter().for_each(|(member, _)| table.prefetch(member));
+            }
+            for (member, score) in &some {
+                self.add(member, *score, limits);
+            }
         }
     }
 

@@ -49,7 +49,12 @@ impl Reactor {
                 return self.net.close(index);
             }
         }
-        if readable {
+        let Some(Some(conn)) = self.net.conns.get_mut(index) else { return };
+        if readable && conn.unserved {
+            // It has its turn with those that go on, and the event is not forgotten.
+            conn.more_to_read = true;
+            self.net.again.push(index);
+        } else if readable {
             self.turn(index, now);
         }
     }

@@ -10,14 +10,17 @@ use crate::dispatch::{Prepared, Ran, Turn};
 use crate::log;
 use commands::args::Args;
 use engine::clock::Now;
+use engine::raw::ticks::{self, Ticks};
 use resp::{Arg, Out, Progress, ProtocolError};
 
 /// Commands looked ahead, so that their cache misses overlap.
 const LOOK_AHEAD: usize = 16;
-/// A request with more arguments than this is work to speak of ..
-const HEAVY_ARGS: usize = 256;
-/// .. and so much of it ends a connection's turn: some hundred microseconds.
-const TURN_ARGS: usize = 1500;
+/// A request of more arguments or bytes than this is work to speak of: none is looked ahead behind it, so that nothing is
+/// parsed in vain ..
+const HEAVY_ARGS: usize = 64;
+const HEAVY_BYTES: usize = 16 * 1024;
+/// .. and after one of them a connection's turn ends if the reactor has worked for so long: others come first then.
+const TURN_US: u64 = 150;
 /// Replies kept in the shared buffer before they are sent in the middle of a batch.
 const SEND_AT_BYTES: usize = 256 * 1024;
 /// Capacity that the shared reply buffer keeps between turns.
@@ -30,8 +33,10 @@ pub(super) struct Batch {
     requests: Vec<Request>,
     /// Requests run since the buffer at hand was begun.
     served: usize,
-    /// Arguments of those among them that have many.
-    heavy_args: usize,
+    /// When the reactor began to serve those who have something for it.
+    pub(super) began: Ticks,
+    /// Ticks of a turn.
+    turn: u64,
 }
 
 impl Batch {
@@ -41,7 +46,8 @@ impl Batch {
             args: Vec::new(),
             requests: Vec::with_capacity(LOOK_AHEAD),
             served: 0,
-            heavy_args: 0,
+            began: Ticks::now(),
+            turn: TURN_US * ticks::per_microsecond(),
         }
     }
 }
@@ -85,7 +91,6 @@ impl Reactor {
     pub(super) fn serve_bytes(&mut self, conn: &mut Conn, bytes: &[u8], now: Now) -> Served {
         let mut out = std::mem::take(&mut self.batch.out);
         self.batch.served = 0;
-        self.batch.heavy_args = 0;
         let mut served = self.serve_batches(conn, bytes, &mut out, now);
         // Who reads a reply may ask a replica next.
         self.exec.node.wake_feeders(self.exec.reactor, &mut self.seen_end);
@@ -135,6 +140,9 @@ impl Reactor {
                             feed.replica.ack_ms.store(now.ms, std::sync::atomic::Ordering::Relaxed);
                         }
                         at += consumed;
+                        if self.batch.args.len() - first > HEAVY_ARGS || consumed > HEAVY_BYTES {
+                            break;
+                        }
                     }
                     Ok(Progress::Inline { consumed }) => {
                         end = BatchEnd::Inline { first, at, next: at + consumed };
@@ -201,7 +209,7 @@ impl Reactor {
     /// Runs the requests of the batch in order. Returns where to go on if one was put off or parked the client.
     pub(super) fn run_batch(&mut self, conn: &mut Conn, bytes: &[u8], out: &mut Out, now: Now) -> Option<Served> {
         self.batch.served += self.batch.requests.len();
-        let Batch { requests, args: all, heavy_args, .. } = &mut self.batch;
+        let Batch { requests, args: all, began, turn: turn_ticks, .. } = &mut self.batch;
         if requests.len() > 1 {
             let db = conn.client.session.db;
             for stage in 0..3 {
@@ -234,12 +242,9 @@ impl Reactor {
             if conn.client.close_after_reply {
                 return None;
             }
-            if args.len() > HEAVY_ARGS {
-                *heavy_args += args.len();
-                if *heavy_args > TURN_ARGS {
-                    // Others have waited for all of these: they come first now.
-                    return Some(Served::PutOff { from: request.end });
-                }
+            let heavy = args.len() > HEAVY_ARGS || request.end - request.at > HEAVY_BYTES;
+            if heavy && self.exec.last_ended().since(*began) > *turn_ticks {
+                return Some(Served::PutOff { from: request.end });
             }
             if out.len() > SEND_AT_BYTES {
                 let (_, written) = deliver(self.exec.node, &mut self.held, conn, out.as_slice());

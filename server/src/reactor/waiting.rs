@@ -15,13 +15,14 @@ use std::io;
 const PARKED_INPUT_BYTES: usize = 64 * 1024;
 
 impl Reactor {
-    /// Brings a parked client its reply, and goes on with what it has sent since.
-    pub(super) fn resume(&mut self, ticket: Ticket, reply: &[u8], now: Now) {
+    /// Brings a parked client its reply, and goes on with what it has sent since, or ends the connection.
+    pub(super) fn resume(&mut self, ticket: Ticket, reply: &[u8], close: bool, now: Now) {
         let Some(index) = self.net.place_of(ticket.client) else { return };
         self.net.send_kept_of(index);
         let Some(mut conn) = self.net.conns[index].take() else { return };
         if conn.client.parking.parked.as_ref().is_some_and(|parked| parked.ticket == ticket) {
             let mute = self.net.unpark(&mut conn).is_some_and(|parked| parked.mute);
+            conn.client.close_after_reply |= close;
             self.go_on(&mut conn, if mute { &[] } else { reply }, now);
             self.net.go_on_later(index, &conn);
         }

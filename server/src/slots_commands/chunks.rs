@@ -18,11 +18,11 @@ const NUMBER_BYTES: usize = 8;
 /// A half-sent key lives so many times as long as a link may be silent.
 const TTL_TIMES: i64 = 3;
 /// Bulks and bytes of one chunk, whatever the request says: it is made while the slot is locked, and taken in one turn.
-const BULKS_MAX: usize = 2048;
+const BULKS_MAX: usize = 1024;
 const CHUNK_BYTES_MAX: usize = 256 * 1024;
 /// Bulks and bytes of one chunk for a target of ours, even if the request says less.
-const BULKS_OURS: usize = 1024;
-const CHUNK_BYTES_OURS: usize = 64 * 1024;
+const BULKS_OURS: usize = 256;
+const CHUNK_BYTES_OURS: usize = 32 * 1024;
 /// A string that is longer is sent in parts of so many bytes, where the target takes them.
 const PART_BYTES: usize = 128 * 1024;
 /// Keys and bytes of one message of many keys, and of one key's value in it.

@@ -7,7 +7,8 @@
 //! An original does not know that it could ask once for a whole batch, so each of its keys waits by itself.
 //!
 //! 1. The reactor only parks the client; one thread writes the file and looks at the replicas.
-//! 2. What an answer waits for is an offset of the log that lies behind the effects of its message.
+//! 2. What an answer waits for is the offset of the log behind the effects of its message, so the thread hears of it when
+//!    they are logged and not before. Other clients' effects may lie between.
 
 use crate::config::MigrationDurability;
 use crate::node::Node;
@@ -17,7 +18,7 @@ use engine::oplog::Offset;
 use resp::Out;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -44,10 +45,34 @@ struct Pending {
     gone: Arc<AtomicBool>,
 }
 
-/// Writes the answer for what will never be safe.
-pub type Refuse = fn(&[u8], &mut Vec<u8>);
+/// How somebody is told that something will never be safe.
+#[derive(Clone, Copy)]
+pub enum Refuse {
+    /// By an error, as an answer to any command.
+    Error,
+    /// By an acknowledgement that ends the connection: an original source waits for that.
+    Message,
+}
 
-struct Waiting(Arc<AtomicBool>);
+impl Refuse {
+    fn tell(self, node: &Node, ticket: Ticket, text: &[u8]) {
+        match self {
+            Refuse::Error => node.resume(ticket, [b"-ERR ", text, b"\r\n"].concat()),
+            Refuse::Message => {
+                let mut reply = Vec::new();
+                super::restore::refuse(text, &mut reply);
+                node.resume_and_close(ticket, reply);
+            }
+        }
+    }
+}
+
+struct Waiting {
+    node: &'static Node,
+    gone: Arc<AtomicBool>,
+    /// Until it is known what to wait for.
+    pending: Option<Pending>,
+}
 
 impl Wait for Waiting {
     fn time_out(&self, _: &mut Out) -> bool {
@@ -55,7 +80,14 @@ impl Wait for Waiting {
     }
 
     fn abandon(&self) {
-        self.0.store(true, Ordering::Release);
+        self.gone.store(true, Ordering::Release);
+    }
+
+    fn begun(&mut self, written: Offset) {
+        if let Some(mut pending) = self.pending.take() {
+            pending.offset = pending.offset.max(written);
+            self.node.moves.durable.wait(self.node, pending);
+        }
     }
 }
 
@@ -91,7 +123,7 @@ impl Durable {
         self.count.load(Ordering::Acquire) > 0 && self.told().get(&client).copied().unwrap_or(false)
     }
 
-    fn wait(&self, node: &'static Node, pending: Pending) -> bool {
+    fn wait(&self, node: &'static Node, pending: Pending) {
         let queue = self.queue.get_or_init(|| {
             let (sender, jobs) = channel();
             if let Err(error) = crate::start::spawn("durable", move || serve(node, &jobs)) {
@@ -99,7 +131,9 @@ impl Durable {
             }
             sender
         });
-        queue.send(pending).is_ok()
+        if let Err(SendError(pending)) = queue.send(pending) {
+            pending.refuse.tell(node, pending.ticket, b"the thread that makes keys durable has ended");
+        }
     }
 }
 
@@ -145,12 +179,10 @@ pub fn hold(ctx: &mut NodeCtx<'_, '_>, came: Came, reply: &[u8], refuse: Refuse)
     let Some(parking) = ctx.client.parking.as_deref_mut() else { return Ok(false) };
     let ticket = parking.ticket(ctx.client.info);
     let gone = Arc::new(AtomicBool::new(false));
-    // The effects of a message are appended when it is done, and are more than one byte.
-    let offset = node.oplog.end() + u64::from(came == Came::Whole);
-    if !durable.wait(node, Pending { ticket, offset, wanted, reply: reply.to_vec(), refuse, gone: gone.clone() }) {
-        return Err(b"the thread that makes keys durable has ended".to_vec());
-    }
-    parking.park(ticket, None, Box::new(Waiting(gone)));
+    // A question is also about what others have written for this client.
+    let offset = node.oplog.end();
+    let pending = Pending { ticket, offset, wanted, reply: reply.to_vec(), refuse, gone: gone.clone() };
+    parking.park(ticket, None, Box::new(Waiting { node, gone, pending: Some(pending) }));
     Ok(true)
 }
 
@@ -189,9 +221,7 @@ fn serve(node: &'static Node, jobs: &Receiver<Pending>) {
                 () => None,
             };
             if let Some(text) = in_vain {
-                let mut reply = Vec::new();
-                (job.refuse)(text, &mut reply);
-                node.resume(job.ticket, reply);
+                job.refuse.tell(node, job.ticket, text);
                 return false;
             }
             let on_disk = !job.wanted.aof || synced.is_some_and(|synced| job.offset <= synced);

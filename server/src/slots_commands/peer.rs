@@ -76,10 +76,15 @@ impl Peer {
         })
     }
 
-    /// Stops watching it.
-    pub fn deregister(&mut self, poll: &Poll) {
+    /// Ends it; what the target has not got yet is not to reach it any more if `at_once`.
+    pub fn end(mut self, poll: &Poll, at_once: bool) {
         // A socket that is about to be closed.
         let _ = poll.registry().deregister(&mut self.stream);
+        if at_once {
+            // Otherwise the system goes on sending for minutes what the target was too slow for. Where the option is refused
+            // the socket is broken already.
+            let _ = rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
+        }
     }
 
     /// The first `messages` messages are a greeting, whose last answer says what the target can do.

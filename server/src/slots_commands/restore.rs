@@ -4,7 +4,7 @@
 //! later ends a key when it ends here. The original logs the messages, which restarts every key's time.
 
 use super::arrivals::Claim;
-use super::durable::{self, Came};
+use super::durable::{self, Came, Refuse};
 use crate::node_commands::{Handler, NodeCtx};
 use commands::error::{Error, Outcome};
 use commands::table::{Access, Command, command};
@@ -29,8 +29,6 @@ use slots::migration::wire;
 const NO_EVENT: u32 = 0;
 /// Chunks belong to big values: collections that they make never take a compact form.
 const BIG_HASH: HashLimits = HashLimits { entries: 0, value: 0 };
-/// Elements whose places are being loaded while one is added.
-const AHEAD: usize = 8;
 const BIG_ZSET: ZSetLimits = ZSetLimits { entries: 0, value: 0 };
 
 fn limits(ctx: &NodeCtx<'_, '_>) -> Limits {
@@ -86,7 +84,7 @@ fn slotsrestore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         ctx.keys.effects().log_instead(&[b"RESTORE", key.bytes, b"0", args.at(at + 2), b"REPLACE"]);
         log_expire(ctx, key.bytes, expire_at_ms);
     }
-    match durable::hold(ctx, Came::Whole, b"+OK\r\n", refuse_keys).map_err(unsafe_keys)? {
+    match durable::hold(ctx, Came::Whole, b"+OK\r\n", Refuse::Error).map_err(unsafe_keys)? {
         true => {}
         false => ctx.out.ok(),
     }
@@ -95,10 +93,6 @@ fn slotsrestore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 
 fn unsafe_keys(text: Vec<u8>) -> Error {
     Error::Owned([b"ERR ", &text[..]].concat())
-}
-
-fn refuse_keys(text: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(&[b"-ERR ", text, b"\r\n"].concat());
 }
 
 /// Answers one message: a refusal ends the connection.
@@ -127,7 +121,7 @@ fn slotsrestore_async(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let result = carry_out(ctx).and_then(|(came, text)| {
         let mut reply = Vec::new();
         wire::ack(0, &text, &mut reply);
-        Ok((durable::hold(ctx, came, &reply, refuse)?, text))
+        Ok((durable::hold(ctx, came, &reply, Refuse::Message)?, text))
     });
     match result {
         Ok((true, _)) => {}
@@ -214,9 +208,9 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
             log_expire(ctx, key.bytes, at);
             done()
         }
-        Message::Chunk { kind, ttl_ms, hint: _ } => {
+        Message::Chunk { kind, ttl_ms, hint } => {
             let fresh = !ctx.keys.exists(&key);
-            let size = append(ctx, &key, kind)?;
+            let size = append(ctx, &key, kind, usize::try_from(hint).unwrap_or(usize::MAX))?;
             if fresh {
                 ctx.keys.hush_list(&key);
                 ctx.keys.set_transit(&key, Transit::Arriving);
@@ -379,8 +373,8 @@ fn absent(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>) -> Result<(), Vec<u8>> {
     Ok(())
 }
 
-/// Adds a chunk's elements to the key and returns the size that it has then.
-fn append(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, kind: Collection) -> Result<usize, Vec<u8>> {
+/// Adds a chunk's elements to the key, which is to have about `hint` some day, and returns the size that it has then.
+fn append(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, kind: Collection, hint: usize) -> Result<usize, Vec<u8>> {
     let args = ctx.args;
     let elements = args.from(ELEMENTS);
     match ctx.keys.peek(key).map(|entry| (entry.kind(), entry.encoding())) {
@@ -392,7 +386,7 @@ fn append(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, kind: Collection) -> Result<
         found => check_piece(ctx, key, found.is_none())?,
     }
     let wrong = |_: WrongType| b"wrong type".to_vec();
-    let mut words = elements.iter();
+    let words = elements.iter();
     let size = match kind {
         Collection::List => {
             let limit = ctx.settings.list_node;
@@ -402,29 +396,21 @@ fn append(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, kind: Collection) -> Result<
         }
         Collection::Set => {
             let set = ctx.keys.collection_or_insert::<Set>(key).map_err(wrong)?;
+            set.expect(hint);
             set.add_all(words.map(Item::Str), 0);
             set.len()
         }
         Collection::Hash => {
             let hash = ctx.keys.collection_or_insert::<Hash>(key).map_err(wrong)?;
-            let mut ahead = elements.iter().step_by(2);
-            ahead.by_ref().take(AHEAD).for_each(|field| hash.prefetch(field));
-            while let (Some(field), Some(value)) = (words.next(), words.next()) {
-                ahead.next().into_iter().for_each(|field| hash.prefetch(field));
-                hash.set(field, value, BIG_HASH);
-            }
+            hash.expect(hint);
+            hash.set_all(words, BIG_HASH);
             hash.len()
         }
         Collection::ZSet => {
             let zset = ctx.keys.collection_or_insert::<ZSet>(key).map_err(wrong)?;
-            let mut ahead = elements.iter().step_by(2);
-            ahead.by_ref().take(AHEAD).for_each(|member| zset.prefetch(member));
-            while let (Some(member), Some(bits)) = (words.next(), words.next()) {
-                ahead.next().into_iter().for_each(|member| zset.prefetch(member));
-                if let Some(score) = score(bits) {
-                    zset.add(member, score, BIG_ZSET);
-                }
-            }
+            zset.expect(hint);
+            let members = elements.iter().step_by(2).zip(elements.iter().skip(1).step_by(2));
+            zset.add_all(members.filter_map(|(member, bits)| Some((member, score(bits)?))), BIG_ZSET);
             zset.len()
         }
     };

@@ -227,6 +227,25 @@ fn a_canceled_batch_has_the_target_forget() {
 }
 
 #[test]
+fn a_cancel_ends_the_batch_at_hand_and_no_later_one() {
+    let (source, target) = pair(4);
+    let (mut from, mut other) = (source.client(), source.client());
+    let line = to(&target, "SLOTSMGRTONE-ASYNC", "5000 2 0 k");
+    for n in 0..200 {
+        run(&mut from, &format!("RPUSH k {n} a b c"));
+        from.send(format!("{line}\r\n").as_bytes()).expect("sent");
+        other.send(b"SLOTSMGRT-ASYNC-CANCEL\r\n").expect("sent");
+        let canceled = show(&other.read());
+        let first = show(&from.read());
+        assert!([":0", ":1"].contains(&canceled.as_str()), "{canceled}");
+        assert!([":1", "-ERR interrupted: canceled"].contains(&first.as_str()), "{first}");
+        let second = run(&mut from, &line);
+        assert!(second.starts_with(':'), "after {canceled} and {first}: {second}");
+    }
+    assert_eq!(run(&mut from, "DBSIZE"), ":0");
+}
+
+#[test]
 fn a_broken_batch_has_the_target_forget_over_a_new_link() {
     let (source, target, mut from, link) = halted();
     drop(link);

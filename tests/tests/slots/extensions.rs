@@ -298,6 +298,8 @@ fn who_waits_for_what_will_never_be_safe_is_told() {
         assert!(tests::wait_until(Duration::from_secs(10), || both(&mut admin)));
         run(&mut admin, become_unsafe);
         assert_eq!(show(&source.read()), refused(text), "{become_unsafe}");
+        assert!(source.try_read().is_err(), "{become_unsafe}: an original waits until its link is closed");
         assert_eq!(show(&whole.read()), format!("-ERR {text}"), "{become_unsafe}");
+        assert_eq!(run(&mut whole, "PING"), "PONG", "{become_unsafe}");
     }
 }

@@ -15,6 +15,24 @@ fn rows<'a>(members: impl Iterator<Item = (Item<'a>, f64)>) -> Rows {
 }
 
 #[test]
+fn many_at_once_are_as_one_by_one() {
+    for limits in [BIG, SMALL, LIMITS] {
+        let (mut one_by_one, mut at_once) = (ZSet::new(), ZSet::new());
+        for round in 0..3u32 {
+            let members: Rows =
+                (0..37 * round).map(|n| ((n * 7 % 101).to_string().into_bytes(), f64::from(n % 5))).collect();
+            for (member, score) in &members {
+                one_by_one.add(member, *score, limits);
+            }
+            at_once.expect(100);
+            at_once.add_all(members.iter().map(|(member, score)| (&member[..], *score)), limits);
+            assert_eq!(rows(at_once.iter()), rows(one_by_one.iter()));
+            assert_eq!(at_once.encoding(), one_by_one.encoding());
+        }
+    }
+}
+
+#[test]
 fn members_of_a_file_become_a_set_if_they_are_in_order_and_distinct() {
     let members = |texts: &[(&'static str, f64)]| {
         let members: Vec<_> = texts.iter().map(|(text, score)| (Item::parse(text.as_bytes()), *score)).collect();

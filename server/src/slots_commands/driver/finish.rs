@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 
 /// Keys of a slot that are removed in one step, so that nobody sees a part of them: more would be felt as a pause.
 const COMMIT_KEYS: usize = 512;
-/// Time for telling a target to forget.
-const RETRACT: Duration = Duration::from_secs(1);
+/// Time for telling a target to forget: as long as the batch's target might be silent, but within these bounds, since writes to
+/// the batch's keys wait for it.
+const RETRACT_MIN: Duration = Duration::from_secs(1);
+const RETRACT_MAX: Duration = Duration::from_secs(5);
 /// Time for reaching a target again that broke the link.
 const RECONNECT: Duration = Duration::from_millis(300);
 
@@ -77,7 +79,8 @@ impl Driver {
         if silent && self.forget(batch, keys.clone(), export.unacknowledged(), &mut why) {
             return;
         }
-        self.disconnect();
+        // What the target has not read of the old link must not come after what it hears on the new one.
+        self.end_link(true);
         match self.connect(RECONNECT) {
             Ok(()) if self.forget(batch, keys, 0, &mut why) => return,
             Ok(()) => {}
@@ -90,6 +93,7 @@ impl Driver {
     /// if it does not say that it has.
     fn forget(&mut self, batch: &Batch, keys: Arc<Vec<Box<[u8]>>>, waiting: usize, why: &mut String) -> bool {
         let count = keys.len();
+        let patience = Duration::from_millis(batch.limits.timeout_ms.max(0) as u64).clamp(RETRACT_MIN, RETRACT_MAX);
         let mut forget = Batch {
             removed: vec![false; count],
             keys,
@@ -99,7 +103,7 @@ impl Driver {
             since_ms: batch.since_ms,
             bytes_before: batch.bytes_before,
             retracting: true,
-            until: Some(Instant::now() + RETRACT),
+            until: Some(Instant::now() + patience),
         };
         let Limits { maxbytes, timeout_ms, .. } = batch.limits;
         let mut export = Export::retraction(count, maxbytes, timeout_ms, waiting, Self::now_ms());

@@ -141,8 +141,12 @@ impl Driver {
     }
 
     fn disconnect(&mut self) {
-        if let Some(mut peer) = self.peer.take() {
-            peer.deregister(&self.poll);
+        self.end_link(false);
+    }
+
+    fn end_link(&mut self, at_once: bool) {
+        if let Some(peer) = self.peer.take() {
+            peer.end(&self.poll, at_once);
         }
         self.greet(false);
     }

@@ -92,10 +92,8 @@ impl Driver {
             return Some(TICK);
         }
         if self.rate_limit > 0 && !batch.retracting {
-            // A link that was made anew counts from 0.
-            let made = (peer.bytes + peer.waiting() as u64).saturating_sub(batch.bytes_before);
-            let took_ms = (Self::now_ms() - batch.since_ms).max(0) as u64 + PACE.as_millis() as u64;
-            if made > self.rate_limit.saturating_mul(took_ms) / 1000 {
+            let made = peer.bytes + peer.waiting() as u64;
+            if is_ahead(made, batch.bytes_before, Self::now_ms() - batch.since_ms, self.rate_limit) {
                 return Some(PACE);
             }
         }
@@ -227,6 +225,14 @@ impl Driver {
     }
 }
 
+/// Whether a batch that began `took_ms` milliseconds ago, when `before` bytes were made for its link, is ahead of `limit` bytes
+/// a second now that they are `made`.
+fn is_ahead(made: u64, before: u64, took_ms: i64, limit: u64) -> bool {
+    // A link that was made anew counts from 0; a clock may have been set back.
+    let took_ms = took_ms.max(0) as u64 + PACE.as_millis() as u64;
+    made.saturating_sub(before) > limit.saturating_mul(took_ms) / 1000
+}
+
 /// Appends the first messages of a link and returns their number.
 fn greeting(node: &Node, db: u32, out: &mut Vec<u8>) -> u32 {
     let password = &node.config().requirepass;
@@ -235,4 +241,19 @@ fn greeting(node: &Node, db: u32, out: &mut Vec<u8>) -> u32 {
     }
     wire::message(&[wire::SELECT, db.to_string().as_bytes()], out);
     1 + u32::from(password.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_keeps_to_its_rate_whatever_its_link_and_the_clock_do() {
+        const LIMIT: u64 = 1000;
+        assert!(!is_ahead(5_000, 4_000, 1_000, LIMIT));
+        assert!(is_ahead(6_000, 4_000, 1_000, LIMIT));
+        // The link was made anew: what went over the old one is no debt, and no credit without an end.
+        assert!(!is_ahead(10, 4_000, 1_000, LIMIT));
+        assert!(is_ahead(100, 0, -60_000, LIMIT));
+    }
 }
