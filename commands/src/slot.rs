@@ -34,6 +34,7 @@ fn slotshashkey(ctx: &mut Ctx<'_, '_>) -> Outcome {
     Ok(())
 }
 
+/// SLOTSINFO [start [count [BYTES]]]; the last is ours, and adds what the entries of a slot take.
 fn slotsinfo(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let mut range = 0..SLOTS;
     if let Some(start) = ctx.args.get(1) {
@@ -44,17 +45,22 @@ fn slotsinfo(ctx: &mut Ctx<'_, '_>) -> Outcome {
         let Ok(count) = usize::try_from(count) else { return Err(format!("ERR invalid slot count = {count}").into()) };
         range.end = range.start.saturating_add(count).min(SLOTS);
     }
-    if ctx.args.len() > 3 {
+    let bytes = ctx.args.len() == 4 && ctx.args.is(3, "bytes");
+    if ctx.args.len() > 3 && !bytes {
         return Err(Error::Owned(errors::wrong_arity("slotsinfo")));
     }
     let header = ctx.out.deferred_array();
     let mut rows = 0;
     for slot in range.filter_map(SlotId::new) {
-        let keys = ctx.keys.visit_slot(slot, |keys| keys.len()).unwrap_or(0);
+        let seen = ctx.keys.visit_slot(slot, |keys| (keys.len(), keys.entry_bytes()));
+        let (keys, taken) = seen.unwrap_or_default();
         if keys > 0 {
-            ctx.out.array(2);
+            ctx.out.array(if bytes { 3 } else { 2 });
             ctx.out.int(slot.get().into());
             ctx.out.int(keys as i64);
+            if bytes {
+                ctx.out.int(taken as i64);
+            }
             rows += 1;
         }
     }
@@ -154,6 +160,21 @@ mod tests {
         let mut world = World::new();
         assert_eq!(world.run("slotshashkey a b {}x \"\""), "[:579 :1017 :0 :0]");
         assert_eq!(world.run("slotshashkey"), "[]");
+    }
+
+    #[test]
+    fn info_has_bytes_for_who_asks_for_them() {
+        let mut world = World::new();
+        // A header of 8 bytes, the key, the value; an integer takes 8.
+        world.run("mset a 1 x{a} 1234567890 b xy");
+        assert_eq!(world.run("slotsinfo 0 1024 bytes"), "[[:579 :2 :48] [:1017 :1 :16]]");
+        for line in ["slotsinfo 0 1024 byte", "slotsinfo 0 1024 bytes 1"] {
+            assert!(world.run(line).starts_with("-ERR wrong number of arguments"), "{line}");
+        }
+        world.run("rpush l{a} a b c");
+        world.run("hset h{a} f v");
+        world.run("flushall");
+        assert_eq!(world.run("slotsinfo 0 1024 BYTES"), "[]");
     }
 
     #[test]

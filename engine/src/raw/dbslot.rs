@@ -5,11 +5,14 @@
 //!
 //! 1. An entry is in `expires` if and only if it has an expiry, and in `tags` if and only if its key has a hash tag.
 //! 2. An entry leaves both before its block can be freed or moved.
+//! 3. `count` is the sum of all entries' footprints, but for the one whose collection was lent last: that is `lent` and counts
+//!    with what it has now. It is taken in again before any entry is lent, moved or freed.
 
-use super::entry::{Alias, Collection, Entry, EntryRef, Transit};
+use super::entry::{Alias, Collection, Entry, EntryRef, Transit, Value};
 use super::table::{Cell, Item, Parity, Table};
 use super::tags::Tags;
 use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
 
 /// The tables of one slot in one database.
 #[derive(Default)]
@@ -17,9 +20,42 @@ pub struct DbSlot {
     entries: Table<Entry>,
     expires: Table<Alias>,
     tags: Tags,
+    count: Count,
+}
+
+/// How many bytes entries take.
+#[derive(Default)]
+struct Count {
+    /// Of all but `lent`.
+    bytes: usize,
+    /// Address of the entry whose collection may have changed since it was counted, 0 if there is none.
+    lent: usize,
+}
+
+impl Count {
+    fn of_lent(&self) -> usize {
+        let lent = NonNull::new(std::ptr::with_exposed_provenance_mut::<u8>(self.lent));
+        // SAFETY: an entry that is alive (3), exposed when it was lent; the collection is not borrowed any more, since the
+        // borrow includes this count.
+        lent.map_or(0, |raw| unsafe { <Entry as Item>::view(raw) }.footprint())
+    }
+
+    /// Counts the collection that was lent.
+    #[inline]
+    fn take_in(&mut self) {
+        if self.lent != 0 {
+            self.bytes += self.of_lent();
+            self.lent = 0;
+        }
+    }
 }
 
 impl DbSlot {
+    /// Bytes of the entries and of what they own ([`EntryRef::footprint`]). O(1).
+    pub fn entry_bytes(&self) -> usize {
+        self.count.bytes + self.count.of_lent()
+    }
+
     /// Number of keys.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -72,12 +108,14 @@ impl DbSlot {
     /// The place of a key's entry, to change it.
     #[inline]
     pub fn find_mut(&mut self, hash: u64, key: &[u8]) -> Option<EntryCell<'_>> {
+        self.count.take_in();
         let cell = self.entries.find_cell(hash, key)?;
-        Some(EntryCell { cell, expires: &mut self.expires, tags: &mut self.tags, hash })
+        Some(EntryCell { cell, expires: &mut self.expires, tags: &mut self.tags, count: &mut self.count, hash })
     }
 
     /// Adds an entry whose key is not there yet.
     pub fn insert(&mut self, hash: u64, mut entry: Entry, parity: Parity) {
+        self.count.bytes += entry.view().footprint();
         let tag = slots::tag_crc(entry.view().key());
         entry.set_tagged(tag.is_some());
         if let Some(crc) = tag {
@@ -111,10 +149,15 @@ impl DbSlot {
         parity: Parity,
         mut visit: impl FnMut(&mut Entry) -> bool,
     ) -> u64 {
+        self.count.take_in();
+        let count = &mut self.count;
         self.entries.sweep(cursor, which, parity, |raw| {
             // SAFETY: the table owns the entry; `ManuallyDrop` keeps it from being freed here, as in `EntryCell::in_place`.
             let mut entry = ManuallyDrop::new(unsafe { Entry::from_raw(raw) });
-            visit(&mut entry)
+            let before = list_bytes(entry.view());
+            let more = visit(&mut entry);
+            count.bytes = count.bytes + list_bytes(entry.view()) - before;
+            more
         })
     }
 
@@ -137,6 +180,8 @@ impl DbSlot {
     pub fn verify(&self) {
         self.entries.verify();
         self.expires.verify();
+        let bytes: usize = self.entries.iter().map(EntryRef::footprint).sum();
+        assert_eq!(self.entry_bytes(), bytes, "the entries have other bytes");
         let expiring = self.entries.iter().filter(|entry| entry.has_expire()).count();
         assert_eq!(expiring, self.expires.len(), "the expiry index has another size");
         for alias in self.expires.iter() {
@@ -151,11 +196,17 @@ impl DbSlot {
     }
 }
 
+/// Bytes of a value that looking at it may change: a list shares its blocks with a reader elsewhere, and is made anew for that.
+fn list_bytes(entry: EntryRef<'_>) -> usize {
+    if let Value::List(list) = entry.value() { list.heap_bytes() } else { 0 }
+}
+
 /// The place of one entry.
 pub struct EntryCell<'t> {
     cell: Cell<'t, Entry>,
     expires: &'t mut Table<Alias>,
     tags: &'t mut Tags,
+    count: &'t mut Count,
     hash: u64,
 }
 
@@ -189,11 +240,21 @@ impl<'t> EntryCell<'t> {
         edit(&mut entry)
     }
 
+    /// As [`EntryCell::in_place`], for a reader elsewhere with whom a list may come to share its blocks.
+    pub fn share<R>(&mut self, with: impl FnOnce(&mut Entry) -> R) -> R {
+        let before = list_bytes(self.view());
+        let result = self.in_place(with);
+        self.count.bytes = self.count.bytes + list_bytes(self.view()) - before;
+        result
+    }
+
     /// The collection in the entry, if it is of that type.
     pub fn into_collection<C: Collection>(self) -> Option<&'t mut C> {
         // SAFETY: as in `in_place`.
         let mut entry = ManuallyDrop::new(unsafe { Entry::from_raw(self.cell.raw()) });
         let collection: *mut C = entry.collection_mut::<C>()?;
+        self.count.bytes -= entry.view().footprint();
+        self.count.lent = entry.view().expose();
         // SAFETY: the collection lies in the block, which the table keeps while it is borrowed for `'t`.
         Some(unsafe { &mut *collection })
     }
@@ -207,11 +268,13 @@ impl<'t> EntryCell<'t> {
         let (old, flags) = (self.view().address(), self.view().place_flags());
         // Of a block that is about to go the address alone is not enough: the key in it tells the tag.
         let tag = if self.view().is_tagged() { slots::tag_crc(self.view().key()) } else { None };
+        self.count.bytes -= self.view().footprint();
         self.cell.update(|entry| {
             let mut new = edit(entry);
             new.inherit(flags);
             new
         });
+        self.count.bytes += self.view().footprint();
         if let Some(crc) = tag
             && self.view().address() != old
         {
@@ -233,6 +296,7 @@ impl<'t> EntryCell<'t> {
         {
             self.tags.remove(crc, self.cell.view().address());
         }
+        self.count.bytes -= self.cell.view().footprint();
         let mut entry = self.cell.take();
         // Where it goes it is a key like any other.
         entry.set_transit(Transit::Settled);
@@ -242,11 +306,60 @@ impl<'t> EntryCell<'t> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::{Body, Value};
+    use super::super::entry::Body;
     use super::*;
     use crate::hash;
+    use crate::value::hash::HashLimits;
+    use crate::value::{Hash, List};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
+
+    #[test]
+    fn bytes_are_those_of_a_walk_whatever_is_lent_moved_or_shared() {
+        const LIMITS: HashLimits = HashLimits { entries: 4, value: 64 };
+        let mut db = DbSlot::default();
+        let keys: Vec<Vec<u8>> = (0..9u8).map(|n| format!("{{t}}{n}").into_bytes()).collect();
+        for (n, key) in keys.iter().enumerate() {
+            let body = if n % 2 == 0 { Body::Hash(Hash::new()) } else { Body::List(List::new()) };
+            db.insert(hash::fast(key), Entry::new(key, body, None, 0), Parity::NONE);
+        }
+        assert_eq!(db.entry_bytes(), db.iter().map(EntryRef::footprint).sum::<usize>());
+        let mut shared = Vec::new();
+        for round in 0..2000usize {
+            let key = &keys[round * 7 % keys.len()];
+            let h = hash::fast(key);
+            let text = vec![b'x'; round * 13 % 200];
+            match (round % 5, db.find_mut(h, key)) {
+                (0..=2, Some(cell)) if cell.view().collection::<Hash>().is_some() => {
+                    let hash = cell.into_collection::<Hash>().expect("a hash");
+                    hash.set(format!("{}", round % 31).as_bytes(), &text, LIMITS);
+                    if round % 4 == 0 {
+                        hash.remove(format!("{}", round % 17).as_bytes());
+                    }
+                }
+                (0..=2, Some(cell)) => {
+                    let list = cell.into_collection::<List>().expect("a list");
+                    list.push_back(&text, crate::value::list::NodeLimit::default());
+                }
+                (3, Some(mut cell)) => shared.push(cell.share(Entry::detach)),
+                (_, Some(mut cell)) => cell.update(|old| old.with_expire((round % 3 == 0).then_some(9))),
+                _ => unreachable!("nothing is removed"),
+            }
+            if round % 50 == 0 {
+                db.sweep(0, Parity::A, Parity::A, |entry| {
+                    shared.push(entry.detach());
+                    true
+                });
+            }
+            let walked: usize = db.iter().map(EntryRef::footprint).sum();
+            assert_eq!(db.entry_bytes(), walked, "round {round}");
+        }
+        db.verify();
+        for key in &keys {
+            drop(db.find_mut(hash::fast(key), key).map(EntryCell::take));
+        }
+        assert_eq!(db.entry_bytes(), 0);
+    }
 
     proptest! {
         #[test]

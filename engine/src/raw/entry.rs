@@ -737,8 +737,27 @@ impl<'a> EntryRef<'a> {
     }
 
     /// Bytes of the block, without what its word points to.
+    #[inline]
     pub fn block_bytes(self) -> usize {
         size_class(self.shape().total())
+    }
+
+    /// Bytes of the block and of what its word owns: a long string's block, the blocks of a collection's elements, but not
+    /// the tables and trees that find those. O(1).
+    #[inline]
+    pub fn footprint(self) -> usize {
+        if self.byte(0) <= Store::Int as u8 { self.block_bytes() } else { self.block_bytes() + self.owned_bytes() }
+    }
+
+    fn owned_bytes(self) -> usize {
+        match self.store() {
+            Store::Inline | Store::Int => 0,
+            Store::Long => self.word::<ThinBytes>().heap_bytes(),
+            Store::List => self.word::<List>().heap_bytes(),
+            Store::Set => self.word::<Set>().heap_bytes(),
+            Store::ZSet => self.word::<ZSet>().heap_bytes(),
+            Store::Hash => self.word::<Hash>().heap_bytes(),
+        }
     }
 
     /// The address, from which a view may be made again.

@@ -225,6 +225,13 @@ unsafe impl Item for Pair {
         // SAFETY: the caller keeps the block alive and unchanged.
         unsafe { read_pair(raw) }
     }
+
+    #[inline]
+    unsafe fn bytes(raw: NonNull<u8>) -> usize {
+        // SAFETY: the caller keeps the block alive.
+        let PairRef { field, value } = unsafe { read_pair(raw) };
+        size_class(text_bytes(field.len()) + text_bytes(value.len()))
+    }
 }
 
 // SAFETY: a pointer from the allocator; the member never changes (2).
@@ -251,6 +258,12 @@ unsafe impl Item for Member {
     unsafe fn view<'a>(raw: NonNull<u8>) -> &'a [u8] {
         // SAFETY: as in `key`.
         unsafe { read_text(raw).0 }
+    }
+
+    #[inline]
+    unsafe fn bytes(raw: NonNull<u8>) -> usize {
+        // SAFETY: as in `key`.
+        size_class(text_bytes(unsafe { read_text(raw).0 }.len()))
     }
 }
 

@@ -16,7 +16,7 @@
 //! 1. Every bucket, at every depth, covers one contiguous interval of the order, so [`Table::scan`] by order position
 //!    visits everything that stays present, whatever splits and merges happen in between.
 //! 2. A word's fragment equals its item's; only word 7 of a bucket may be a link; a child bucket is never empty.
-//! 3. `len` is the number of non-empty, non-link words, per segment and in total.
+//! 3. `len` is the number of non-empty, non-link words, per segment and in total; `item_bytes` is what their items take.
 //! 4. A bucket chain longer than [`CHILDREN_MAX`] children re-seeds the table with SipHash: keys that were made to
 //!    collide under the fast hash do not collide under a keyed one.
 //! 5. No two tables have the same order: what is read from one in order (a copy, a scan by a client) arrives at another in
@@ -121,6 +121,14 @@ pub unsafe trait Item: Sized {
     /// # Safety
     /// The item is alive during `'a`, and nobody changes it but through the view.
     unsafe fn view<'a>(raw: NonNull<u8>) -> Self::Ref<'a>;
+    /// Bytes that the table counts for the item behind `raw`: its block, or nothing where somebody else counts.
+    ///
+    /// # Safety
+    /// The item is alive.
+    unsafe fn bytes(raw: NonNull<u8>) -> usize {
+        let _ = raw;
+        0
+    }
 }
 
 type Word = *mut u8;
@@ -144,6 +152,8 @@ pub struct Table<T: Item> {
     directory: Vec<u32>,
     segments: Vec<Segment>,
     len: usize,
+    /// What [`Item::bytes`] says of all items.
+    item_bytes: usize,
     depth: u8,
     /// Segments with shorter prefixes than this split early.
     expected_depth: u8,
@@ -247,6 +257,7 @@ impl<T: Item> Table<T> {
             directory: Vec::new(),
             segments: Vec::new(),
             len: 0,
+            item_bytes: 0,
             depth: 0,
             expected_depth: 0,
             keyed: false,
@@ -264,6 +275,11 @@ impl<T: Item> Table<T> {
     /// Whether there is no item.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Bytes of the items' blocks. O(1).
+    pub fn item_bytes(&self) -> usize {
+        self.item_bytes
     }
 
     /// Bytes of the table itself: segments, child buckets, directory; not the items.
@@ -442,6 +458,8 @@ impl<T: Item> Table<T> {
         let children = put(head, word);
         self.segments[s].len += 1;
         self.len += 1;
+        // SAFETY: ours, and alive.
+        self.item_bytes += unsafe { T::bytes(raw) };
         if children > CHILDREN_MAX && !self.keyed {
             self.reseed();
         }
@@ -460,6 +478,8 @@ impl<T: Item> Table<T> {
         close_gap(place.head, place.bucket, place.index);
         self.segments[place.segment].len -= 1;
         self.len -= 1;
+        // SAFETY: still alive.
+        self.item_bytes -= unsafe { T::bytes(raw) };
         self.shrink(place.segment);
         // SAFETY: its word is gone, so this is the only owner.
         unsafe { T::from_raw(raw) }
@@ -471,7 +491,7 @@ impl<T: Item> Table<T> {
         self.before_reorder();
         let segments = std::mem::take(&mut self.segments);
         self.directory = Vec::new();
-        (self.len, self.depth, self.keyed) = (0, 0, true);
+        (self.len, self.item_bytes, self.depth, self.keyed) = (0, 0, 0, true);
         for segment in segments {
             drain(segment, |word| {
                 // SAFETY: `drain` yields each owned word once, and no segment names it any more.
@@ -642,15 +662,18 @@ impl<T: Item> Table<T> {
 
     /// Checks the invariants; panics with what is wrong. For tests and DEBUG.
     pub fn verify(&self) {
-        let mut total = 0;
+        let (mut total, mut bytes) = (0, 0);
         for (s, segment) in self.segments.iter().enumerate() {
             let mut len = 0;
             for b in 0..1usize << segment.bits {
                 // SAFETY: the index is below the number of buckets.
                 let head = unsafe { segment.buckets.add(b) };
                 for_each_word(head, &mut |word| {
-                    // SAFETY: a word of an item we own.
-                    let hash = self.hash_of(unsafe { NonNull::new_unchecked(pointer(word)) });
+                    // SAFETY: words of items are not null.
+                    let raw = unsafe { NonNull::new_unchecked(pointer(word)) };
+                    // SAFETY: an item we own.
+                    bytes += unsafe { T::bytes(raw) };
+                    let hash = self.hash_of(raw);
                     assert_eq!(word.addr() & FRAGMENT, fragment_of(hash), "a word's fragment differs from its item's");
                     assert_eq!(self.bucket_at(order_of(hash)), (s, head), "an item is in the wrong bucket");
                     len += 1;
@@ -661,6 +684,7 @@ impl<T: Item> Table<T> {
             total += len;
         }
         assert_eq!(total, self.len, "the table's len is wrong");
+        assert_eq!(bytes, self.item_bytes, "the items have other bytes");
         assert_eq!(self.directory.len(), if self.depth == 0 { 0 } else { 1 << self.depth });
     }
 }

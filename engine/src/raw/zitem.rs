@@ -16,6 +16,7 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
+use super::alloc::size_class;
 use super::prefetch;
 use super::table::{Elements, Item};
 use crate::snapshot::Element;
@@ -99,6 +100,12 @@ unsafe impl Item for ZItem {
     unsafe fn view<'a>(raw: NonNull<u8>) -> Self::Ref<'a> {
         // SAFETY: alive by contract.
         unsafe { (ItemRef::of(raw).member(), ItemRef::of(raw).score()) }
+    }
+
+    #[inline]
+    unsafe fn bytes(raw: NonNull<u8>) -> usize {
+        // SAFETY: alive by contract.
+        size_class(layout_of(unsafe { ItemRef::of(raw).member() }.len()).size())
     }
 }
 

@@ -51,6 +51,11 @@ impl ZTable {
         self.items.find(hash::fast(member), member).map(|(_, score)| score)
     }
 
+    /// Bytes of the members' blocks. O(1).
+    pub fn item_bytes(&self) -> usize {
+        self.items.item_bytes()
+    }
+
     /// As [`Table::expect`].
     pub fn expect(&mut self, members: usize) {
         self.items.expect(members);

@@ -30,7 +30,7 @@ impl Cut {
 
     #[cold]
     fn save(&self, db: u32, slot: SlotId, parity: Parity, cell: &mut EntryCell<'_>) {
-        cell.in_place(|entry| self.image.keep(db, slot, entry));
+        cell.share(|entry| self.image.keep(db, slot, entry));
         let saved = cell.parity().with(self.image.bit, parity);
         cell.set_parity(saved);
     }

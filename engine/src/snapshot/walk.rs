@@ -268,7 +268,7 @@ impl Walker<'_, '_> {
             let Some(mut cell) = keys.and_then(|keys| keys.find_mut(hash::fast(&place.key), &place.key)) else {
                 return Step::Other;
             };
-            let taken = cell.in_place(|entry| take_segment(id, entry, &mut piece));
+            let taken = cell.share(|entry| take_segment(id, entry, &mut piece));
             match taken {
                 Some(taken) => taken,
                 None => return Step::Other,

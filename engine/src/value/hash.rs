@@ -117,6 +117,14 @@ impl Hash {
         }
     }
 
+    /// Bytes of its block, or of the blocks of its fields; not those of a table that finds them. O(1).
+    pub fn heap_bytes(&self) -> usize {
+        match self.0.as_ref() {
+            EitherRef::A(compact) => compact.heap_bytes(),
+            EitherRef::B(table) => table.item_bytes(),
+        }
+    }
+
     /// More fields are to come, up to about so many: advice, which a small hash does not take.
     pub fn expect(&mut self, fields: usize) {
         if let EitherMut::B(table) = self.0.as_mut() {

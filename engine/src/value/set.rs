@@ -138,6 +138,14 @@ impl Set {
         }
     }
 
+    /// Bytes of its block, or of the blocks of its members; not those of a table that finds them. O(1).
+    pub fn heap_bytes(&self) -> usize {
+        match self.0.as_ref() {
+            EitherRef::A(ints) => ints.heap_bytes(),
+            EitherRef::B(table) => table.item_bytes(),
+        }
+    }
+
     /// More members are to come, up to about so many: advice, which a small set does not take.
     pub fn expect(&mut self, members: usize) {
         if let EitherMut::B(table) = self.0.as_mut() {

@@ -53,8 +53,12 @@ impl<'t, T: Item> Cell<'t, T> {
         // SAFETY: both items are alive.
         debug_assert!(unsafe { T::key(raw) == T::key(self.raw()) }, "replaced by an item with another key");
         self.table.set_word(self.place, raw.as_ptr().map_addr(|a| a | old.addr() & !POINTER));
+        // SAFETY: words of items are not null.
+        let old = unsafe { NonNull::new_unchecked(pointer(old)) };
+        // SAFETY: both items are alive.
+        self.table.item_bytes = self.table.item_bytes + unsafe { T::bytes(raw) } - unsafe { T::bytes(old) };
         // SAFETY: its word is overwritten, so this is the only owner.
-        unsafe { T::from_raw(NonNull::new_unchecked(pointer(old))) }
+        unsafe { T::from_raw(old) }
     }
 
     /// Lets `edit` turn the item into another with the same key (for example a larger block); parity stays.
@@ -68,11 +72,15 @@ impl<'t, T: Item> Cell<'t, T> {
         }
         self.before_change();
         let old = self.table.word_at(self.place);
+        // SAFETY: the item is alive.
+        self.table.item_bytes -= unsafe { T::bytes(self.raw()) };
         let guard = Abort;
         // SAFETY: we overwrite the word below before anybody can read it.
         let item = edit(unsafe { T::from_raw(NonNull::new_unchecked(pointer(old))) });
         std::mem::forget(guard);
         let raw = item.into_raw();
+        // SAFETY: the item is alive.
+        self.table.item_bytes += unsafe { T::bytes(raw) };
         self.table.set_word(self.place, raw.as_ptr().map_addr(|a| a | old.addr() & !POINTER));
     }
 
