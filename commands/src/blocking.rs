@@ -63,6 +63,8 @@ fn names(end: End) -> (&'static [u8], &'static str) {
 }
 
 fn reply_pair(out: &mut Out, key: &[u8], element: &[u8]) {
+    // Mostly a buffer of its own: it takes its memory once.
+    out.as_mut_vec().reserve(key.len() + element.len() + 64);
     out.array(2);
     out.bulk(key);
     out.bulk(element);

@@ -12,6 +12,7 @@ use engine::interest::Stake;
 use engine::keyspace::{Key, Keyspace};
 use engine::raw::lock::Owner;
 use engine::slot::Slot;
+use foldhash::fast::RandomState;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -24,13 +25,13 @@ pub struct Stakes {
     node: &'static Node,
     reactor: usize,
     stake: Stake,
-    places: HashSet<Place>,
+    places: HashSet<Place, RandomState>,
 }
 
 impl Stakes {
     /// None yet.
     pub fn new(node: &'static Node, reactor: usize, stake: Stake) -> Stakes {
-        Stakes { node, reactor, stake, places: HashSet::new() }
+        Stakes { node, reactor, stake, places: HashSet::default() }
     }
 
     /// Registers at `key` in the database that `keys` has selected; does nothing if that was done before.
