@@ -79,13 +79,9 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Bus
     let around_cut = AroundCut::keep(node);
     // On a replica the log is the primary's stream, in which no SELECT follows the cut.
     let stream_db = node.repl.is_replica().then(|| node.repl.stream_db.load(Ordering::Acquire));
-    job::begin(
-        node,
-        keys,
-        Kind::Rewrite,
-        || Box::new(AofFormat::default()),
-        move |image, owner| background(node, &config, around_cut, stream_db, image, owner),
-    )?;
+    let rewrite = Rewrite { node, config, stream_db };
+    let work = move |image: &Arc<Image>, owner: &mut Owner<'static, Slot>| rewrite.run(around_cut, image, owner);
+    job::begin(node, keys, Kind::Rewrite, || Box::new(AofFormat::default()), work)?;
     let mut state = node.persist.state();
     state.rewrite_scheduled = false;
     log::notice!("Background append only file rewriting started by pid {}", std::process::id());
@@ -93,104 +89,102 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Bus
     Ok(())
 }
 
-fn background(
+/// A rewrite, from its cut on.
+struct Rewrite {
     node: &'static Node,
-    config: &Config,
-    around_cut: AroundCut,
+    /// The settings at the cut.
+    config: Arc<Config>,
+    /// The database that what follows the cut belongs to, if no SELECT does.
     stream_db: Option<u32>,
-    image: &Arc<Image>,
-    owner: &mut Owner<'static, Slot>,
-) -> Ended {
-    match make(node, config, around_cut, stream_db, image, owner) {
-        Ok(()) => Ended::Well,
-        Err(error) => {
-            if !node.persist.state().is_killed() {
-                log::warning!("Write error writing append only file on disk: {}", os_error::text(&error));
-            }
-            Ended::Badly
-        }
-    }
 }
 
-fn make(
-    node: &'static Node,
-    config: &Config,
-    around_cut: AroundCut,
-    stream_db: Option<u32>,
-    image: &Arc<Image>,
-    owner: &mut Owner<'static, Slot>,
-) -> io::Result<()> {
-    let opened = open(node, image);
-    drop(around_cut);
-    let (mut temporary, rest) = match opened {
-        Ok(opened) => opened,
-        Err(error) => {
-            image.cancel();
-            // The walk must be done; nothing is written by it.
-            let _ = walk(image, owner, &mut io::sink());
-            return Err(error);
+impl Rewrite {
+    fn run(&self, around_cut: AroundCut, image: &Arc<Image>, owner: &mut Owner<'static, Slot>) -> Ended {
+        match self.make(around_cut, image, owner) {
+            Ok(()) => Ended::Well,
+            Err(error) => {
+                if !self.node.persist.state().is_killed() {
+                    log::warning!("Write error writing append only file on disk: {}", os_error::text(&error));
+                }
+                Ended::Badly
+            }
         }
-    };
-    {
-        let incremental = config.aof_rewrite_incremental_fsync;
-        let mut output = Output::new(node, &temporary.file, image, "Background AOF rewrite", incremental);
-        match walk(image, owner, &mut output) {
-            Ok(()) => {}
-            Err(Failed::Write(error)) => return Err(error),
-            Err(Failed::Void(why)) => return Err(io::Error::other(why)),
-        }
-        if let Some(db) = stream_db {
-            let mut select = Vec::new();
-            encode([&b"SELECT"[..], db.to_string().as_bytes()].into_iter(), &mut select);
-            output.write_all(&select)?;
-        }
-        output.flush()?;
     }
-    temporary.file.sync_all()?;
-    log::notice!("Background AOF rewrite terminated with success");
-    let Some(mut rest) = rest else {
-        return take_name_unless_killed(node, &mut temporary, config)?.settle();
-    };
-    let begin = rest.at;
-    loop {
-        let end = node.persist.aof.with_tail(node, |tail| tail.as_ref().map(|tail| tail.len()));
-        let Some(end) = end else { return Err(io::Error::other("the append only file was closed")) };
-        if end.saturating_sub(rest.at) < SWITCH_BYTES || image_is_of_no_use(node) {
-            break;
+
+    fn make(&self, around_cut: AroundCut, image: &Arc<Image>, owner: &mut Owner<'static, Slot>) -> io::Result<()> {
+        let Rewrite { node, ref config, stream_db } = *self;
+        let opened = open(node, image);
+        drop(around_cut);
+        let (mut temporary, rest) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                image.cancel();
+                // The walk must be done; nothing is written by it.
+                let _ = walk(image, owner, &mut io::sink());
+                return Err(error);
+            }
+        };
+        {
+            let incremental = config.aof_rewrite_incremental_fsync;
+            let mut output = Output::new(node, &temporary.file, image, "Background AOF rewrite", incremental);
+            match walk(image, owner, &mut output) {
+                Ok(()) => {}
+                Err(Failed::Write(error)) => return Err(error),
+                Err(Failed::Void(why)) => return Err(io::Error::other(why)),
+            }
+            if let Some(db) = stream_db {
+                let mut select = Vec::new();
+                encode([&b"SELECT"[..], db.to_string().as_bytes()].into_iter(), &mut select);
+                output.write_all(&select)?;
+            }
+            output.flush()?;
         }
-        rest.copy(&temporary.file, end)?;
-        temporary.file.sync_data()?;
-    }
-    let (base, old, renamed) = node.persist.aof.switch(node, |tail| {
-        let Some(tail) = tail else { return Err(io::Error::other("the append only file was closed")) };
-        tail.write(&node.oplog).map_err(|error| match error {
-            Error::Io(error) => error,
-            Error::Lost => io::Error::other("the log began anew"),
-        })?;
-        node.latency.watch(&["aof-rewrite-diff-write"], || rest.copy(&temporary.file, tail.len()))?;
         temporary.file.sync_all()?;
-        let len = temporary.file.metadata()?.len();
-        let file = File::options().read(true).append(true).open(temporary.path())?;
-        let was_provisional = tail.provisional.then(|| tail.path().to_owned());
-        let renamed = take_name_unless_killed(node, &mut temporary, config)?;
-        // From here on the new file is the AOF, whatever else fails.
-        let old = tail
-            .adopt(&node.oplog, file, config.appendfilename.clone(), len)
-            .map_err(|_| io::Error::other("the log began anew"))?;
-        if let Some(path) = was_provisional {
-            // Its content is in the new file.
-            let _ = std::fs::remove_file(path);
+        log::notice!("Background AOF rewrite terminated with success");
+        let Some(mut rest) = rest else {
+            return take_name_unless_killed(node, &mut temporary, config)?.settle();
+        };
+        let begin = rest.at;
+        loop {
+            let end = node.persist.aof.with_tail(node, |tail| tail.as_ref().map(|tail| tail.len()));
+            let Some(end) = end else { return Err(io::Error::other("the append only file was closed")) };
+            if end.saturating_sub(rest.at) < SWITCH_BYTES || image_is_of_no_use(node) {
+                break;
+            }
+            rest.copy(&temporary.file, end)?;
+            temporary.file.sync_data()?;
         }
-        node.persist.aof.rewritten(len);
-        renamed.settle()?;
-        Ok((len, old, renamed))
-    })?;
-    // What it takes to let go of the old file, nobody waits for.
-    drop((old, renamed, rest.file));
-    let copied = (rest.at - begin) as f64 / f64::from(1 << 20);
-    log::notice!("Residual parent diff successfully flushed to the rewritten AOF ({copied:.2} MB)");
-    log::verbose!("The append only file has {base} bytes now");
-    Ok(())
+        let (base, old, renamed) = node.persist.aof.switch(node, |tail| {
+            let Some(tail) = tail else { return Err(io::Error::other("the append only file was closed")) };
+            tail.write(&node.oplog).map_err(|error| match error {
+                Error::Io(error) => error,
+                Error::Lost => io::Error::other("the log began anew"),
+            })?;
+            node.latency.watch(&["aof-rewrite-diff-write"], || rest.copy(&temporary.file, tail.len()))?;
+            temporary.file.sync_all()?;
+            let len = temporary.file.metadata()?.len();
+            let file = File::options().read(true).append(true).open(temporary.path())?;
+            let was_provisional = tail.provisional.then(|| tail.path().to_owned());
+            let renamed = take_name_unless_killed(node, &mut temporary, config)?;
+            // From here on the new file is the AOF, whatever else fails.
+            let old = tail
+                .adopt(&node.oplog, file, config.appendfilename.clone(), len)
+                .map_err(|_| io::Error::other("the log began anew"))?;
+            if let Some(path) = was_provisional {
+                // Its content is in the new file.
+                let _ = std::fs::remove_file(path);
+            }
+            node.persist.aof.rewritten(len);
+            renamed.settle()?;
+            Ok((len, old, renamed))
+        })?;
+        // What it takes to let go of the old file, nobody waits for.
+        drop((old, renamed, rest.file));
+        let copied = (rest.at - begin) as f64 / f64::from(1 << 20);
+        log::notice!("Residual parent diff successfully flushed to the rewritten AOF ({copied:.2} MB)");
+        log::verbose!("The append only file has {base} bytes now");
+        Ok(())
+    }
 }
 
 fn image_is_of_no_use(node: &Node) -> bool {
