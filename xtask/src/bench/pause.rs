@@ -30,6 +30,8 @@ use super::wire::{Client, Shape, write_request};
 const PACE: Duration = Duration::from_micros(250);
 /// Requests that the writer has under way: the probe waits behind few of them.
 const WRITER_PIPELINE: u64 = 16;
+/// How often it is looked whether a save has ended.
+const SAVE_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The probe runs on for this long, to see work that is put off.
 const AFTERWARDS: Duration = Duration::from_millis(300);
 
@@ -46,6 +48,8 @@ enum Phase {
     HashOverwrite,
     /// HSET of fields that exist while BGSAVE goes over the hash.
     HashSave,
+    /// The same, one request at a time: the probe itself is the one that writes.
+    HashSaveAlone,
     /// DEL of the hash.
     HashDelete,
     /// ZADD of members that exist, with other scores, during BGSAVE.
@@ -56,12 +60,13 @@ enum Phase {
     ListSave,
 }
 
-const PHASES: [Phase; 9] = [
+const PHASES: [Phase; 10] = [
     Phase::Idle,
     Phase::KeysGrow,
     Phase::HashGrow,
     Phase::HashOverwrite,
     Phase::HashSave,
+    Phase::HashSaveAlone,
     Phase::HashDelete,
     Phase::SortedSetSave,
     Phase::SetSave,
@@ -76,6 +81,7 @@ impl Phase {
             Phase::HashGrow => "hash grows",
             Phase::HashOverwrite => "hash overwrite",
             Phase::HashSave => "hash, BGSAVE",
+            Phase::HashSaveAlone => "HSET, BGSAVE",
             Phase::HashDelete => "hash DEL",
             Phase::SortedSetSave => "zset, BGSAVE",
             Phase::SetSave => "set, BGSAVE",
@@ -192,7 +198,13 @@ fn watch(server: &Server, phase: Phase, count: u64) -> Result<Seen> {
     let mut writer =
         Writer { client: Client::connect(server.addr)?, meter: ThreadMeter::open(server.pid)?, steps: new_histogram() };
     thread::scope(|scope| {
-        let prober = scope.spawn(|| probe(probe_client, &[b"GET", b"probe"], PACE, &done));
+        let prober = scope.spawn(|| match phase {
+            Phase::HashSaveAlone => {
+                let mut random = Random::new(count + 1);
+                probe_with(probe_client, PACE, &done, |out| overwrite_field(out, random.below(count)))
+            }
+            _ => probe(probe_client, &[b"GET", b"probe"], PACE, &done),
+        });
         thread::sleep(AFTERWARDS / 3);
         let begin = Instant::now();
         let written = writer.write(phase, count);
@@ -227,13 +239,23 @@ fn go_first() {
 }
 
 /// Sends a command at a steady pace until `done`; how long each had to wait, in nanoseconds.
-pub fn probe(mut client: Client, command: &[&[u8]], pace: Duration, done: &AtomicBool) -> Result<Histogram<u64>> {
+pub fn probe(client: Client, command: &[&[u8]], pace: Duration, done: &AtomicBool) -> Result<Histogram<u64>> {
+    probe_with(client, pace, done, |out| write_request(out, command))
+}
+
+fn probe_with(
+    mut client: Client,
+    pace: Duration,
+    done: &AtomicBool,
+    mut command: impl FnMut(&mut Vec<u8>),
+) -> Result<Histogram<u64>> {
     let mut request = Vec::new();
-    write_request(&mut request, command);
     let mut latency = new_histogram();
     go_first();
     let mut due = Instant::now();
     while !done.load(Ordering::Relaxed) {
+        request.clear();
+        command(&mut request);
         let begin = wait_until(due);
         client.exchange(&request, 1, Shape::Any)?;
         latency.saturating_record(begin.elapsed().as_nanos() as u64);
@@ -241,6 +263,11 @@ pub fn probe(mut client: Client, command: &[&[u8]], pace: Duration, done: &Atomi
         due = begin + pace;
     }
     Ok(latency)
+}
+
+/// HSET of one of the big hash's fields.
+fn overwrite_field(out: &mut Vec<u8>, number: u64) {
+    write_request(out, &[b"HSET", b"big", format!("field:{number:010}").as_bytes(), &[b'y'; 16]]);
 }
 
 struct Writer {
@@ -271,6 +298,14 @@ impl Writer {
                 self.end_step();
                 Ok(())
             }
+            Phase::HashSaveAlone => {
+                self.client.run(&["BGSAVE"])?;
+                self.end_step();
+                while self.client.info("persistence", "rdb_bgsave_in_progress")? != "0" {
+                    thread::sleep(SAVE_LOOK_EVERY);
+                }
+                Ok(())
+            }
             Phase::HashSave | Phase::SortedSetSave | Phase::SetSave | Phase::ListSave => {
                 self.client.run(&["BGSAVE"])?;
                 self.end_step();
@@ -280,9 +315,7 @@ impl Writer {
                     let at = random.below(count);
                     let member = format!("member:{at:09}");
                     match phase {
-                        Phase::HashSave => {
-                            write_request(out, &[b"HSET", b"big", format!("field:{at:010}").as_bytes(), &[b'y'; 16]]);
-                        }
+                        Phase::HashSave => overwrite_field(out, at),
                         Phase::SortedSetSave => {
                             write_request(out, &[b"ZADD", b"big", number.to_string().as_bytes(), member.as_bytes()]);
                         }
