@@ -802,11 +802,17 @@ fn drain(segment: Segment, mut visit: impl FnMut(Word)) {
 
 impl<T: Item> Drop for Table<T> {
     fn drop(&mut self) {
-        for segment in std::mem::take(&mut self.segments) {
+        /// Segments freed in one go, which takes some ten microseconds each.
+        const STRETCH: usize = 4;
+        for (n, segment) in std::mem::take(&mut self.segments).into_iter().enumerate() {
             drain(segment, |word| {
                 // SAFETY: each owned word is taken back once.
                 drop(unsafe { T::from_raw(NonNull::new_unchecked(pointer(word))) });
             });
+            if n % STRETCH == STRETCH - 1 {
+                // Nobody waits for this, and somebody may wait for the core.
+                std::thread::yield_now();
+            }
         }
     }
 }

@@ -18,6 +18,8 @@ const SOCKET: Token = Token(1);
 const INPUT_MAX: usize = 64 * 1024;
 /// Bytes of one read.
 const READ_BYTES: usize = 16 * 1024;
+/// Bytes of one write: the system takes no core from who is within a call, and a client may be waiting for it.
+const WRITE_BYTES: usize = 16 * 1024;
 /// Of nonsense so much is shown.
 const SHOWN: usize = 120;
 /// What was sent is dropped from the buffer when it is at least so much, and more than what is left.
@@ -100,10 +102,12 @@ impl Peer {
     /// Sends what the socket takes. A broken connection shows when reading.
     pub fn flush(&mut self) {
         while self.waiting() > 0 && !self.closed {
-            match self.stream.write(&self.out[self.sent..]) {
+            let end = self.out.len().min(self.sent + WRITE_BYTES);
+            match self.stream.write(&self.out[self.sent..end]) {
                 Ok(n) => {
                     self.sent += n;
                     self.bytes += n as u64;
+                    std::thread::yield_now();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

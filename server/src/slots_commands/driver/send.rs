@@ -60,6 +60,8 @@ impl Driver {
                 Action::Make { key, stage, again } => {
                     let event = self.make(batch, export, key, (stage, again));
                     let next = export.step(event, Self::now_ms());
+                    // No slot is held here: who has waited for this core comes first.
+                    std::thread::yield_now();
                     let full = self.peer.as_ref().is_some_and(|peer| peer.waiting() >= FLUSH_BYTES);
                     if full { self.listen(export, next) } else { next }
                 }
