@@ -17,6 +17,7 @@
 pub mod feed;
 pub mod history;
 pub mod link;
+pub mod prologue;
 pub mod psync;
 pub mod stream;
 pub mod transfer;

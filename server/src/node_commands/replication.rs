@@ -61,9 +61,7 @@ fn begin_feed(ctx: &mut NodeCtx<'_, '_>, request: Option<(&[u8], &[u8])>) -> Out
             let state = node.repl.state();
             match decide(&state.history, backlog(ctx.node, state.backlog_from), id, offset) {
                 // It may have been cut off within what came before the log, and mean other bytes.
-                Decision::Partial { from }
-                    if !knows_psync2 && state.prologue.is_some_and(|(start, end)| (start..end).contains(&from)) =>
-                {
+                Decision::Partial { from } if !knows_psync2 && state.prologues.may_differ(from) => {
                     Decision::Refused(Why::NotKept)
                 }
                 decision => decision,

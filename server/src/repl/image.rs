@@ -64,7 +64,7 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) {
         // It counts as bytes of the stream, and after it the offset is ours.
         let offset = image.offset().saturating_sub(prologue.len() as u64);
         if !prologue.is_empty() {
-            node.repl.state().prologue = Some((offset, image.offset()));
+            node.repl.state().prologues.add(offset, image.offset());
         }
         // Of a replica that came with SYNC nothing but an image is expected.
         let line = if replica.says_acks { full_line(id, offset).into_bytes() } else { Vec::new() };

@@ -36,6 +36,7 @@ use engine::oplog::Offset;
 use peer::Replica;
 use replication::history::{History, ReplId};
 use replication::link::Phase;
+use replication::prologue::Prologues;
 use resp::{Flags, errors};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -99,8 +100,8 @@ pub struct State {
     pub progress: (u64, Option<u64>),
     /// Where the backlog begins at the earliest, if there is one.
     pub backlog_from: Option<Offset>,
-    /// Offsets at which the last replica that was told a database before the log was at something else: from, until.
-    pub prologue: Option<(Offset, Offset)>,
+    /// Where a replica that knows no PSYNC2 may be at something else than the log.
+    pub prologues: Prologues,
     /// Since when nobody needs the backlog, Unix milliseconds.
     pub unneeded_since_ms: i64,
 }
@@ -143,7 +144,7 @@ impl Replication {
             down_since_ms: 0,
             progress: (0, None),
             backlog_from: None,
-            prologue: None,
+            prologues: Prologues::default(),
             unneeded_since_ms: 0,
         };
         Replication {

@@ -16,6 +16,7 @@ use engine::oplog::Consumer;
 use engine::raw::lock::SlotLocks;
 use engine::slot::Slot;
 use replication::history::ReplId;
+use replication::prologue::Prologues;
 use rustix::fs::{MemfdFlags, memfd_create};
 use slots::SlotId;
 use std::fs::{self, File};
@@ -158,7 +159,7 @@ fn load(mut file: File, of: Option<(ReplId, u64)>, node: &'static Node, attempt:
         let offset = of.map_or_else(|| node.oplog.end(), |(_, offset)| offset);
         node.oplog.restart(offset);
         state.backlog_from = Some(offset);
-        state.prologue = None;
+        state.prologues = Prologues::default();
         state.resumable = of.is_some();
         let id = of.map_or_else(crate::start::random_id, |(id, _)| id);
         state.history.renew(id);
