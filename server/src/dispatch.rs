@@ -353,8 +353,8 @@ impl Executor {
         prepared: &Prepared,
     ) -> Option<bool> {
         let Executor { owner, desk } = self;
-        // The stream's database belongs to every cut: nobody may be making one.
-        let moves_stream = desk.piece.is_some() && row.spec.name == "select";
+        // The stream's database and its end belong to every cut and change of roles: nobody may be at one.
+        let moves_stream = desk.piece.is_some() && row.access == Access::Nothing;
         // Looked at where it lies: it is large, and would be copied as often as it is moved.
         let mut held = match moves_stream {
             true => owner.try_privileged(),

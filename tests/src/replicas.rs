@@ -2,7 +2,7 @@
 
 use crate::{Client, Random, Server, contents, wait_until};
 use resp::Reply;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -138,4 +138,21 @@ pub fn assert_same(primary: &Server, replica: &Server) {
     assert!(differing.is_empty(), "differ: {differing:?}");
     assert_eq!(theirs.len(), ours.len());
     assert!(!theirs.is_empty());
+}
+
+/// Answers a replica until it asks for a sync, and that with `answer`.
+pub fn serve_sync(listener: &TcpListener, answer: &[u8]) -> Client {
+    let mut replica = Client::accept(listener).expect("a replica");
+    loop {
+        let Reply::Array(Some(words)) = replica.read() else { panic!("no request") };
+        let sent = match words.first() {
+            Some(Reply::Bulk(Some(name))) if name == b"PING" => replica.send(b"+PONG\r\n"),
+            Some(Reply::Bulk(Some(name))) if name == b"PSYNC" => {
+                replica.send(answer).expect("the replica listens");
+                return replica;
+            }
+            _ => replica.send(b"+OK\r\n"),
+        };
+        sent.expect("the replica listens");
+    }
 }

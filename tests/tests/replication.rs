@@ -4,8 +4,8 @@ use resp::Reply;
 use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
-use tests::replicas::{Load, assert_same, follow, info, number, wait_for_link, wait_for_stream};
-use tests::{Client, Options, Relay, Server, wait_until};
+use tests::replicas::{Load, assert_same, follow, info, number, serve_sync, wait_for_link, wait_for_stream};
+use tests::{Options, Relay, Server, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -363,23 +363,6 @@ fn a_request_of_more_than_a_mebibyte_comes_through_the_stream() {
         assert_eq!(replica.client().run("STRLEN big"), Reply::Int(3 << 20));
         assert_eq!(number(&mut primary.client(), "sync_full"), 1, "{}", primary.log());
         assert_eq!(number(&mut primary.client(), "sync_partial_ok"), 0, "{}", primary.log());
-    }
-}
-
-/// Answers a replica until it asks for a sync, and that with `answer`.
-fn serve_sync(listener: &TcpListener, answer: &[u8]) -> Client {
-    let mut replica = Client::accept(listener).expect("a replica");
-    loop {
-        let Reply::Array(Some(words)) = replica.read() else { panic!("no request") };
-        let sent = match words.first() {
-            Some(Reply::Bulk(Some(name))) if name == b"PING" => replica.send(b"+PONG\r\n"),
-            Some(Reply::Bulk(Some(name))) if name == b"PSYNC" => {
-                replica.send(answer).expect("the replica listens");
-                return replica;
-            }
-            _ => replica.send(b"+OK\r\n"),
-        };
-        sent.expect("the replica listens");
     }
 }
 
