@@ -63,6 +63,8 @@ pub struct Effects {
     pub flushed: bool,
     /// Whether the oplog wants records.
     pub logging: bool,
+    /// Changes whose records a transaction or script keeps until it ends.
+    kept_back: u64,
     form: Form,
     /// What stands in `before` is one transaction.
     framed: bool,
@@ -94,7 +96,7 @@ pub fn encode<'a>(args: impl ExactSizeIterator<Item = &'a [u8]>, to: &mut Vec<u8
 impl Effects {
     /// Ready for the next command; keeps the masks and the buffers' memory.
     pub fn reset(&mut self) {
-        self.dirty = 0;
+        (self.dirty, self.kept_back) = (0, 0);
         self.flushed = false;
         self.clear_records();
         self.notices.clear();
@@ -123,7 +125,15 @@ impl Effects {
             self.write(args, block, reach);
         }
         self.clear_records();
-        std::mem::take(&mut self.dirty)
+        let dirty = std::mem::take(&mut self.dirty);
+        self.kept_back += dirty;
+        dirty
+    }
+
+    /// Whether the log has all changes that were made so far: it has those of a command, a transaction, a script only when
+    /// that ends. Until then the keys are those of no offset.
+    pub fn are_logged(&self) -> bool {
+        self.dirty == 0 && self.kept_back == 0
     }
 
     /// Logs records that are encoded already as one transaction, instead of the command as sent, whether or not that

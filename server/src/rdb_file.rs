@@ -36,7 +36,7 @@ pub fn save(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>) -> io::Re
 fn write(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>, file: &File) -> io::Result<()> {
     let mut writer = Writer::new(BufWriter::new(file), config.rdbcompression, config.rdbchecksum);
     writer.encoder.header(REDIS_VERSION, keys.now().ms / 1000, memory::used(node));
-    if let Some(note) = Note::of(node) {
+    if let Some(note) = Note::of(node, keys) {
         note.write(node.oplog.end(), &mut writer.encoder);
     }
     let selected = keys.db();

@@ -180,6 +180,52 @@ fn debug_loadaof_keeps_everything_also_with_a_snapshot_in_front() {
 }
 
 #[test]
+fn what_a_transaction_or_script_changed_is_in_a_rewritten_aof_once() {
+    for threads in [1, 4] {
+        let options = || Options::codis(threads).set("appendonly", "yes");
+        let server = Server::start(options());
+        let mut client = server.client();
+        for line in ["MULTI", "INCR a", "BGREWRITEAOF", "INCR a", "EXEC"] {
+            client.call(&line.split(' ').collect::<Vec<_>>());
+        }
+        wait_until_idle(&mut client);
+        let scripts = [
+            "redis.call('incr','b') redis.call('bgrewriteaof') redis.call('incr','b')",
+            "redis.replicate_commands() redis.call('incr','c') redis.call('bgrewriteaof') redis.call('incr','c')",
+        ];
+        for script in scripts {
+            client.call(&["EVAL", script, "0"]);
+            wait_until_idle(&mut client);
+        }
+        assert_eq!(info(&mut client, "aof_last_bgrewrite_status"), "ok");
+        assert!(server.log().contains("Background AOF rewrite finished successfully"), "{}", server.log());
+        let server = server.crash().start_as(options());
+        let values = server.client().call(&["MGET", "a", "b", "c"]);
+        let two = || Reply::Bulk(Some(b"2".to_vec()));
+        assert_eq!(values, Reply::Array(Some(vec![two(), two(), two()])));
+    }
+}
+
+#[test]
+fn commands_behind_a_snapshot_find_keys_that_were_to_expire_since() {
+    let mut server = Server::start(Options::codis(1));
+    let mut client = server.client();
+    client.call(&["SET", "k", "100", "PX", "300"]);
+    client.call(&["SET", "gone", "1", "PX", "300"]);
+    client.call(&["SAVE"]);
+    assert!(wait_until(PATIENCE, || client.call(&["EXISTS", "k", "gone"]) == Reply::Int(0)));
+    let mut whole = fs::read(server.dir().join("dump.rdb")).expect("saved");
+    for words in [&["SELECT", "0"][..], &["PERSIST", "k"], &["INCR", "k"]] {
+        encode(words, &mut whole);
+    }
+    fs::write(server.dir().join("appendonly.aof"), whole).expect("written");
+    server = server.crash().start_as(Options::codis(1).set("appendonly", "yes"));
+    let mut client = server.client();
+    assert_eq!(client.call(&["GET", "k"]), Reply::Bulk(Some(b"101".to_vec())));
+    assert!(wait_until(PATIENCE, || client.call(&["DBSIZE"]) == Reply::Int(1)));
+}
+
+#[test]
 fn a_damaged_file_ends_the_start_and_is_named() {
     let server = Server::start(Options::codis(1));
     let mut client = server.client();

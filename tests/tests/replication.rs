@@ -283,6 +283,29 @@ fn what_a_primary_wrote_after_its_file_is_not_taken_for_the_old_stream() {
 }
 
 #[test]
+fn a_file_of_the_middle_of_a_transaction_is_of_no_offset() {
+    for save in ["SAVE", "BGSAVE"] {
+        let primary = Server::start(durable(1));
+        let text = format!("slaveof 127.0.0.1 {}\n", primary.addr().port());
+        let replica = Server::start(durable(1).config(&text));
+        wait_for_link(&replica);
+        let mut client = primary.client();
+        client.run("SET a 1");
+        wait_for_stream(&primary, &replica);
+        let ended = replica.end();
+        for line in ["MULTI", "INCR a", save, "EXEC"] {
+            client.run(line);
+        }
+        assert!(wait_until(PATIENCE, || info(&mut client, "rdb_bgsave_in_progress").as_deref() == Some("0")));
+        let primary = primary.crash().start_again();
+        let replica = ended.start_again();
+        wait_for_stream(&primary, &replica);
+        assert_same(&primary, &replica);
+        assert_eq!(replica.client().run("GET a"), Reply::Bulk(Some(b"2".to_vec())), "{save}");
+    }
+}
+
+#[test]
 fn redis_7_and_ours_start_from_each_others_files_where_they_left_off() {
     let primary = Server::start(backlog(Options::redis()).set("repl-diskless-sync-delay", "0"));
     let follower = Server::start(backlog(Options::redis()).set_words("save", &["900", "1"]));

@@ -213,6 +213,7 @@ fn acknowledge(ctx: &mut NodeCtx<'_, '_>, offset: &[u8]) {
 
 fn slaveof(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let (node, now_ms) = (ctx.node, ctx.keys.now().ms);
+    let is_logged = ctx.keys.effects().are_logged();
     let config = node.config();
     if config.cluster_enabled {
         return Err(Error::Text("ERR SLAVEOF not allowed in cluster mode."));
@@ -220,7 +221,7 @@ fn slaveof(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let who = format!("id={} addr={}", ctx.client.info.id, ctx.client.info.addr);
     if ctx.args.is(1, "no") && ctx.args.is(2, "one") {
         if config.slaveof.is_some() {
-            node.set_primary(None, now_ms);
+            node.set_primary(None, is_logged, now_ms);
             log::notice!("MASTER MODE enabled (user request from '{who}')");
         }
         ctx.out.ok();
@@ -238,7 +239,7 @@ fn slaveof(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         return Ok(());
     }
     log::notice!("SLAVE OF {host}:{port} enabled (user request from '{who}')");
-    node.set_primary(Some(Primary { host, port }), now_ms);
+    node.set_primary(Some(Primary { host, port }), is_logged, now_ms);
     ctx.out.ok();
     Ok(())
 }

@@ -53,16 +53,16 @@ fn bgrewriteaof(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let node = ctx.node;
     let running = node.persist.state().job().map(|job| (job.kind, job.killed));
     match running {
-        None => {
+        None if ctx.keys.effects().are_logged() => {
             begin_rewrite(node, &mut ctx.ctx.keys).map_err(|_| Error::Text("ERR"))?;
             ctx.out.simple("Background append only file rewriting started");
         }
         Some((Kind::Rewrite, false)) => {
             return Err(Error::Text("ERR Background append only file rewriting already in progress"));
         }
-        Some(_) => {
+        _ => {
             node.persist.state().rewrite_scheduled = true;
-            log::verbose!("A rewrite of the append only file waits for the snapshot that is under way");
+            log::verbose!("A rewrite of the append only file waits for the snapshot or transaction that is under way");
             ctx.out.simple("Background append only file rewriting scheduled");
         }
     }

@@ -72,13 +72,7 @@ fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
         }
         let records_at = block.mark();
         let takes_all = request.row.access == Access::All;
-        if takes_all {
-            ctx.node.repl.state().unlogged = dirty > 0;
-        }
         ctx.invoke(&request.row, request.args(), None, None, true, &mut reply);
-        if takes_all {
-            ctx.node.repl.state().unlogged = false;
-        }
         if takes_all && ctx.node.repl.is_replica() != was_replica {
             changed_sides = true;
             ctx.keys.effects().logging = ctx.node.oplog.is_on();

@@ -54,7 +54,7 @@ fn name_of(config: &Config) -> PathBuf {
 
 /// Leaves a note, if the AOF has all of a stream; all slots are held and nothing will change any more.
 pub fn leave(node: &Node, config: &Config) {
-    let Some(note) = Note::of(node) else { return };
+    let Some(note) = Note::of_log(node) else { return };
     let end = node.oplog.end();
     let file = node.persist.aof.with_tail(node, |tail| {
         let tail = tail.as_ref().filter(|tail| !tail.provisional && tail.synced() == end)?;
@@ -155,9 +155,12 @@ impl Claim {
         }
         // A primary's stream goes on without another SELECT, and the file is to take it as it comes.
         let stream_db = self.found.stream_db.unwrap_or(0);
+        if config.slaveof.is_some() && !self.found.fits(config) {
+            return;
+        }
         if config.slaveof.is_some()
             && stream_db != db
-            && let Err(error) = select(name, stream_db)
+            && let Err(error) = select(name, stream_db, self.mark.size)
         {
             log::warning!("Cannot write to the AOF: {}", os_error::text(&error));
             return;
@@ -166,10 +169,17 @@ impl Claim {
     }
 }
 
-fn select(name: &Path, db: u32) -> io::Result<()> {
+/// Adds a SELECT to the file of `size` bytes, all of it or none.
+fn select(name: &Path, db: u32, size: u64) -> io::Result<()> {
     let mut command = Vec::new();
     encode([&b"SELECT"[..], db.to_string().as_bytes()].into_iter(), &mut command);
-    File::options().append(true).open(name)?.write_all(&command)
+    let mut file = File::options().append(true).open(name)?;
+    file.write_all(&command).inspect_err(|_| {
+        if let Err(error) = file.set_len(size) {
+            log::warning!("Cannot cut the AOF back: {}. Exiting.", os_error::text(&error));
+            std::process::exit(1);
+        }
+    })
 }
 
 impl Mark {

@@ -151,14 +151,14 @@ pub fn at_start(node: &'static Node) {
 fn load_rdb(node: &'static Node, config: &Config, name: &Path) -> Result<Found, RdbError> {
     let file = File::open(name)?;
     let mut loader = Loader::new(file, rdb_file::options(config, Now::read()))?;
-    load_entries(node, &mut loader)
+    load_entries(node, &mut loader, node.config().slaveof.is_some())
 }
 
-/// Decodes here and inserts on another thread. Returns what the file says of the stream.
-fn load_entries<R: Read>(node: &'static Node, loader: &mut Loader<R>) -> Result<Found, RdbError> {
+/// Decodes here and inserts on another thread. Keys past their expiry stay where something goes on that has not deleted them
+/// yet: if the caller says so, or if the file is of a moment of a stream. Returns what it says of the stream.
+fn load_entries<R: Read>(node: &'static Node, loader: &mut Loader<R>, keeps_expired: bool) -> Result<Found, RdbError> {
     let now = Now::read();
-    // Keys past their expiry stay where a stream goes on that has not deleted them yet.
-    let keeps_expired = Arc::new(AtomicBool::new(node.config().slaveof.is_some()));
+    let keeps_expired = Arc::new(AtomicBool::new(keeps_expired));
     let keeps = keeps_expired.clone();
     let (send, receive) = sync_channel::<Vec<LoadedEntry>>(BATCHES);
     let inserter = move || {
@@ -385,7 +385,8 @@ impl Replayer {
 
 impl Replay for Replayer {
     fn restore(&mut self, snapshot: &mut Loader<File>) -> Result<(), RdbError> {
-        load_entries(self.exec.node, snapshot).map(drop)
+        // The commands behind it may still want them.
+        load_entries(self.exec.node, snapshot, true).map(drop)
     }
 
     fn replay(&mut self, args: Args<'_>) -> bool {

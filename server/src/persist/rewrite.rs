@@ -58,10 +58,11 @@ impl Drop for AroundCut {
     }
 }
 
-/// Begins a rewrite in the background; all slots are held.
+/// Begins a rewrite in the background; all slots are held. Not in the middle of a transaction or script that has changed
+/// something: that would be in the image, and once more behind it.
 pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Busy> {
     let config = node.config();
-    if node.persist.state().job().is_some() {
+    if node.persist.state().job().is_some() || !keys.effects().are_logged() {
         return Err(Busy);
     }
     keys.hold_all();

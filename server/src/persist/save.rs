@@ -51,7 +51,7 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Bus
     let config = node.config();
     let compress = config.rdbcompression;
     keys.hold_all();
-    let about = About { used: memory::used(node), note: Note::of(node) };
+    let about = About { used: memory::used(node), note: Note::of(node, keys) };
     job::begin(
         node,
         keys,

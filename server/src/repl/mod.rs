@@ -86,8 +86,6 @@ pub struct State {
     pub history: History,
     /// Whether the history's id and the log's end can be asked for after a broken link.
     pub resumable: bool,
-    /// The data have what the log has not: a transaction is under way that has written something.
-    pub unlogged: bool,
     /// Whose replica it is.
     pub primary: Option<Primary>,
     /// Where the link stands.
@@ -137,7 +135,6 @@ impl Replication {
         let state = State {
             history: History::new(id),
             resumable: false,
-            unlogged: false,
             phase: if primary.is_some() { Phase::Waiting } else { Phase::Off },
             primary,
             heard_ms: 0,
@@ -255,8 +252,9 @@ impl Node {
         self.repl.replicas().iter().filter(good).count() as u64
     }
 
-    /// Follows `primary` from now on, or nobody. The caller holds all slots.
-    pub fn set_primary(&self, primary: Option<Primary>, now_ms: i64) {
+    /// Follows `primary` from now on, or nobody. The caller holds all slots, and says whether the log has all that was
+    /// changed so far.
+    pub fn set_primary(&self, primary: Option<Primary>, is_logged: bool, now_ms: i64) {
         let following = primary.is_some();
         let had_log = self.oplog.is_on();
         {
@@ -265,7 +263,7 @@ impl Node {
             match (was_replica, following) {
                 // A primary that kept a log can be asked where its stream ends; one that kept none cannot.
                 (false, true) => {
-                    state.resumable = had_log && !state.unlogged && state.backlog_from.is_some();
+                    state.resumable = had_log && is_logged && state.backlog_from.is_some();
                     state.down_since_ms = 0;
                 }
                 (true, false) => {

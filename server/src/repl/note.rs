@@ -4,7 +4,10 @@
 //! In an RDB file the notes are those of Redis 4 and later; 3.2 passes over them. They are written only where the log has
 //! every change up to the file's moment. What is noted of an AOF stands beside it: [`crate::persist`]'s `aof_note`.
 
+use crate::config::Config;
+use crate::log;
 use crate::node::Node;
+use engine::keyspace::Keyspace;
 use engine::oplog::Consumer;
 use persistence::rdb::encode::Encoder;
 use replication::history::{History, ReplId};
@@ -33,8 +36,13 @@ pub struct Found {
 }
 
 impl Note {
-    /// What a file of this moment is to say, if its keys are those of an offset of the log. All slots are held.
-    pub fn of(node: &Node) -> Option<Note> {
+    /// What a file of `keys` as they are is to say, if they are those of an offset of the log. All slots are held.
+    pub fn of(node: &Node, keys: &mut Keyspace<'_, '_>) -> Option<Note> {
+        keys.effects().are_logged().then(|| Note::of_log(node)).flatten()
+    }
+
+    /// What a file is to say that has all that the log has. All slots are held.
+    pub fn of_log(node: &Node) -> Option<Note> {
         let state = node.repl.state();
         let is_known = match &state.primary {
             Some(_) => state.resumable,
@@ -86,10 +94,24 @@ impl Found {
         self.id.is_some() && self.offset.is_some()
     }
 
-    /// Goes on from there: the keys were just loaded and nobody has been served. A replica asks its primary for what came
+    /// Whether the settings allow for the database in which the stream goes on.
+    pub fn fits(&self, config: &Config) -> bool {
+        let db = self.stream_db.unwrap_or(0);
+        let fits = db < config.databases;
+        if !fits {
+            log::warning!("The primary's stream is in database {db}, and 'databases' is {}", config.databases);
+        }
+        fits
+    }
+
+    /// Goes on from there, if that can be: the keys were just loaded and nobody has been served. A replica asks its primary for what came
     /// after; a primary begins a history that branches off there, so that its replicas may go on.
     pub fn resume(&self, node: &'static Node, now_ms: i64) {
         let (Some(id), Some(offset)) = (self.id, self.offset) else { return };
+        let config = node.config();
+        if config.slaveof.is_some() && !self.fits(&config) {
+            return;
+        }
         let mut guest = node.guest();
         let mut held = guest.owner().wait_privileged();
         held.add_all();

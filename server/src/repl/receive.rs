@@ -140,6 +140,9 @@ fn load(mut file: File, of: Option<(ReplId, u64)>, node: &'static Node, attempt:
         let mut keys = Keyspace::new(&mut fresh_slots, &mut local, 0, Now::read());
         rdb_file::load_from(file, config, &mut keys).map_err(|error| error.to_string())?
     };
+    if !loaded.stream.fits(config) {
+        return Err("it belongs to a stream that is in no database of this server".into());
+    }
     log::notice!("MASTER <-> SLAVE sync: Flushing old data");
     let mut guest = node.guest();
     let mut held = guest.owner().wait_privileged();
