@@ -5,10 +5,11 @@
 //!
 //! 1. A door is open only while nothing waits to be sent to its client or to be served for it, and only for one wait. The
 //!    reactor writes nothing to a client before it has closed its door, so there is one writer at a time.
-//! 2. Who goes through closes the door and leaves its note in the reactor's mailbox before it gives the lock back: a
-//!    reactor that finds a door closed by another has the note already, and does not sleep before it has read it.
-//! 3. A reactor that sleeps meanwhile has nothing to do for the client until an event, a deadline or a message wakes it,
-//!    and then it reads its notes first.
+//! 2. Who goes through marks the door as passed and leaves its note in the reactor's mailbox before it gives the lock
+//!    back: a reactor that finds a door passed has the note already, and does not sleep before it has read it.
+//! 3. A client may answer its reply, or end, before its reactor knows of the reply. So a reactor closes a parked client's
+//!    door before it reads from it or takes its end for one, and if it was passed, reads the note first: what came since
+//!    is an ordinary client's.
 //! 4. The descriptor lives as long as somebody may write to it.
 
 use crate::clients::ClientInfo;
@@ -22,23 +23,47 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Closed, or open for whoever ends one wait.
 #[derive(Default)]
 pub struct Door {
-    /// The number of the wait, and where its reply is written.
-    open: Mutex<Option<(u64, Arc<Socket>)>>,
+    way: Mutex<Way>,
+}
+
+/// How a door stands.
+#[derive(Default)]
+enum Way {
+    #[default]
+    Closed,
+    /// For whoever ends the wait of this number, whose reply is written there.
+    Open(u64, Arc<Socket>),
+    /// Somebody went through: the note is in the mailbox.
+    Passed,
 }
 
 impl Door {
-    fn lock(&self) -> MutexGuard<'_, Option<(u64, Arc<Socket>)>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Way> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens it for the one who ends the client's wait number `wait`.
     pub fn open(&self, wait: u64, socket: &Arc<Socket>) {
-        *self.lock() = Some((wait, socket.clone()));
+        let mut way = self.lock();
+        if !matches!(*way, Way::Passed) {
+            *way = Way::Open(wait, socket.clone());
+        }
     }
 
-    /// Closes it, once nobody is going through any more.
+    /// Closes it for good, once nobody is going through any more; the wait has ended.
     pub fn close(&self) {
-        self.lock().take();
+        *self.lock() = Way::Closed;
+    }
+
+    /// Closes it if it is open; true if somebody went through before: the client has its reply, and what it sends or
+    /// does from then on is not a waiting client's.
+    pub fn was_passed(&self) -> bool {
+        let mut way = self.lock();
+        let passed = matches!(*way, Way::Passed);
+        if !passed {
+            *way = Way::Closed;
+        }
+        passed
     }
 }
 
@@ -64,7 +89,11 @@ impl Node {
         mut reply: Vec<u8>,
     ) -> Result<(), Vec<u8>> {
         let mut door = info.door.lock();
-        let Some((_, socket)) = door.take_if(|(wait, _)| *wait == ticket.wait) else { return Err(reply) };
+        let socket = match &*door {
+            Way::Open(wait, socket) if *wait == ticket.wait => socket.clone(),
+            _ => return Err(reply),
+        };
+        *door = Way::Passed;
         // What does not fit, or cannot be written, is the reactor's.
         let written = socket.write(&reply).unwrap_or(0);
         self.stats[reactor].bytes_out.add(written as u64);

@@ -119,6 +119,11 @@ impl Mailbox {
         accepted.filter_map(|mail| if let Mail::Accepted(socket) = mail { Some(socket) } else { None }).collect()
     }
 
+    /// Takes the replies that end waits, and leaves all else in order.
+    pub fn take_resumed(&self) -> Vec<Mail> {
+        self.queue().extract_if(.., |mail| matches!(mail, Mail::Resume { .. })).collect()
+    }
+
     /// Announces that the reactor is about to sleep; false if it must not, because something is queued.
     pub fn may_sleep(&self) -> bool {
         self.sleeping.store(true, Ordering::SeqCst);

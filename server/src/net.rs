@@ -78,8 +78,6 @@ pub struct Net {
     /// When parked clients give up: (Unix milliseconds, client) to place.
     deadlines: BTreeMap<(i64, u64), usize>,
     kept: Kept,
-    /// Every reply is kept, whatever its size: something must be done between running requests and replying to them.
-    pub keep_all: bool,
 }
 
 impl Net {
@@ -104,7 +102,6 @@ impl Net {
             doors: Vec::new(),
             deadlines: BTreeMap::new(),
             kept: Kept::default(),
-            keep_all: false,
         }
     }
 
@@ -196,7 +193,7 @@ impl Net {
     pub fn keep(&mut self, conn: &mut Conn, out: &mut Out, requests: usize) -> bool {
         let fits = self.kept.bytes.len() + out.len() <= KEPT_BYTES_MAX;
         let few = fits && requests <= KEPT_REQUESTS_MAX && conn.waiting() == 0 && !conn.client.close_after_reply;
-        if !few && !self.keep_all {
+        if !few {
             return false;
         }
         conn.has_kept = true;

@@ -136,6 +136,10 @@ impl Reactor {
                 }
             }
             for index in again {
+                if let Some(conn) = self.net.conns.get_mut(index).and_then(Option::as_mut) {
+                    // What there is to read was told of once, maybe its end too: it is read until nothing is left.
+                    conn.more_to_read = true;
+                }
                 self.turn(index, now);
             }
             while let Some(index) = self.net.overdue(now) {

@@ -112,6 +112,13 @@ impl Client {
         std::mem::take(&mut self.buffer)
     }
 
+    /// Waits for bytes and forgets them; their number, 0 at the end.
+    pub fn skip_some(&mut self) -> io::Result<usize> {
+        let read = self.receive();
+        self.buffer.clear();
+        read
+    }
+
     /// Closes the sending direction.
     pub fn shutdown_write(&self) -> io::Result<()> {
         match &self.stream {

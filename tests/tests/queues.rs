@@ -9,7 +9,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
-use tests::{Client, Options, Server};
+use tests::{Client, Options, Server, wait_until};
+
+/// How long something may take to be seen.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The element of a blocking pop's reply; `None` if its time ran out.
 fn element(reply: Reply) -> Option<Vec<u8>> {
@@ -471,5 +474,46 @@ fn who_waits_is_given_what_a_migration_brings() {
             assert_eq!(to.run(&format!("LLEN {key}")), Reply::Int(498), "{command}");
             assert_eq!(from.run(&format!("EXISTS {key}")), Reply::Int(0), "{command}");
         }
+    }
+}
+
+#[test]
+fn what_a_served_client_sends_before_it_ends_is_carried_out() {
+    const ROUNDS: usize = 400;
+    let server = Server::start(Options::codis(4).set("unixsocket", "socket"));
+    let path = server.dir().join("socket");
+    thread::scope(|scope| {
+        for pair in 0..4 {
+            let queue = format!("queue:{pair}");
+            let (path, server) = (&path, &server);
+            scope.spawn(move || {
+                let mut pusher = server.client();
+                for _ in 0..ROUNDS {
+                    let mut client = Client::connect_unix(path).expect("connected");
+                    client.send(&batch(&[&format!("BLPOP {queue} 0")])).expect("sent");
+                    // Mostly it waits by then.
+                    thread::yield_now();
+                    pusher.run(&format!("RPUSH {queue} e"));
+                    assert_eq!(element(client.read()), Some(b"e".to_vec()));
+                    client.send(&batch(&["INCR served"])).expect("sent");
+                }
+            });
+        }
+    });
+    let mut client = server.client();
+    let all = Reply::Bulk(Some((4 * ROUNDS).to_string().into_bytes()));
+    assert!(wait_until(PATIENCE, || client.run("GET served") == all), "{:?}", client.run("GET served"));
+}
+
+#[test]
+fn who_sends_and_ends_during_a_pause_is_answered_and_ended_after_it() {
+    for threads in [1, 4] {
+        let server = Server::start(Options::codis(threads));
+        let (mut admin, mut client) = (server.client(), server.client());
+        client.run("PING");
+        assert_eq!(admin.run("CLIENT PAUSE 200"), Reply::Simple(b"OK".to_vec()));
+        client.send(&batch(&["PING"])).expect("sent");
+        client.shutdown_write().expect("shut down");
+        assert_eq!(client.read_to_end(), b"+PONG\r\n");
     }
 }

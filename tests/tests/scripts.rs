@@ -5,7 +5,7 @@
 
 use resp::Reply;
 use std::time::{Duration, Instant};
-use tests::{Client, Options, Server, encode};
+use tests::{Client, Options, Server, encode, wait_until};
 
 /// How long something may take to be seen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -194,4 +194,98 @@ fn the_words_of_refused_calls_are_those_of_redis() {
     assert_eq!(client.run("SCRIPT DEBUG no"), ok());
     assert_eq!(error(&client.run("SCRIPT")), "ERR wrong number of arguments for 'script' command");
     assert_eq!(error(&client.run("SCRIPT nonsense")), "ERR Unknown SCRIPT subcommand or wrong # of args.");
+}
+
+#[test]
+fn who_runs_a_late_script_is_answered_what_it_sends_meanwhile() {
+    each(|options| {
+        let script = "redis.call('del', KEYS[1]) while redis.call('incr', KEYS[1]) < 600000 do end return 'done'";
+        let server = Server::start(options.set("lua-time-limit", "1"));
+        for ends in [false, true] {
+            let (mut runner, mut other) = (server.client(), server.client());
+            send(&mut runner, &[&["EVAL", script, "1", "n"]]);
+            wait_until_busy(&mut other);
+            send(&mut runner, &[&["PING"]]);
+            if ends {
+                runner.shutdown_write().expect("shut down");
+            }
+            assert_eq!(runner.read(), Reply::Bulk(Some(b"done".to_vec())));
+            assert_eq!(runner.read(), Reply::Simple(b"PONG".to_vec()));
+            if ends {
+                assert_eq!(runner.read_to_end(), b"");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_replica_that_reads_on_during_a_late_script_misses_nothing() {
+    const VALUES: usize = 24;
+    let server = Server::start(Options::codis(1).set("lua-time-limit", "1").set("repl-timeout", "600"));
+    let (mut writer, mut runner, mut replica) = (server.client(), server.client(), server.client());
+    replica.send(b"SYNC\r\n").expect("the server reads");
+    let value = "x".repeat(1 << 20);
+    // More than a socket holds, so that the server waits for the replica.
+    for n in 0..VALUES {
+        writer.call(&["SET", &format!("k:{n}"), &value]);
+    }
+    send(&mut runner, &[&["EVAL", LOOP, "0"]]);
+    wait_until_busy(&mut writer);
+    // Nothing is sent from within the script, but what the socket holds may be read.
+    replica.set_patience(Duration::from_millis(300));
+    let mut read = 0;
+    while let Ok(n @ 1..) = replica.skip_some() {
+        read += n;
+    }
+    assert_eq!(writer.run("SCRIPT KILL"), ok());
+    assert!(error(&runner.read()).contains("killed"));
+    replica.set_patience(PATIENCE);
+    while read < VALUES << 20 {
+        match replica.skip_some() {
+            Ok(n @ 1..) => read += n,
+            other => panic!("{other:?} after {read} bytes\n{}", server.log()),
+        }
+    }
+}
+
+#[test]
+fn who_was_served_just_before_a_script_was_late_may_kill_it() {
+    let server = Server::start(Options::codis(2).set("lua-time-limit", "500"));
+    // Several, so that some are served by the script's thread.
+    let mut waiting: Vec<Client> = (0..8).map(|_| server.client()).collect();
+    for client in &mut waiting {
+        send(client, &[&["BLPOP", "queue", "0"]]);
+    }
+    let mut pushers: Vec<Client> = (0..2).map(|_| server.client()).collect();
+    let (mut runner, mut other) = (server.client(), server.client());
+    let parked = |client: &mut Client| match client.run("INFO clients") {
+        Reply::Bulk(Some(text)) => String::from_utf8_lossy(&text).contains("blocked_clients:8\r\n"),
+        other => panic!("{other:?}"),
+    };
+    assert!(wait_until(PATIENCE, || parked(&mut pushers[0])));
+    let elements = ["RPUSH", "queue", "1", "2", "3", "4", "5", "6", "7", "8"];
+    let mut served = false;
+    while !served {
+        send(&mut runner, &[&["EVAL", LOOP, "0"]]);
+        for pusher in &mut pushers {
+            send(pusher, &[&elements]);
+        }
+        wait_until_busy(&mut other);
+        // One of them is not served by the script's thread, and mostly comes before the script is late.
+        for pusher in &mut pushers {
+            served |= matches!(pusher.read(), Reply::Int(_));
+        }
+        if !served {
+            assert_eq!(other.run("SCRIPT KILL"), ok());
+            assert!(error(&runner.read()).contains("killed"));
+        }
+    }
+    for client in &mut waiting {
+        assert!(matches!(client.read(), Reply::Array(Some(_))));
+    }
+    for client in &mut waiting {
+        assert!(error(&client.run("PING")).starts_with("BUSY"));
+    }
+    assert_eq!(waiting[0].run("SCRIPT KILL"), ok());
+    assert!(error(&runner.read()).contains("killed"));
 }

@@ -61,6 +61,7 @@ impl Reactor {
 
     /// Reads and serves one connection once.
     pub(super) fn turn(&mut self, index: usize, now: Now) {
+        self.catch_up(index, now);
         if self.node().holds_back(now) && self.hold_back(index, now) {
             return;
         }
@@ -130,7 +131,7 @@ impl Reactor {
             }
             Err(error) => {
                 conn.input = input;
-                read_failed(&error)
+                read_failed(conn, &error)
             }
         }
     }
@@ -142,10 +143,10 @@ impl Reactor {
         let end = match conn.socket.read(&mut scratch[old..]) {
             Ok(0) => return Next::Close,
             Ok(n) => old + n,
-            Err(error) => return read_failed(&error),
+            Err(error) => return read_failed(conn, &error),
         };
         self.exec.node.stats[self.exec.reactor].bytes_in.add((end - old) as u64);
-        let full = end == scratch.len();
+        let full = end == scratch.len() || std::mem::take(&mut conn.more_to_read);
         let mut input = std::mem::take(&mut conn.input);
         input.clear();
         match self.serve_bytes(conn, &scratch[..end], now) {
@@ -224,9 +225,12 @@ fn make_room(input: &mut Vec<u8>, hint: usize) {
     }
 }
 
-fn read_failed(error: &io::Error) -> Next {
+fn read_failed(conn: &mut Conn, error: &io::Error) -> Next {
     match error.kind() {
-        io::ErrorKind::WouldBlock => Next::Keep,
+        io::ErrorKind::WouldBlock => {
+            conn.more_to_read = false;
+            Next::Keep
+        }
         io::ErrorKind::Interrupted => Next::Again,
         _ => Next::Close,
     }

@@ -72,18 +72,26 @@ impl Reactor {
         conn.publish(now.ms);
     }
 
+    /// Closes a parked client's door before anything is read from it or it ends; if it has had its reply through it, it
+    /// waits no longer: what it sent since is to be served, its end included.
+    pub(super) fn catch_up(&mut self, index: usize, now: Now) {
+        let conn = self.net.conns.get(index).and_then(Option::as_ref);
+        if conn.is_some_and(|conn| conn.client.parking.parked.is_some() && conn.client.info.door.was_passed()) {
+            self.take_mail(now);
+        }
+    }
+
     /// Reads what a parked client sends, up to a bound, so that its end is seen.
     pub(super) fn hear(&mut self, conn: &mut Conn) -> Next {
         while conn.input.len() < PARKED_INPUT_BYTES {
             match conn.socket.read(&mut self.scratch) {
                 Ok(0) => return Next::Close,
-                Ok(n) => {
-                    // To be served when the wait has ended: its end must not go unnoticed.
-                    conn.client.info.door.close();
-                    conn.input.extend_from_slice(&self.scratch[..n]);
-                }
+                Ok(n) => conn.input.extend_from_slice(&self.scratch[..n]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Next::Keep,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    conn.more_to_read = false;
+                    return Next::Keep;
+                }
                 Err(_) => return Next::Close,
             }
         }
@@ -93,6 +101,7 @@ impl Reactor {
 
     /// The peer will send no more.
     pub(super) fn on_end(&mut self, index: usize, now: Now) {
+        self.catch_up(index, now);
         let conn = self.net.conns.get(index).and_then(Option::as_ref);
         if conn.is_some_and(|conn| conn.client.parking.parked.is_some()) {
             self.close_after_held(index, now);

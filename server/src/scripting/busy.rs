@@ -11,6 +11,7 @@
 use super::Scripts;
 use crate::config::Config;
 use crate::conn::{Client, Conn, Replies, Sent};
+use crate::mailbox::Mail;
 use crate::net::{FIRST_CONN, Net, WAKER};
 use crate::node::{Node, Run};
 use crate::node_commands::connection;
@@ -65,6 +66,24 @@ pub fn admit(scripts: &Scripts, queueing: bool, row: &Command<Run>, args: &Args<
     Ok(())
 }
 
+/// Brings a client the reply that it waited for, as far as it has not had it yet. Returns its place.
+fn resume(mail: Mail, net: &mut Net, node: &Node, reactor: usize) -> Option<usize> {
+    let Mail::Resume { ticket, reply, close } = mail else { return None };
+    let index = net.place_of(ticket.client)?;
+    let mut conn = net.conns.get_mut(index)?.take()?;
+    if conn.client.parking.parked.as_ref().is_some_and(|parked| parked.ticket == ticket) {
+        let mute = net.unpark(&mut conn).is_some_and(|parked| parked.mute);
+        conn.client.info.door.close();
+        conn.client.close_after_reply |= close;
+        if !mute && !reply.is_empty() {
+            let (_, bytes) = conn.send(&reply);
+            node.stats[reactor].bytes_out.add(bytes as u64);
+        }
+    }
+    net.conns[index] = Some(conn);
+    Some(index)
+}
+
 /// The connections of a thread that runs a script past its time.
 #[derive(Default)]
 pub struct Visits {
@@ -88,10 +107,13 @@ impl Visits {
         for socket in node.mailboxes[reactor].take_accepted() {
             net.adopt(socket, config, now);
         }
-        if !net.keep_all {
-            net.send_kept();
-        }
+        net.send_kept();
         let mut ready = std::mem::take(&mut self.unfinished);
+        if !node.persist.aof.holds_replies() {
+            for mail in node.mailboxes[reactor].take_resumed() {
+                ready.extend(resume(mail, net, node, reactor));
+            }
+        }
         for event in &events {
             match event.token() {
                 WAKER => {}
@@ -113,7 +135,11 @@ impl Visits {
         ready.sort_unstable();
         ready.dedup();
         for index in ready {
-            let Some(Some(conn)) = net.conns.get_mut(index) else { continue };
+            let Some(Some(conn)) = net.conns.get_mut(index) else {
+                // The script's own client: its event comes once too.
+                self.visited.push(index);
+                continue;
+            };
             if !self.visit(conn, node, reactor, config) {
                 self.unfinished.push(index);
             }
@@ -133,6 +159,9 @@ impl Visits {
     fn visit(&mut self, conn: &mut Conn, node: &'static Node, reactor: usize, config: &Config) -> bool {
         // Whoever goes on after the script reads on, unless this finds nothing more.
         conn.more_to_read = true;
+        if let Some(feed) = conn.client.peer.as_mut().and_then(|peer| peer.feed.as_mut()) {
+            feed.blocked = false;
+        }
         if conn.waiting() > 0 && !conn.held {
             let (_, bytes) = conn.flush();
             node.stats[reactor].bytes_out.add(bytes as u64);
