@@ -53,19 +53,29 @@ pub struct History {
     pub id: ReplId,
     /// The one before, and the offset up to which this server's stream is that one's too.
     pub previous: Option<(ReplId, u64)>,
+    /// Whether it was this server that gave it its id.
+    begun_here: bool,
 }
 
 impl History {
     /// A first history.
     pub fn new(id: ReplId) -> History {
-        History { id, previous: None }
+        History { id, previous: None, begun_here: true }
     }
 
-    /// Goes on under another id; up to `end` the stream was the same.
+    /// Goes on under an id of its own; up to `end` the stream was the same.
     pub fn branch(&mut self, id: ReplId, end: u64) {
+        self.go_on(id, end, true);
+    }
+
+    /// Goes on under the id that the primary gives; up to `end` the stream was the same.
+    pub fn learn(&mut self, id: ReplId, end: u64) {
+        self.go_on(id, end, false);
+    }
+
+    fn go_on(&mut self, id: ReplId, end: u64, begun_here: bool) {
         if id != self.id {
-            self.previous = Some((self.id, end));
-            self.id = id;
+            *self = History { id, previous: Some((self.id, end)), begun_here };
         }
     }
 
@@ -74,10 +84,12 @@ impl History {
         *self = History::new(id);
     }
 
-    /// The id under which most others know what was reached at `end`: the one before, if nothing has come under the new
-    /// one yet. So a primary that was restarted, and failed over meanwhile, finds its place with its successor.
+    /// The id under which most others know what was reached at `end`: the one before, if nothing has come yet under a new
+    /// one of our own. So a primary that was restarted, and failed over meanwhile, finds its place with its successor. An
+    /// id that the primary gave it knows in any case, and perhaps not what we called ourselves before.
     pub fn known_as(&self, end: u64) -> ReplId {
-        self.previous.filter(|(_, until)| *until == end).map_or(self.id, |(id, _)| id)
+        let before = self.previous.filter(|(_, until)| self.begun_here && *until == end);
+        before.map_or(self.id, |(id, _)| id)
     }
 
     /// Whether an offset reached under `id` is a place in this server's stream.
@@ -114,6 +126,20 @@ mod tests {
         history.branch(id('b'), 100);
         history.branch(id('b'), 200);
         assert_eq!(history.previous, Some((id('a'), 100)));
+    }
+
+    #[test]
+    fn a_replica_goes_by_the_name_that_its_primary_gave() {
+        let mut history = History::new(id('a'));
+        // Promoted, and back before anything was written.
+        history.branch(id('b'), 100);
+        history.learn(id('a'), 100);
+        assert_eq!(history.known_as(100), id('a'));
+        assert!(history.covers(id('b').as_str().as_bytes(), 100));
+        history.learn(id('a'), 200);
+        assert_eq!(history.previous, Some((id('b'), 100)));
+        history.branch(id('c'), 100);
+        assert_eq!(history.known_as(100), id('a'));
     }
 
     #[test]

@@ -148,7 +148,8 @@ mod tests {
         /// Whatever is asked, a partial sync never begins outside of the backlog.
         #[test]
         fn a_partial_sync_begins_in_the_backlog(first in 0u64..100, len in 0u64..100, offset: i64, near in -10i64..220) {
-            let history = History { id: id('a'), previous: Some((id('b'), first + len / 2)) };
+            let mut history = History::new(id('b'));
+            history.branch(id('a'), first + len / 2);
             let backlog = Backlog { first, end: first + len };
             for (whose, asked) in [(id('a'), offset), (id('a'), near), (id('b'), near), (id('c'), near)] {
                 if let Decision::Partial { from } = ask(&history, Some(backlog), whose, asked) {

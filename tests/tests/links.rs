@@ -76,6 +76,20 @@ fn a_handshake_that_is_cut_at_any_byte_is_made_again() {
 }
 
 #[test]
+fn a_replica_that_was_promoted_for_nothing_finds_its_place_each_time() {
+    // Nothing comes in the stream, so that the offset stays where the promotion was.
+    let still = || options(2).set("repl-ping-slave-period", "3600").set("repl-timeout", "3600");
+    let (primary, replica, relay) = pair(still(), still());
+    let mut client = replica.client();
+    client.run("SLAVEOF NO ONE");
+    for host in ["127.0.0.1", "localhost", "127.0.0.1"] {
+        client.run(&format!("SLAVEOF {host} {}", relay.addr().port()));
+        wait_for_link(&replica);
+    }
+    assert_eq!(number(&mut primary.client(), "sync_full"), 1, "{}", primary.log());
+}
+
+#[test]
 fn a_link_that_trickles_carries_sync_and_stream() {
     for threads in [1, 4] {
         let (primary, replica) = (Server::start(options(threads)), Server::start(options(threads)));

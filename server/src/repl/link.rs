@@ -244,7 +244,7 @@ impl Driver {
                 if let Some(id) = id {
                     let mut state = node.repl.state();
                     if id != state.history.id {
-                        state.history.branch(id, node.oplog.end());
+                        state.history.learn(id, node.oplog.end());
                         drop(state);
                         // Those who follow us must learn the new name.
                         node.drop_replicas("the primary's history has a new id");
