@@ -237,7 +237,8 @@ impl Executor {
         if let Some(parked) = &mut client.parking.parked {
             // SKIP is over when the command has run, though its reply comes later.
             parked.mute = client.replies == Replies::Off;
-            parked.wait.begun(client.written);
+            // What it wrote before the log began anew is not in it any more.
+            parked.wait.begun(client.written.min(self.node.oplog.end()));
             ran = Ran::Parked;
         }
         if ran != Ran::PutOff && client.replies != Replies::On {

@@ -78,7 +78,8 @@ impl Peer {
         })
     }
 
-    /// Ends it; what the target has not got yet is not to reach it any more if `at_once`.
+    /// Ends it; what has not reached the target's system yet does not set out any more if `at_once`. What lies there can
+    /// still be read.
     pub fn end(mut self, poll: &Poll, at_once: bool) {
         // A socket that is about to be closed.
         let _ = poll.registry().deregister(&mut self.stream);

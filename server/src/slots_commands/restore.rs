@@ -210,7 +210,7 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
         }
         Message::Chunk { kind, ttl_ms, hint } => {
             let fresh = !ctx.keys.exists(&key);
-            let size = append(ctx, &key, kind, usize::try_from(hint).unwrap_or(usize::MAX))?;
+            let size = append(ctx, &key, kind, usize::try_from(hint).unwrap_or(0))?;
             if fresh {
                 ctx.keys.hush_list(&key);
                 ctx.keys.set_transit(&key, Transit::Arriving);

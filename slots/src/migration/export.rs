@@ -371,6 +371,11 @@ impl Export {
         Action::Commit
     }
 
+    /// What to do instead of `action` now that somebody cancels the batch: a batch that is over stays as it ended.
+    pub fn cancel(&mut self, action: Action) -> Action {
+        if self.over { action } else { self.abort(Reason::Canceled) }
+    }
+
     fn abort(&mut self, reason: Reason) -> Action {
         self.over = true;
         Action::Abort(reason)
@@ -499,6 +504,22 @@ mod tests {
         assert_eq!(export.step(Event::Tick, 151), Action::Abort(Reason::Timeout));
         assert_eq!(export.step(Event::Failed(Reason::Closed), 151), Action::Wait);
         assert_eq!(export.sent().collect::<Vec<_>>(), [0]);
+    }
+
+    #[test]
+    fn a_cancel_ends_what_is_not_over() {
+        let mut export = Export::new(1, 100, 100, 0, 0);
+        let action = export.step(Event::Ready, 0);
+        assert_eq!(export.cancel(action), Action::Abort(Reason::Canceled));
+        let mut export = Export::new(1, 100, 100, 0, 0);
+        export.step(Event::Ready, 0);
+        assert_eq!(export.step(made(0, 0, Stage::Absent), 0), Action::Commit);
+        let action = export.step(Event::Committed { kept: Vec::new() }, 0);
+        // What has moved has moved.
+        assert_eq!(export.cancel(action), Action::Finish { moved: 0 });
+        let mut export = Export::new(1, 100, 100, 0, 0);
+        let action = export.step(Event::Failed(Reason::Closed), 0);
+        assert_eq!(export.cancel(action), Action::Abort(Reason::Closed));
     }
 
     #[test]

@@ -258,6 +258,28 @@ fn keys_are_on_the_targets_replica_before_the_source_removes_them() {
 }
 
 #[test]
+fn who_has_written_to_an_older_and_longer_history_waits_for_the_one_at_hand() {
+    let options = Options::codis(1).set("appendonly", "yes").set("slots-migration-durability", "aof");
+    let (server, other) = (Server::start(options), Server::start(Options::codis(1)));
+    let mut client = server.client();
+    run(&mut client, &format!("SET long {}", "v".repeat(100_000)));
+    let mut admin = server.client();
+    run(&mut admin, &format!("SLAVEOF 127.0.0.1 {}", other.addr().port()));
+    let patience = Duration::from_secs(20);
+    assert!(tests::wait_until(patience, || run(&mut admin, "INFO replication").contains("master_link_status:up")));
+    run(&mut admin, "SLAVEOF NO ONE");
+    // The file is made anew.
+    let done = |admin: &mut Client| {
+        let info = run(admin, "INFO persistence");
+        info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0")
+    };
+    assert!(tests::wait_until(patience, || done(&mut admin)));
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC sync k"), ack("1"));
+    run(&mut other.client(), &format!("SLAVEOF 127.0.0.1 {}", server.addr().port()));
+    assert_eq!(run(&mut client, "WAIT 1 20000"), ":1");
+}
+
+#[test]
 fn how_safe_keys_must_be_is_a_setting() {
     let server = Server::start(Options::codis(1));
     let mut client = server.client();

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Keys of a slot that are removed in one step, so that nobody sees a part of them: more would be felt as a pause.
 const COMMIT_KEYS: usize = 512;
-/// Time for telling a target to forget: as long as the batch's target might be silent, but within these bounds, since writes to
-/// the batch's keys wait for it.
+/// Time for telling a target to forget, over the old link and a new one together: as long as the batch's target might be
+/// silent, but within these bounds, since writes to the batch's keys wait for it. The old link has half of it.
 const RETRACT_MIN: Duration = Duration::from_secs(1);
 const RETRACT_MAX: Duration = Duration::from_secs(5);
 /// Time for reaching a target again that broke the link.
@@ -76,13 +76,16 @@ impl Driver {
         let silent = matches!(reason, Reason::Canceled | Reason::Timeout) && !export.is_asking();
         let keys = Arc::new(sent);
         let mut why = String::new();
-        if silent && self.forget(batch, keys.clone(), export.unacknowledged(), &mut why) {
+        let patience = Duration::from_millis(batch.limits.timeout_ms.max(0) as u64).clamp(RETRACT_MIN, RETRACT_MAX);
+        let until = Instant::now() + patience;
+        if silent && self.forget(batch, keys.clone(), export.unacknowledged(), until - patience / 2, &mut why) {
             return;
         }
-        // What the target has not read of the old link must not come after what it hears on the new one.
+        // Nothing more of the old link is to set out. What the target's system has taken from it and the target has not
+        // read may still come after what it hears on the new one.
         self.end_link(true);
         match self.connect(RECONNECT) {
-            Ok(()) if self.forget(batch, keys, 0, &mut why) => return,
+            Ok(()) if self.forget(batch, keys, 0, until, &mut why) => return,
             Ok(()) => {}
             Err(error) => why = format!("{error:?}"),
         }
@@ -90,10 +93,16 @@ impl Driver {
     }
 
     /// Has the target forget keys over the link at hand, on which `waiting` messages are not acknowledged; false and `why`
-    /// if it does not say that it has.
-    fn forget(&mut self, batch: &Batch, keys: Arc<Vec<Box<[u8]>>>, waiting: usize, why: &mut String) -> bool {
+    /// if it does not say until `until` that it has.
+    fn forget(
+        &mut self,
+        batch: &Batch,
+        keys: Arc<Vec<Box<[u8]>>>,
+        waiting: usize,
+        until: Instant,
+        why: &mut String,
+    ) -> bool {
         let count = keys.len();
-        let patience = Duration::from_millis(batch.limits.timeout_ms.max(0) as u64).clamp(RETRACT_MIN, RETRACT_MAX);
         let mut forget = Batch {
             removed: vec![false; count],
             keys,
@@ -103,7 +112,7 @@ impl Driver {
             since_ms: batch.since_ms,
             bytes_before: batch.bytes_before,
             retracting: true,
-            until: Some(Instant::now() + patience),
+            until: Some(until),
         };
         let Limits { maxbytes, timeout_ms, .. } = batch.limits;
         let mut export = Export::retraction(count, maxbytes, timeout_ms, waiting, Self::now_ms());

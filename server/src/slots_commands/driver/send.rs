@@ -35,7 +35,7 @@ impl Driver {
         self.publish(batch, export);
         loop {
             if self.link.cancel.swap(false, Ordering::AcqRel) && !batch.retracting {
-                action = export.step(Event::Failed(Reason::Canceled), Self::now_ms());
+                action = export.cancel(action);
             }
             if batch.until.is_some_and(|until| Instant::now() >= until) {
                 return Ending::Aborted(Reason::Timeout);
