@@ -23,6 +23,8 @@ pub struct Tail {
     /// Whether it only waits for a base to be written: it is no AOF yet.
     pub provisional: bool,
     len: u64,
+    /// The file may have more bytes than that, which could not be cut off yet.
+    torn: bool,
     offset: Offset,
     cursor: Cursor,
     synced_len: u64,
@@ -75,7 +77,8 @@ impl Tail {
     ) -> Result<Tail, Error> {
         let len = file.metadata()?.len();
         let (cursor, anchor) = (log.pinned(offset)?, log.pinned(offset)?);
-        Ok(Tail { file, path, provisional, len, offset, cursor, synced_len: len, synced: offset, anchor, generation })
+        let (synced_len, synced, torn) = (len, offset, false);
+        Ok(Tail { file, path, provisional, len, torn, offset, cursor, synced_len, synced, anchor, generation })
     }
 
     /// The file's name.
@@ -119,6 +122,7 @@ impl Tail {
 
     /// Writes all that the log has by now.
     pub fn write(&mut self, log: &Oplog) -> Result<(), Error> {
+        self.cut_off()?;
         let end = log.end();
         let written = self.write_until(log, end);
         match written {
@@ -224,8 +228,16 @@ impl Tail {
     /// Goes on from an earlier point, which the log still has.
     fn cut_back(&mut self, log: &Oplog, len: u64, offset: Offset) -> Result<(), Error> {
         self.cursor = log.pinned(offset)?;
-        (self.len, self.offset) = (len, offset);
-        self.file.set_len(len)?;
+        (self.len, self.offset, self.torn) = (len, offset, true);
+        self.cut_off()
+    }
+
+    /// Nothing may be written behind the half of a command.
+    fn cut_off(&mut self) -> Result<(), Error> {
+        if self.torn {
+            self.file.set_len(self.len)?;
+            self.torn = false;
+        }
         Ok(())
     }
 
@@ -236,7 +248,7 @@ impl Tail {
         self.path = path;
         self.provisional = false;
         self.generation += 1;
-        self.len = len;
+        (self.len, self.torn) = (len, false);
         self.note_synced(log, len, self.offset)?;
         Ok(old)
     }
@@ -247,9 +259,37 @@ mod tests {
     use super::*;
     use engine::oplog::Consumer;
     use engine::records::{Reach, Records};
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
 
     fn record(n: u8) -> Vec<u8> {
         vec![b'a' + n; 100]
+    }
+
+    #[test]
+    fn nothing_is_written_behind_what_could_not_be_cut_off() {
+        // A socket takes a part, and cannot be cut.
+        let (write, mut read) = UnixStream::pair().expect("sockets");
+        for end in [&write, &read] {
+            end.set_nonblocking(true).expect("set");
+        }
+        let mut drain = || {
+            let (mut bytes, mut some) = (0, vec![0; 1 << 16]);
+            while let Ok(n @ 1..) = read.read(&mut some) {
+                bytes += n;
+            }
+            bytes
+        };
+        let log = Oplog::new(8 << 20);
+        let mut tail = Tail::new(File::from(OwnedFd::from(write)), PathBuf::new(), &log, 0, false, 0).expect("fresh");
+        for _ in 0..20_000 {
+            log.append(0, &record(1));
+        }
+        assert!(tail.write(&log).is_err());
+        assert!(drain() > 0);
+        assert!(tail.write(&log).is_err());
+        assert_eq!(drain(), 0);
     }
 
     #[test]
