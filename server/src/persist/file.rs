@@ -96,6 +96,19 @@ fn let_go(file: File) {
     }
 }
 
+/// Frees a file without a name that nobody else has, in pieces for the same reason; what of it is on its way to the disk need
+/// not come there.
+pub fn shrink_away(file: &File) {
+    let len = file.metadata().map_or(0, |metadata| metadata.len());
+    for piece in (0..len.div_ceil(SYNC_EVERY)).rev() {
+        let at = piece * SYNC_EVERY;
+        if file.set_len(at).is_err() {
+            return;
+        }
+        thread::yield_now();
+    }
+}
+
 /// What is on disk of these bytes need not be in memory.
 fn forget(file: &File, at: u64, len: u64) {
     // Advice that is not taken does no harm.
@@ -191,6 +204,14 @@ impl Write for Output<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_done_with_shrinks_to_nothing() {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(&vec![b'x'; 5 * SYNC_EVERY as usize / 2]).expect("written");
+        shrink_away(&file);
+        assert_eq!(file.metadata().expect("there").len(), 0);
+    }
 
     #[test]
     fn what_loses_its_name_keeps_its_content_for_those_who_have_it() {

@@ -31,7 +31,7 @@ use crate::node::Node;
 use crate::stats::sum;
 use aof::Aof;
 use engine::clock::Now;
-pub use file::Temporary;
+pub use file::{Temporary, shrink_away};
 use gate::Gate;
 use job::State;
 use load::Loading;

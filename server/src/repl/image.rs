@@ -9,7 +9,7 @@ use crate::config::{ClientClass, REDIS_VERSION};
 use crate::log;
 use crate::node::Node;
 use crate::persist::job::{self, Ended, Kind};
-use crate::persist::{Pace, STRETCH_BYTES};
+use crate::persist::{Pace, STRETCH_BYTES, go_after_others, shrink_away};
 use engine::effects::encode;
 use engine::keyspace::Keyspace;
 use engine::raw::lock::Owner;
@@ -154,6 +154,8 @@ fn close_after_others(file: Arc<File>) {
         while Arc::strong_count(&file) > 1 {
             thread::sleep(CLOSE_LOOK_EVERY);
         }
+        go_after_others();
+        shrink_away(&file);
     };
     // Without a thread the last of the reactors closes it.
     drop(thread::Builder::new().name("close".into()).spawn(wait));

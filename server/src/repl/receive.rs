@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::log;
 use crate::mailbox::Mail;
 use crate::node::Node;
+use crate::persist::{go_after_others, shrink_away};
 use crate::rdb_file;
 use crate::repl::link::News;
 use crate::repl::room;
@@ -69,11 +70,14 @@ impl Incoming {
         self.file.set_len(self.len.saturating_sub(cut as u64))?;
         self.file.rewind()?;
         let (file, attempt) = (self.file, node.repl.attempt());
+        let again = file.try_clone()?;
         let run = move || {
+            go_after_others();
             let outcome = load(file, of, node, attempt);
             if let Some(reactor) = node.mailboxes.first() {
                 reactor.send(Mail::Link(News::Loaded { attempt, outcome }));
             }
+            shrink_away(&again);
         };
         crate::start::spawn("load", run).map(drop)
     }
