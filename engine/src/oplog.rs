@@ -122,6 +122,13 @@ impl Oplog {
         (1..FOLLOWING).contains(&self.wanted.load(Ordering::Relaxed))
     }
 
+    /// Whether the append-only file is written from a primary's stream, which own effects are not in.
+    #[inline]
+    pub fn is_stream_for_file(&self) -> bool {
+        let both = FOLLOWING | Consumer::Aof as u32;
+        self.wanted.load(Ordering::Relaxed) & both == both
+    }
+
     /// Says whether `who` wants the log. The caller holds all slots.
     pub fn want(&self, who: Consumer, wanted: bool) {
         let bit = who as u32;

@@ -492,6 +492,9 @@ pub fn log_effects(node: &Node, local: &Local, scratch: &mut Records, db: u32, a
         local.effects.records(args.iter(), scratch);
         node.oplog.append_records(db, scratch)
     });
+    if end.is_none() && local.effects.dirty > 0 && node.oplog.is_stream_for_file() {
+        node.persist.aof.strays.add();
+    }
     if !local.effects.notices().is_empty() {
         node.publish_notices(local.effects.notices(), local.effects.wanted);
     }

@@ -31,10 +31,15 @@ fn pair(threads: usize) -> (Server, Server) {
 /// Waits until a replica follows and its append only file has what it was sent.
 fn wait_for_file(replica: &Server) {
     wait_for_link(replica);
-    let mut client = replica.client();
+    wait_for_file_alone(replica);
+}
+
+/// Waits until no rewrite is under way or to come.
+fn wait_for_file_alone(server: &Server) {
+    let mut client = server.client();
     let mut is_zero = |field| info(&mut client, field).is_some_and(|value| value == "0");
     let idle = ["aof_rewrite_scheduled", "aof_rewrite_in_progress"];
-    assert!(wait_until(PATIENCE, || idle.into_iter().all(&mut is_zero)), "{}", replica.log());
+    assert!(wait_until(PATIENCE, || idle.into_iter().all(&mut is_zero)), "{}", server.log());
 }
 
 fn syncs(primary: &Server) -> (u64, u64) {
@@ -98,6 +103,9 @@ fn a_replica_whose_file_ends_in_a_database_of_its_own_goes_on_in_the_streams() {
     own.run("SELECT 7");
     own.run("SET own 1");
     own.run("DEL own");
+    // A file that lacks those has no note.
+    own.run("BGREWRITEAOF");
+    wait_for_file(&replica);
     let ended = replica.end();
     client.run("SET missed 1");
     let replica = ended.start_again();
@@ -178,4 +186,43 @@ fn redis_7_loads_a_file_beside_which_a_note_stands() {
     assert_eq!(theirs.client().run("GET k"), Reply::bulk("v"));
     wait_for_stream(&theirs, &replica);
     assert_same(&theirs, &replica);
+}
+
+#[test]
+fn what_a_writable_replica_changed_by_itself_is_in_the_next_rewrite_and_no_note_says_otherwise_before() {
+    for threads in [1, 4] {
+        let primary = Server::start(logging(threads));
+        let text = format!("slaveof 127.0.0.1 {}\nslave-read-only no\n", primary.addr().port());
+        let replica = Server::start(logging(threads).config(&text));
+        wait_for_file(&replica);
+        let (mut above, mut client) = (primary.client(), replica.client());
+        above.run("SET n 1");
+        wait_for_stream(&primary, &replica);
+        client.run("INCR n");
+
+        // The file has another state than the data, so all is sent again.
+        let replica = replica.end().start_again();
+        wait_for_stream(&primary, &replica);
+        wait_for_file(&replica);
+        assert_eq!(syncs(&primary), (2, 0), "{}", replica.log());
+        let mut client = replica.client();
+        client.run("INCR n");
+        client.run("BGREWRITEAOF");
+        wait_for_file(&replica);
+
+        // The rewritten one has the same.
+        let replica = replica.end().start_again();
+        wait_for_stream(&primary, &replica);
+        assert_eq!(syncs(&primary), (2, 1), "{}", replica.log());
+        let mut client = replica.client();
+        assert_eq!(client.run("INCR n"), Reply::Int(3));
+
+        // Promoted: the file becomes what the data are.
+        client.run("SLAVEOF NO ONE");
+        wait_for_file_alone(&replica);
+        client.run("INCR n");
+        let digest = client.run("DEBUG DIGEST");
+        assert_eq!(client.run("DEBUG LOADAOF"), Reply::Simple(b"OK".to_vec()), "{}", replica.log());
+        assert_eq!(client.run("DEBUG DIGEST"), digest, "{}", replica.log());
+    }
 }

@@ -14,6 +14,7 @@
 
 use super::aof_tail::{Error, Tail};
 use super::job::{Kind, now_s};
+use super::strays::Strays;
 use super::{gate, rewrite};
 use crate::config::{AppendFsync, Config};
 use crate::log;
@@ -80,6 +81,8 @@ pub struct Aof {
     switching: AtomicBool,
     resting: AtomicBool,
     thread: Mutex<Option<Thread>>,
+    /// What a replica has changed by itself.
+    pub strays: Strays,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -248,8 +251,9 @@ impl Aof {
         result
     }
 
-    /// The file was rewritten and has so many bytes.
-    pub(super) fn rewritten(&self, base_size: u64) {
+    /// The file was rewritten and has so many bytes, and so many changes of our own.
+    pub(super) fn rewritten(&self, base_size: u64, strays: u64) {
+        self.strays.saved(strays);
         self.base_size.store(base_size, Ordering::Relaxed);
         self.waiting.store(false, Ordering::Relaxed);
     }

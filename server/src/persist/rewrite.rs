@@ -80,7 +80,7 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Bus
     let around_cut = AroundCut::keep(node);
     // On a replica the log is the primary's stream, in which no SELECT follows the cut.
     let stream_db = node.repl.is_replica().then(|| node.repl.stream_db.load(Ordering::Acquire));
-    let rewrite = Rewrite { node, config, stream_db };
+    let rewrite = Rewrite { node, config, stream_db, strays: aof.strays.made() };
     let work = move |image: &Arc<Image>, owner: &mut Owner<'static, Slot>| rewrite.run(around_cut, image, owner);
     job::begin(node, keys, Kind::Rewrite, || Box::new(AofFormat::default()), work)?;
     let mut state = node.persist.state();
@@ -97,6 +97,8 @@ struct Rewrite {
     config: Arc<Config>,
     /// The database that what follows the cut belongs to, if no SELECT does.
     stream_db: Option<u32>,
+    /// A replica's own changes up to the cut.
+    strays: u64,
 }
 
 impl Rewrite {
@@ -113,7 +115,7 @@ impl Rewrite {
     }
 
     fn make(&self, around_cut: AroundCut, image: &Arc<Image>, owner: &mut Owner<'static, Slot>) -> io::Result<()> {
-        let Rewrite { node, ref config, stream_db } = *self;
+        let Rewrite { node, ref config, stream_db, strays } = *self;
         let opened = open(node, image);
         drop(around_cut);
         let (mut temporary, rest) = match opened {
@@ -175,7 +177,7 @@ impl Rewrite {
                 // Its content is in the new file.
                 let _ = std::fs::remove_file(path);
             }
-            node.persist.aof.rewritten(len);
+            node.persist.aof.rewritten(len, strays);
             renamed.settle()?;
             Ok((len, old, renamed))
         })?;

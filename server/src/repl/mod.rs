@@ -286,6 +286,10 @@ impl Node {
             }
         }
         self.repl.next_attempt();
+        if !following && self.persist.aof.is_on() && self.persist.aof.strays.are_missing() {
+            crate::log::notice!("The AOF lacks what this server has changed as a replica: it is rewritten");
+            self.persist.state().rewrite_scheduled = true;
+        }
         if following {
             self.mailboxes.iter().for_each(|mailbox| mailbox.send(crate::mailbox::Mail::EndWaits));
         }
