@@ -14,12 +14,12 @@
 //! 2. The owner outlives the entry: a key that went away in the middle is not mistaken for one that has not begun.
 //! 3. The mutex is a leaf.
 
+use super::growing::Growing;
 use crate::dispatch::Executor;
 use crate::node::Node;
 use engine::clock::Now;
 use engine::keyspace::{Key, Keyspace};
 use engine::raw::entry::{Body, Entry, Transit};
-use engine::raw::thin::ThinBytes;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -64,18 +64,13 @@ pub enum Claim {
 }
 
 struct Text {
-    bytes: ThinBytes,
+    bytes: Growing,
     /// Unless another part comes before, it is forgotten then: Unix milliseconds.
     until_ms: i64,
 }
 
 /// Bytes of a string at most, which is what a command may carry.
 const TEXT_BYTES_MAX: usize = 512 << 20;
-/// Room that a string gets at first, whatever its source says of it.
-const ROOM_FIRST: usize = 1 << 20;
-/// Room that it gets then: so many times what has come. More would let few bytes take much memory.
-const ROOM_TIMES: usize = 4;
-
 impl Arrivals {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -124,18 +119,12 @@ impl Arrivals {
     pub fn add_part(&self, place: (u32, &[u8]), part: &[u8], hint: i64, until_ms: i64) -> Option<usize> {
         let state = &mut *self.lock();
         let hint = usize::try_from(hint).unwrap_or(0).min(TEXT_BYTES_MAX);
-        let empty = || Text { bytes: ThinBytes::with_capacity(hint.min(ROOM_FIRST)), until_ms };
+        let empty = || Text { bytes: Growing::new(hint), until_ms };
         let text = state.texts.entry((place.0, place.1.into())).or_insert_with(empty);
         if part.len() > TEXT_BYTES_MAX - text.bytes.len() {
             return None;
         }
-        let len = text.bytes.len() + part.len();
-        if len > text.bytes.capacity() && hint > len {
-            let mut wider = ThinBytes::with_capacity(hint.min(ROOM_TIMES * len));
-            wider.extend(text.bytes.as_slice());
-            text.bytes = wider;
-        }
-        text.bytes.extend(part);
+        text.bytes.add(part, hint);
         text.until_ms = until_ms;
         Some(text.bytes.len())
     }
@@ -145,8 +134,16 @@ impl Arrivals {
         self.count.load(Ordering::Acquire) > 0 && self.lock().texts.contains_key(&(db, Box::from(key)))
     }
 
+    /// Drops what has come of a string.
+    pub fn drop_text(&self, keys: &mut Keyspace<'_, '_>, key: &Key<'_>) {
+        if let Some(text) = self.take_text(keys.db(), key.bytes) {
+            let blocks = text.blocks().into_iter().filter(|block| !block.is_empty());
+            blocks.for_each(|block| keys.garbage().add(Entry::new(key.bytes, Body::Long(block), None, 0)));
+        }
+    }
+
     /// Takes a string that is whole, or no longer wanted.
-    pub fn take_text(&self, db: u32, key: &[u8]) -> Option<ThinBytes> {
+    pub fn take_text(&self, db: u32, key: &[u8]) -> Option<Growing> {
         if self.count.load(Ordering::Acquire) == 0 {
             return None;
         }
@@ -166,9 +163,7 @@ impl Arrivals {
 
 /// Removes what is there of a key that arrives.
 fn forget(arrivals: &Arrivals, keys: &mut Keyspace<'_, '_>, key: &Key<'_>) {
-    if let Some(text) = arrivals.take_text(keys.db(), key.bytes) {
-        keys.garbage().add(Entry::new(key.bytes, Body::Long(text), None, 0));
-    }
+    arrivals.drop_text(keys, key);
     if keys.transit(key) == Some(Transit::Arriving) && keys.remove_any(key) {
         keys.changed(key, 0, "del");
         keys.effects().log_instead(&[b"DEL", key.bytes]);
@@ -211,23 +206,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_strings_room_follows_what_has_come() {
-        const HINT: usize = 64 << 20;
+    fn a_hint_is_neither_a_limit_nor_room() {
+        const HINT: i64 = 512 << 20;
         let arrivals = Arrivals::default();
         arrivals.count.store(1, Ordering::Release);
-        let part = vec![b'x'; 128 * 1024];
-        let mut len = 0;
-        while len < HINT {
-            len = arrivals.add_part((0, b"key"), &part, HINT as i64, 0).expect("not too long");
-            let room = arrivals.lock().texts.values().map(|text| text.bytes.capacity()).sum::<usize>();
-            // A block is rounded up to its size class, which is less than a quarter more.
-            let most = ROOM_FIRST.max(ROOM_TIMES * len).min(HINT);
-            assert!((len..=most + most / 4).contains(&room), "{room} for {len}");
-        }
-        let text = arrivals.take_text(0, b"key").expect("it is there");
-        assert_eq!(text.len(), HINT);
-        // What was too little is no limit, and there is no room for nothing.
-        assert_eq!(arrivals.add_part((0, b"key"), b"long", 1, 0), Some(4));
+        assert_eq!(arrivals.add_part((0, b"key"), b"some", HINT, 0), Some(4));
+        assert!(arrivals.lock().texts.values().all(|text| text.bytes.room() < 2 << 20));
+        assert_eq!(arrivals.add_part((0, b"key"), b" more", 1, 0), Some(9));
+        assert_eq!(arrivals.take_text(0, b"key").expect("it is there").whole().as_slice(), b"some more");
         assert_eq!(arrivals.add_part((0, b"none"), b"", 0, 0), Some(0));
     }
 }

@@ -18,6 +18,7 @@ pub mod claims;
 mod driver;
 pub mod durable;
 pub mod exports;
+mod growing;
 mod link;
 mod migrate;
 mod peer;

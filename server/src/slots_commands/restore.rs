@@ -155,9 +155,7 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
         Message::Part { ttl_ms, hint } => part(ctx, &key, moment(ctx, ttl_ms), hint).and_then(piece),
         Message::Delete => {
             let was = ctx.keys.remove_any(&key);
-            if let Some(text) = ctx.node.moves.arrivals.take_text(ctx.session.db, key.bytes) {
-                ctx.keys.garbage().add(Entry::new(key.bytes, Body::Long(text), None, 0));
-            }
+            ctx.node.moves.arrivals.drop_text(&mut ctx.ctx.keys, &key);
             ctx.node.moves.arrivals.removed_by(ctx.node, ctx.client.info.id, ctx.session.db, key.bytes);
             if was {
                 ctx.keys.changed(&key, NO_EVENT, "del");
@@ -169,7 +167,7 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
             let at = moment(ctx, ttl_ms);
             check_end(ctx, &key)?;
             if let Some(text) = ctx.node.moves.arrivals.take_text(ctx.session.db, key.bytes) {
-                whole_text(ctx, &key, text, at)?;
+                whole_text(ctx, &key, text.whole(), at)?;
                 return done();
             }
             if !ctx.keys.set_expire(&key, at) {
@@ -262,9 +260,7 @@ fn check_end(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>) -> Result<(), Vec<u8>> {
 /// What this client was building is gone, and what it sends of it yet is worth nothing.
 fn vanished(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>) -> Vec<u8> {
     let arrivals = &ctx.node.moves.arrivals;
-    if let Some(text) = arrivals.take_text(ctx.session.db, key.bytes) {
-        ctx.keys.garbage().add(Entry::new(key.bytes, Body::Long(text), None, 0));
-    }
+    arrivals.drop_text(&mut ctx.ctx.keys, key);
     arrivals.end(ctx.node, ctx.session.db, key.bytes);
     with_quote("the specified key doesn't exist (", key.bytes)
 }
@@ -285,7 +281,7 @@ fn many(ctx: &mut NodeCtx<'_, '_>, slot: SlotId) -> Result<Vec<u8>, Vec<u8>> {
             Packed::Unknown => return Err(b"invalid payload type".to_vec()),
         };
         let was = ctx.keys.remove_any(&key);
-        drop(ctx.node.moves.arrivals.take_text(ctx.session.db, key.bytes));
+        ctx.node.moves.arrivals.drop_text(&mut ctx.ctx.keys, &key);
         ctx.node.moves.arrivals.end(ctx.node, ctx.session.db, key.bytes);
         if was {
             ctx.keys.touched(&key, NO_EVENT, "del");
