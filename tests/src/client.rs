@@ -112,6 +112,14 @@ impl Client {
         std::mem::take(&mut self.buffer)
     }
 
+    /// A field of INFO's section on persistence; panics if there is none.
+    pub fn persistence(&mut self, field: &str) -> String {
+        let Reply::Bulk(Some(text)) = self.call(&["INFO", "persistence"]) else { panic!("no INFO") };
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value.unwrap_or_else(|| panic!("no {field}")).trim().to_owned()
+    }
+
     /// Waits for bytes and forgets them; their number, 0 at the end.
     pub fn skip_some(&mut self) -> io::Result<usize> {
         let read = self.receive();

@@ -30,13 +30,6 @@ fn limit_files(server: &Server, bytes: Option<u64>) {
     assert!(status.success());
 }
 
-fn info(client: &mut Client, field: &str) -> String {
-    let Reply::Bulk(Some(text)) = client.call(&["INFO", "persistence"]) else { panic!("no INFO") };
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    value.unwrap_or_else(|| panic!("no {field}")).trim().to_owned()
-}
-
 fn error(reply: &Reply) -> String {
     match reply {
         Reply::Error(text) => String::from_utf8_lossy(text).into_owned(),
@@ -71,13 +64,13 @@ fn an_aof_that_cannot_grow_refuses_writes_until_it_can() {
         limit_files(&server, Some(300_000));
         let written = write_until_refused(&mut client, TOO_LARGE);
         assert!(written > 100, "{written} writes");
-        assert_eq!(info(&mut client, "aof_last_write_status"), "err");
+        assert_eq!(client.persistence("aof_last_write_status"), "err");
         // Reading goes on, and so does whatever does not write.
         assert!(matches!(client.call(&["GET", "key:0"]), Reply::Bulk(Some(_))));
         assert_eq!(error(&client.call(&["PING"])), TOO_LARGE);
         limit_files(&server, None);
         assert!(wait_until(PATIENCE, || client.call(&["SET", "after", "1"]) == Reply::Simple(b"OK".into())));
-        assert_eq!(info(&mut client, "aof_last_write_status"), "ok");
+        assert_eq!(client.persistence("aof_last_write_status"), "ok");
         assert!(server.log().contains("AOF write error looks solved"));
         let digest = client.call(&["DEBUG", "DIGEST"]);
         // Everything is in the file: also what was acknowledged while it could not be written.
@@ -100,7 +93,7 @@ fn under_always_nobody_is_told_of_a_write_that_is_not_on_disk() {
     }
     let mut client = server.client();
     assert_eq!(error(&client.call(&["SET", "other", "1"])), TOO_LARGE);
-    assert_eq!(info(&mut client, "aof_last_write_status"), "err");
+    assert_eq!(client.persistence("aof_last_write_status"), "err");
     limit_files(&server, None);
     assert!(wait_until(PATIENCE, || client.call(&["SET", "after", "1"]) == Reply::Simple(b"OK".into())));
     let server = server.crash().start_again();
@@ -120,7 +113,7 @@ fn a_device_that_cannot_be_synchronised_refuses_writes() {
     assert!(client.try_call(&["SET", "k", "v"]).is_err(), "a reply although nothing is on disk");
     let mut client = server.client();
     assert!(error(&client.call(&["SET", "k", "w"])).starts_with("MISCONF Errors writing to the AOF file: "));
-    assert_eq!(info(&mut client, "aof_last_write_status"), "err");
+    assert_eq!(client.persistence("aof_last_write_status"), "err");
 }
 
 #[test]
@@ -133,8 +126,8 @@ fn a_save_that_finds_no_room_leaves_the_old_file_and_refuses_writes() {
     client.call(&["DEBUG", "POPULATE", "20000"]);
     limit_files(&server, Some(100_000));
     client.call(&["BGSAVE"]);
-    assert!(wait_until(PATIENCE, || info(&mut client, "rdb_bgsave_in_progress") == "0"));
-    assert_eq!(info(&mut client, "rdb_last_bgsave_status"), "err");
+    assert!(wait_until(PATIENCE, || client.persistence("rdb_bgsave_in_progress") == "0"));
+    assert_eq!(client.persistence("rdb_last_bgsave_status"), "err");
     assert_eq!(error(&client.call(&["SET", "k", "w"])), MISCONF_RDB);
     let Reply::Error(text) = client.call(&["EVAL", "return redis.call('set', 'k', 'w')", "0"]) else {
         panic!("written by a script")
@@ -150,7 +143,7 @@ fn a_save_that_finds_no_room_leaves_the_old_file_and_refuses_writes() {
     assert_eq!(files_named(server.dir(), "temp-"), 0, "temporary files are left");
     limit_files(&server, None);
     client.call(&["BGSAVE"]);
-    assert!(wait_until(PATIENCE, || info(&mut client, "rdb_last_bgsave_status") == "ok"));
+    assert!(wait_until(PATIENCE, || client.persistence("rdb_last_bgsave_status") == "ok"));
     assert_eq!(client.call(&["SET", "k", "x"]), Reply::Simple(b"OK".into()));
 }
 
@@ -162,13 +155,13 @@ fn a_rewrite_that_finds_no_room_leaves_the_old_file_in_use() {
     client.call(&["DEBUG", "POPULATE", "20000"]);
     limit_files(&server, Some(100_000));
     client.call(&["BGREWRITEAOF"]);
-    assert!(wait_until(PATIENCE, || info(&mut client, "aof_rewrite_in_progress") == "0"));
-    assert_eq!(info(&mut client, "aof_last_bgrewrite_status"), "err");
+    assert!(wait_until(PATIENCE, || client.persistence("aof_rewrite_in_progress") == "0"));
+    assert_eq!(client.persistence("aof_last_bgrewrite_status"), "err");
     assert_eq!(files_named(server.dir(), "temp-"), 0, "temporary files are left");
     assert_eq!(client.call(&["SET", "after", "1"]), Reply::Simple(b"OK".into()));
     limit_files(&server, None);
     client.call(&["BGREWRITEAOF"]);
-    assert!(wait_until(PATIENCE, || info(&mut client, "aof_last_bgrewrite_status") == "ok"));
+    assert!(wait_until(PATIENCE, || client.persistence("aof_last_bgrewrite_status") == "ok"));
     let digest = client.call(&["DEBUG", "DIGEST"]);
     let server = server.restart(&[]);
     assert_eq!(server.client().call(&["DEBUG", "DIGEST"]), digest);
@@ -185,18 +178,18 @@ fn a_directory_that_goes_away_is_found_again_without_a_restart() {
     fs::create_dir(&gone).expect("made");
     client.call(&["CONFIG", "SET", "dir", &gone.to_string_lossy()]);
     client.call(&["CONFIG", "SET", "appendonly", "yes"]);
-    assert!(wait_until(PATIENCE, || info(&mut client, "aof_rewrite_in_progress") == "0"));
+    assert!(wait_until(PATIENCE, || client.persistence("aof_rewrite_in_progress") == "0"));
     fs::remove_dir_all(&gone).expect("removed");
     client.call(&["BGSAVE"]);
     assert!(wait_until(PATIENCE, || error(&client.call(&["SET", "k", "w"])) == MISCONF_RDB));
     assert_eq!(fs::read(server.dir().join("dump.rdb")).expect("still there"), whole);
     client.call(&["BGREWRITEAOF"]);
-    assert!(wait_until(PATIENCE, || info(&mut client, "aof_last_bgrewrite_status") == "err"));
+    assert!(wait_until(PATIENCE, || client.persistence("aof_last_bgrewrite_status") == "err"));
     client.call(&["CONFIG", "SET", "dir", &server.dir().to_string_lossy()]);
     client.call(&["BGSAVE"]);
     assert!(wait_until(PATIENCE, || client.call(&["SET", "k", "w"]) == Reply::Simple(b"OK".into())));
     client.call(&["BGREWRITEAOF"]);
-    assert!(wait_until(PATIENCE, || info(&mut client, "aof_last_bgrewrite_status") == "ok"));
+    assert!(wait_until(PATIENCE, || client.persistence("aof_last_bgrewrite_status") == "ok"));
     // Only the new AOF has this.
     client.call(&["SET", "k", "x"]);
     let server = server.crash().start_as(Options::codis(1).set("appendonly", "yes"));

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
-use tests::{Client, Options, Server, wait_until};
+use tests::{Options, Server, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Says to the test where the small filesystem is.
@@ -107,13 +107,6 @@ fn on_a_full_disk(test: &str, scene: fn(&Disk)) {
     }
 }
 
-fn info(client: &mut Client, field: &str) -> String {
-    let Reply::Bulk(Some(text)) = client.call(&["INFO", "persistence"]) else { panic!("no INFO") };
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    value.unwrap_or_else(|| panic!("no {field}")).trim().to_owned()
-}
-
 fn is_ok(reply: &Reply) -> bool {
     *reply == Reply::Simple(OK.into())
 }
@@ -144,11 +137,11 @@ fn an_aof_on_a_full_disk_refuses_writes_until_there_is_room() {
         };
         assert_eq!(refused, format!("MISCONF Errors writing to the AOF file: {}", disk.error()));
         assert!(acknowledged > 100, "{acknowledged} writes");
-        assert_eq!(info(&mut client, "aof_last_write_status"), "err");
+        assert_eq!(client.persistence("aof_last_write_status"), "err");
         assert!(matches!(client.call(&["GET", "key:0"]), Reply::Bulk(Some(_))));
         disk.make_room(&server);
         assert!(wait_until(PATIENCE, || is_ok(&client.call(&["SET", "after", "1"]))));
-        assert_eq!(info(&mut client, "aof_last_write_status"), "ok");
+        assert_eq!(client.persistence("aof_last_write_status"), "ok");
         let digest = client.call(&["DEBUG", "DIGEST"]);
         let server = server.restart(&[]);
         assert_eq!(server.client().call(&["DEBUG", "DIGEST"]), digest);
@@ -166,15 +159,15 @@ fn a_save_on_a_full_disk_leaves_the_old_file() {
         client.call(&["DEBUG", "POPULATE", "20000"]);
         disk.fill(&server, 0);
         client.call(&["BGSAVE"]);
-        assert!(wait_until(PATIENCE, || info(&mut client, "rdb_bgsave_in_progress") == "0"));
-        assert_eq!(info(&mut client, "rdb_last_bgsave_status"), "err");
+        assert!(wait_until(PATIENCE, || client.persistence("rdb_bgsave_in_progress") == "0"));
+        assert_eq!(client.persistence("rdb_last_bgsave_status"), "err");
         assert_eq!(client.call(&["SET", "k", "w"]), Reply::Error(MISCONF_RDB.as_bytes().into()));
         assert_eq!(fs::read(disk.dir().join("dump.rdb")).expect("still there"), whole);
         assert_eq!(temporary_files(disk), 0, "temporary files are left");
         assert!(server.log().contains(disk.error()), "the log does not say why");
         disk.make_room(&server);
         client.call(&["BGSAVE"]);
-        assert!(wait_until(PATIENCE, || info(&mut client, "rdb_last_bgsave_status") == "ok"));
+        assert!(wait_until(PATIENCE, || client.persistence("rdb_last_bgsave_status") == "ok"));
         assert!(is_ok(&client.call(&["SET", "k", "x"])));
     });
 }
@@ -188,13 +181,13 @@ fn a_rewrite_on_a_full_disk_leaves_the_old_file_in_use() {
         client.call(&["DEBUG", "POPULATE", "20000"]);
         disk.fill(&server, 100_000);
         client.call(&["BGREWRITEAOF"]);
-        assert!(wait_until(PATIENCE, || info(&mut client, "aof_rewrite_in_progress") == "0"));
-        assert_eq!(info(&mut client, "aof_last_bgrewrite_status"), "err");
+        assert!(wait_until(PATIENCE, || client.persistence("aof_rewrite_in_progress") == "0"));
+        assert_eq!(client.persistence("aof_last_bgrewrite_status"), "err");
         assert_eq!(temporary_files(disk), 0, "temporary files are left");
         assert!(wait_until(PATIENCE, || is_ok(&client.call(&["SET", "after", "1"]))));
         disk.make_room(&server);
         client.call(&["BGREWRITEAOF"]);
-        assert!(wait_until(PATIENCE, || info(&mut client, "aof_last_bgrewrite_status") == "ok"));
+        assert!(wait_until(PATIENCE, || client.persistence("aof_last_bgrewrite_status") == "ok"));
         let digest = client.call(&["DEBUG", "DIGEST"]);
         let server = server.restart(&[]);
         assert_eq!(server.client().call(&["DEBUG", "DIGEST"]), digest);

@@ -68,12 +68,6 @@ fn together(client: &mut Client, lines: &[&str]) -> Vec<String> {
     lines.iter().map(|_| text(client.read())).collect()
 }
 
-fn info(client: &mut Client, field: &str) -> String {
-    let text = String::from_utf8_lossy(&bulk(client.call(&["INFO", "persistence"]))).into_owned();
-    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    value.unwrap_or_else(|| panic!("no {field}")).trim().to_owned()
-}
-
 fn wait_until_idle(client: &mut Client) {
     let fields = ["rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled"];
     let mut is_idle = || {
@@ -96,7 +90,7 @@ fn saves_and_rewrites_take_turns() {
             ["Background saving started", saving, saving, "Background append only file rewriting scheduled"]
         );
         wait_until_idle(&mut client);
-        assert_eq!(info(&mut client, "aof_last_bgrewrite_status"), "ok");
+        assert_eq!(client.persistence("aof_last_bgrewrite_status"), "ok");
         let saves = || server.log().matches("Background saving terminated with success").count();
         let before = saves();
         assert_eq!(
@@ -127,7 +121,7 @@ fn the_aof_is_whole_however_it_was_turned_on_and_off() {
             let lines = [before, turns, &["SET k last"]].concat();
             together(&mut client, &lines);
             wait_until_idle(&mut client);
-            assert_eq!(info(&mut client, "aof_enabled"), "1");
+            assert_eq!(client.persistence("aof_enabled"), "1");
             client.call(&["SET", "after", "v"]);
             let digest = client.call(&["DEBUG", "DIGEST"]);
             let server = server.crash().start_as(Options::codis(1).set("appendonly", "yes"));
@@ -197,7 +191,7 @@ fn what_a_transaction_or_script_changed_is_in_a_rewritten_aof_once() {
             client.call(&["EVAL", script, "0"]);
             wait_until_idle(&mut client);
         }
-        assert_eq!(info(&mut client, "aof_last_bgrewrite_status"), "ok");
+        assert_eq!(client.persistence("aof_last_bgrewrite_status"), "ok");
         assert!(server.log().contains("Background AOF rewrite finished successfully"), "{}", server.log());
         let server = server.crash().start_as(options());
         let values = server.client().call(&["MGET", "a", "b", "c"]);
