@@ -1,7 +1,10 @@
 //! Files, seen from outside: clients' writes go on during a save, and what was asked for meanwhile is done in order.
 
 use resp::Reply;
-use std::fs;
+use rustix::fs::OFlags;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -145,6 +148,29 @@ fn a_shutdown_during_a_save_leaves_one_whole_file() {
     let left: Vec<_> = names.map(|entry| entry.file_name()).filter(|name| name != "server.log").collect();
     assert_eq!(left, ["dump.rdb"]);
     assert_eq!(server.crash().start_again().client().call(&["DEBUG", "DIGEST"]), digest);
+}
+
+#[test]
+fn a_shutdown_leaves_no_file_of_a_job_whose_thread_never_goes_on() {
+    for (command, name) in [("BGSAVE", "temp-PID-bg.rdb"), ("BGREWRITEAOF", "temp-rewriteaof-bg-PID.aof")] {
+        let mut server = Server::start(Options::codis(1));
+        let mut client = server.client();
+        client.call(&["DEBUG", "POPULATE", "100000"]);
+        // Hardly anything of it is read, so the thread that writes to it waits for ever.
+        let pipe = server.dir().join(name.replace("PID", &server.pid().to_string()));
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+        let flags = OFlags::NONBLOCK.bits() as i32;
+        let mut reader = File::options().read(true).custom_flags(flags).open(&pipe).expect("opened");
+        assert!(matches!(client.call(&[command]), Reply::Simple(_)));
+        assert!(wait_until(PATIENCE, || matches!(reader.read(&mut [0]), Ok(1))));
+        let mut bytes = Vec::new();
+        encode(&["SHUTDOWN", "SAVE"], &mut bytes);
+        client.send(&bytes).expect("sent");
+        assert!(server.wait(PATIENCE).is_some_and(|status| status.success()), "{}", server.log());
+        assert!(!pipe.exists(), "{}", server.log());
+        let loaded = server.crash().start_again().client().call(&["DBSIZE"]);
+        assert_eq!(loaded, Reply::Int(100_000));
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The one snapshot that may be under way, and what became of the last ones.
 
+use super::file::Temporary;
 use super::{gate, pace};
 use crate::log;
 use crate::node::Node;
@@ -8,11 +9,12 @@ use engine::raw::alloc;
 use engine::raw::lock::Owner;
 use engine::slot::Slot;
 use engine::snapshot::{Format, Image};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
-use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::{fs, io, thread};
 
 /// What a snapshot is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct Job {
     dirty: u64,
     /// Nobody wants it any more.
     pub killed: bool,
+    /// The temporary name of its file, once that is made.
+    temporary: Option<PathBuf>,
 }
 
 /// How a job ended.
@@ -94,6 +98,23 @@ impl State {
             job.image.cancel();
         })
         .is_some()
+    }
+
+    /// As [`State::kill`], for the end of the process: the job's thread may never run again, so its file is removed here.
+    pub(super) fn abandon(&mut self, kind: Kind) -> bool {
+        let killed = self.kill(kind);
+        if let Some(path) = self.job.as_mut().filter(|job| job.kind == kind).and_then(|job| job.temporary.take()) {
+            // The thread may have been faster, or may have given the file its name.
+            let _ = fs::remove_file(path);
+        }
+        killed
+    }
+
+    /// Makes the file of the job, unless the job was killed: whoever did so would not know of the file.
+    pub(super) fn create_temporary(&mut self, path: PathBuf) -> io::Result<Temporary> {
+        let Some(job) = self.job.as_mut().filter(|job| !job.killed) else { return Err(io::Error::other("killed")) };
+        job.temporary = Some(path.clone());
+        Temporary::create(path)
     }
 
     /// Whether the job was killed.
@@ -175,7 +196,7 @@ pub fn begin(
     node.persist.cut_us.store(took.as_micros() as u64, Ordering::Relaxed);
     node.latency.add("fork", took.as_millis() as u64, keys.now().ms);
     let dirty = node.changes_ever();
-    state.job = Some(Job { kind, image: image.clone(), since_s: now_s(), dirty, killed: false });
+    state.job = Some(Job { kind, image: image.clone(), since_s: now_s(), dirty, killed: false, temporary: None });
     drop(state);
     // How replies wait may depend on whether a snapshot is under way.
     node.persist.aof.publish(node);

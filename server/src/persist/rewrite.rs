@@ -196,7 +196,7 @@ fn image_is_of_no_use(node: &Node) -> bool {
 
 fn open(node: &Node, image: &Arc<Image>) -> io::Result<(Temporary, Option<Rest>)> {
     let name = PathBuf::from(format!("temp-rewriteaof-bg-{}.aof", std::process::id()));
-    let temporary = Temporary::create(name)?;
+    let temporary = node.persist.state().create_temporary(name)?;
     let rest = node.persist.aof.with_tail(node, |tail| {
         tail.as_ref().map(|tail| {
             // Not by its name, which may mean another file by now: the directory can be changed.

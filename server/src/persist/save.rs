@@ -78,13 +78,16 @@ fn background(
     about: &About,
 ) -> Ended {
     let name = PathBuf::from(format!("temp-{}-bg.rdb", std::process::id()));
-    let mut temporary = match Temporary::create(name) {
+    let created = node.persist.state().create_temporary(name);
+    let mut temporary = match created {
         Ok(temporary) => temporary,
         Err(error) => {
             image.cancel();
             // The walk must be done; nothing is written by it.
             let _ = walk(image, owner, &mut io::sink());
-            log_failure(config, &error);
+            if !node.persist.state().is_killed() {
+                log_failure(config, &error);
+            }
             return Ended::Badly;
         }
     };

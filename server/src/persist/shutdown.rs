@@ -28,16 +28,15 @@ pub fn shut_down(node: &Node, keys: &mut Keyspace<'_, '_>, wish: Save) -> Result
     keys.hold_all();
     {
         let mut state = node.persist.state();
-        if state.kill(Kind::Save) {
+        if state.abandon(Kind::Save) {
             log::warning!("There is a child saving an .rdb. Killing it!");
         }
-        if node.persist.aof.is_on() && state.running_since_s(Kind::Rewrite).is_some() {
-            if node.persist.aof.is_waiting() {
-                log::warning!("Writing initial AOF, can't exit.");
-                return Err(Logged);
-            }
+        if node.persist.aof.is_waiting() && state.running_since_s(Kind::Rewrite).is_some() {
+            log::warning!("Writing initial AOF, can't exit.");
+            return Err(Logged);
+        }
+        if state.abandon(Kind::Rewrite) {
             log::warning!("There is a child rewriting the AOF. Killing it!");
-            state.kill(Kind::Rewrite);
         }
     }
     if node.persist.aof.is_written() {
