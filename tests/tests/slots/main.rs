@@ -3,6 +3,7 @@
 //! * `whole.rs`: the synchronous commands. `chunked.rs`: the asynchronous ones.
 //! * `target.rs`: what a target takes and refuses. `source.rs`: what a source sends, byte for byte, and takes for an answer.
 //! * `chaos.rs`: links that break, and servers that die, at random moments. `deaths.rs`: all of that while clients write.
+//! * `dialogues.rs`: what original servers said to each other, with ours in place of the one or the other.
 //! * `extensions.rs`: what only servers of ours say to each other, and what operators may ask for besides.
 //! * `data.rs`: keys of all types, and how to compare them; a target made of a script.
 
@@ -12,6 +13,7 @@ mod chaos;
 mod chunked;
 mod data;
 mod deaths;
+mod dialogues;
 mod extensions;
 mod source;
 mod target;
