@@ -7,7 +7,7 @@ use super::chunks::{self, Limits};
 use super::exports::{Link, Report, Request, What};
 use super::{driver, peer};
 use crate::node_commands::{Handler, NodeCtx};
-use crate::park::Wait;
+use crate::park::{Ticket, Wait};
 use commands::error::{Error, Outcome};
 use commands::table::{Access, Command, command};
 use engine::keyspace::Key;
@@ -47,15 +47,22 @@ fn invalid(name: &str, text: &[u8]) -> Error {
     Error::Owned(with_quote(&format!("ERR invalid value of {name} ("), text))
 }
 
-/// Nobody waits for an end that could be told otherwise. A client that is gone meets no reply; the batch goes on.
-struct Waiting;
+/// A client that waits for a batch's end, which comes in any case. When it is gone the batch goes on.
+struct Waiting {
+    link: Arc<Link>,
+    ticket: Ticket,
+}
 
 impl Wait for Waiting {
     fn time_out(&self, _out: &mut Out) -> bool {
         false
     }
 
-    fn abandon(&self) {}
+    fn abandon(&self) {
+        let mut state = self.link.state();
+        state.waiting.retain(|&ticket| ticket != self.ticket);
+        state.canceling.retain(|&ticket| ticket != self.ticket);
+    }
 }
 
 fn migrate(ctx: &mut NodeCtx<'_, '_>, tags: bool, of_slot: bool) -> Outcome {
@@ -121,7 +128,7 @@ fn begin(ctx: &mut NodeCtx<'_, '_>, host: String, port: u16, request: Request) -
     drop(state);
     drop(links);
     link.wake();
-    parking.park(ticket, None, Box::new(Waiting));
+    parking.park(ticket, None, Box::new(Waiting { link, ticket }));
     Ok(())
 }
 
@@ -144,7 +151,8 @@ fn fence(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     }
     let ticket = parking.ticket(ctx.client.info);
     state.waiting.push(ticket);
-    parking.park(ticket, None, Box::new(Waiting));
+    drop(state);
+    parking.park(ticket, None, Box::new(Waiting { link, ticket }));
     Ok(())
 }
 
@@ -152,7 +160,9 @@ fn fence(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 /// become of its keys.
 fn cancel(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let report = ctx.args.len() == 2 && ctx.args.is(1, "report");
-    let Some(link) = ctx.node.moves.exports.link(ctx.session.db) else {
+    let db = ctx.session.db;
+    let mut links = ctx.node.moves.exports.lock();
+    let Some(link) = links.get(&db).cloned() else {
         if report {
             Report::default().reply(false, ctx.out);
         } else {
@@ -161,12 +171,17 @@ fn cancel(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         return Ok(());
     };
     let mut state = link.state();
+    // An idle link is no more from now on, though its thread takes a moment to close it.
+    if !state.busy {
+        links.remove(&db);
+    }
+    drop(links);
     let parking = ctx.client.parking.as_deref_mut().filter(|_| report && state.busy);
     let parked = parking.filter(|_| state.canceling.len() < WAITING_MAX);
     if let Some(parking) = parked {
         let ticket = parking.ticket(ctx.client.info);
         state.canceling.push(ticket);
-        parking.park(ticket, None, Box::new(Waiting));
+        parking.park(ticket, None, Box::new(Waiting { link: link.clone(), ticket }));
     } else if report {
         Report::default().reply(true, ctx.ctx.out);
     } else {

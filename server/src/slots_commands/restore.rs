@@ -113,8 +113,7 @@ fn acknowledge(ctx: &mut NodeCtx<'_, '_>, result: Result<Vec<u8>, Vec<u8>>) {
 
 /// The answer to a message that was not carried out; the connection must end after it.
 pub fn refuse(text: &[u8], out: &mut Vec<u8>) {
-    let line: Vec<u8> = text.iter().map(|&byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }).collect();
-    wire::ack(-1, &line, out);
+    wire::ack(-1, text, out);
 }
 
 fn slotsrestore_async(ctx: &mut NodeCtx<'_, '_>) -> Outcome {

@@ -331,7 +331,7 @@ impl Mover<'_> {
 
     // --- the link
 
-    /// Makes sure that there is a link.
+    /// Makes sure that there is a link, unless the target refuses one.
     fn connected(&mut self) -> Result<(), Failed> {
         if self.link.as_ref().is_some_and(|link| link.used.elapsed() > IDLE) {
             *self.link = None;
@@ -340,15 +340,18 @@ impl Mover<'_> {
             return Ok(());
         }
         let Job { host, port, timeout, .. } = self.job;
-        let stream = connect(host, *port, *timeout, self.worker.node.config().port).map_err(|why| match why {
-            NoLink::Failed(text) => Failed(format!("ERR Can't connect to target node: {text}").into_bytes()),
-            NoLink::TimedOut => CONNECTING.into(),
-            // The original takes it for connected, and finds out when it writes.
-            NoLink::Refused => WRITING.into(),
-            NoLink::Itself => "ERR Can't connect to target node: it is this server itself".into(),
-        })?;
-        *self.link = Some(Link { stream, input: Vec::new(), db: None, greeted: false, used: Instant::now() });
-        Ok(())
+        let failed = match connect(host, *port, *timeout, self.worker.node.config().port) {
+            Ok(stream) => {
+                *self.link = Some(Link { stream, input: Vec::new(), db: None, greeted: false, used: Instant::now() });
+                return Ok(());
+            }
+            // The original takes it for connected, and finds out when it has something to write.
+            Err(NoLink::Refused) => return Ok(()),
+            Err(NoLink::Failed(text)) => Failed(format!("ERR Can't connect to target node: {text}").into_bytes()),
+            Err(NoLink::TimedOut) => CONNECTING.into(),
+            Err(NoLink::Itself) => "ERR Can't connect to target node: it is this server itself".into(),
+        };
+        Err(failed)
     }
 
     /// Sends a command and waits for its answer. A link that the target has closed meanwhile is made anew, once.
@@ -370,7 +373,7 @@ impl Mover<'_> {
 
     fn try_deliver(&mut self, request: &[u8], refused: &str, cached: bool) -> Sent {
         let config = self.worker.node.config();
-        let Some(mut link) = self.link.take() else { return Sent::No(CONNECTING.into()) };
+        let Some(mut link) = self.link.take() else { return Sent::No(WRITING.into()) };
         let timeout = Some(self.job.timeout);
         if link.stream.set_read_timeout(timeout).and_then(|()| link.stream.set_write_timeout(timeout)).is_err() {
             return Sent::No(WRITING.into());
@@ -384,8 +387,10 @@ impl Mover<'_> {
         if select {
             wire::message(&[b"SELECT", self.job.db.to_string().as_bytes()], &mut greeting);
         }
-        // A password is answered before a key is sent: a target that refuses it would still take what follows.
-        let first: &[u8] = if password.is_some() { &greeting } else { &[&greeting[..], request].concat() };
+        // Who is refused a password or a database is still served what stands behind, in the database that was chosen
+        // before: so keys wait for the answer. Database 0 is there in every server.
+        let waits = password.is_some() || select && self.job.db != 0;
+        let first: &[u8] = if waits { &greeting } else { &[&greeting[..], request].concat() };
         if link.stream.write_all(first).is_err() {
             return if cached { Sent::Stale } else { Sent::No(WRITING.into()) };
         }
@@ -403,7 +408,7 @@ impl Mover<'_> {
                 Err(_) => return Sent::No(READING.into()),
             }
         }
-        if password.is_some() && link.stream.write_all(request).is_err() {
+        if waits && link.stream.write_all(request).is_err() {
             return Sent::No(WRITING.into());
         }
         match read_line(&mut link) {

@@ -142,8 +142,32 @@ fn a_batch_can_be_seen_waited_for_and_refuses_a_second_one() {
     assert_eq!(link.line(), "SLOTSRESTORE-ASYNC string free{y} 0 1");
     (0..2).for_each(|_| link.ack("0", "1"));
     assert_eq!(other.read(), Reply::Int(1));
-    assert_eq!(run(&mut from, "SLOTSMGRT-ASYNC-CANCEL"), ":1");
+    // An idle link is ended by a cancel, and at once nobody sees it any more.
+    from.send(b"SLOTSMGRT-ASYNC-CANCEL\r\nSLOTSMGRT-ASYNC-CANCEL\r\nSLOTSMGRT-ASYNC-STATUS\r\n").expect("sent");
+    assert_eq!((from.read(), from.read(), from.read()), (Reply::Int(1), Reply::Int(0), Reply::Array(None)));
     assert_eq!(link.line(), "(closed)");
+}
+
+#[test]
+fn who_is_gone_waits_no_longer_and_the_batch_goes_on() {
+    let (source, _target, from, mut link) = halted();
+    let (mut other, mut waiter) = (source.client(), source.client());
+    let waiting = |other: &mut Client, number: usize| {
+        let shown = format!("blocked_clients {number} ");
+        wait_until(Duration::from_secs(10), || run(other, "SLOTSMGRT-ASYNC-STATUS").contains(&shown))
+    };
+    waiter.send(b"SLOTSMGRT-ASYNC-FENCE\r\n").expect("sent");
+    assert!(waiting(&mut other, 2));
+    drop(waiter);
+    assert!(waiting(&mut other, 1));
+    drop(from);
+    assert!(waiting(&mut other, 0));
+    let mut late = source.client();
+    late.send(b"SLOTSMGRT-ASYNC-FENCE\r\n").expect("sent");
+    assert!(waiting(&mut other, 1));
+    (0..6).for_each(|_| link.ack("0", "1"));
+    assert_eq!(late.read(), Reply::Int(1));
+    assert_eq!(run(&mut other, "EXISTS L8{x}"), ":0");
 }
 
 #[test]

@@ -80,6 +80,9 @@ fn refusals_are_acknowledgements_and_end_the_connection() {
         let (reply, closed) = send(&mut server.client(), &words);
         assert_eq!((reply, closed), (ack(-1, text), true), "{line}");
     }
+    // A word is quoted up to its first NUL, with its line ends: the answer is no line.
+    let quoted: [&[u8]; 5] = [b"SLOTSRESTORE-ASYNC", b"string", b"k", b"a\r\nb\0c", b"v"];
+    assert_eq!(send(&mut server.client(), &quoted), (ack(-1, "invalid TTL value (TTL=a\\r\\nb)"), true));
     // A score that is no number, a huge hint: the original dies of these.
     let (reply, closed) = send(&mut server.client(), bad);
     assert_eq!((reply, closed), (ack(-1, "invalid zset score ([0]), bad raw bits"), true));

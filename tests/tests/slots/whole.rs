@@ -73,10 +73,14 @@ fn arguments_are_checked_in_order() {
     ] {
         assert_eq!(run(&mut from, line), reply, "{line}");
     }
-    // A missing key needs one all the same.
+    // That a link is refused is noticed only when there is something to send; that there is no such host, always.
     let port = free_port();
     let refused = "-IOERR error or timeout writing to target";
-    assert_eq!(run(&mut from, &format!("SLOTSMGRTONE 127.0.0.1 {port} 100 k")), refused);
+    let line = |key: &str| format!("SLOTSMGRTONE 127.0.0.1 {port} 100 {key}");
+    assert_eq!(run(&mut from, &line("k")), ":0");
+    run(&mut from, "SET there v");
+    assert_eq!(run(&mut from, &line("there")), refused);
+    assert_eq!(run(&mut from, "GET there"), "v");
     let reply = run(&mut from, "SLOTSMGRTONE no.such.host.invalid 1 100 k");
     assert!(reply.starts_with("-ERR Can't connect to target node: "), "{reply}");
     let own = source.addr().port();
@@ -244,4 +248,25 @@ fn no_script_and_no_transaction_migrates() {
     let refused = "-ERR keys can't be migrated from a script or a transaction";
     assert_eq!(run(&mut from, "EXEC"), format!("[{refused}]"));
     assert_eq!(run(&mut from, "GET a"), "1");
+}
+
+#[test]
+fn a_database_that_the_target_lacks_costs_no_key_of_another() {
+    let source = Server::start(Options::codis(1).set("databases", "20"));
+    let target = Server::start(Options::codis(1));
+    let (mut from, mut there) = (source.client(), target.client());
+    run(&mut there, "SET k there");
+    for db in ["0", "18"] {
+        run(&mut from, &format!("SELECT {db}"));
+        run(&mut from, &format!("MSET k {db} first{db} 1"));
+    }
+    // Over a new link, and over one that has served another database.
+    let refused = "-ERR error on slotsrestore, select failed";
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE", "1000 k")), refused);
+    run(&mut from, "SELECT 0");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE", "1000 first0")), ":1");
+    run(&mut from, "SELECT 18");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE", "1000 k")), refused);
+    assert_eq!(run(&mut from, "GET k"), "18");
+    assert_eq!(run(&mut there, "GET k"), "there");
 }
