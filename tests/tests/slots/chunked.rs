@@ -363,3 +363,29 @@ fn a_batch_keeps_to_the_rate_limit() {
     run(&mut other, "CONFIG SET slots-migration-rate-limit 0");
     assert_eq!(show(&from.read()), "[:50 :0]");
 }
+
+#[test]
+fn what_is_left_is_no_more_than_there_is() {
+    let (source, target) = pair(1);
+    let (mut from, mut other) = (source.client(), source.client());
+    // The group's first key is far bigger than the others.
+    let elements: Vec<String> = (0..20_000).map(|n| format!("element{n}")).collect();
+    run(&mut from, &format!("RPUSH A{{a}} {}", elements.join(" ")));
+    let small: Vec<String> = (0..500).map(|n| format!("{{a}}{n} v")).collect();
+    run(&mut from, &format!("MSET {}", small.join(" ")));
+    let bytes =
+        |text: &str| text.trim_end_matches(']').rsplit(':').next().and_then(|number| number.parse::<u64>().ok());
+    let held = bytes(&run(&mut from, "SLOTSINFO 579 1 BYTES")).expect("a number");
+    run(&mut from, "CONFIG SET slots-migration-rate-limit 20000");
+    from.send(format!("{}\r\n", to(&target, "SLOTSMGRTTAGONE-ASYNC", "60000 50 0 A{a}")).as_bytes()).expect("sent");
+    let mut number = |name: &str| {
+        let status = run(&mut other, "SLOTSMGRT-ASYNC-STATUS");
+        let at = status.split_once(&format!("{name} "))?.1;
+        at.split([' ', ']']).next()?.parse::<u64>().ok()
+    };
+    assert!(wait_until(Duration::from_secs(30), || number("sent_bytes").is_some_and(|sent| sent > 5000)));
+    let left = number("left_bytes").expect("the batch is under way");
+    assert!(left > 0 && left < held, "{left} bytes are left of {held}");
+    run(&mut other, "SLOTSMGRT-ASYNC-CANCEL");
+    assert_eq!(show(&from.read()), "-ERR interrupted: canceled");
+}

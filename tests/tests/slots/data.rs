@@ -1,7 +1,7 @@
 //! Keys of every type and encoding, with and without tags and expiries; and a target that does as it is told.
 
 use resp::{Arg, Parser, Progress, Reply};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 use tests::{Client, Options, Server, encode};
@@ -182,6 +182,11 @@ impl Caller {
         let rest = self.input.split_off(bytes.len());
         assert_eq!(self.input.escape_ascii().to_string(), bytes.escape_ascii().to_string());
         self.input = rest;
+    }
+
+    /// Reads what there is and forgets it; true once the link has been broken off rather than closed.
+    pub fn is_reset(&mut self) -> bool {
+        matches!(self.stream.read(&mut [0; 65536]), Err(error) if error.kind() == ErrorKind::ConnectionReset)
     }
 
     pub fn send(&mut self, bytes: &[u8]) {

@@ -30,13 +30,13 @@ struct Line {
     ours: bool,
 }
 
-struct Recording {
+pub struct Recording {
     name: String,
     lines: Vec<Line>,
 }
 
 impl Recording {
-    fn all() -> Vec<Recording> {
+    pub fn all() -> Vec<Recording> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slots/dialogues");
         let files = fs::read_dir(folder).expect("the recordings are there");
         let mut paths: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
@@ -54,6 +54,12 @@ impl Recording {
             Line { what: what.to_owned(), text: unescape(text), ours }
         });
         Recording { name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), lines: lines.collect() }
+    }
+
+    /// All that the source has sent over all links.
+    pub fn sent_by_source(&self) -> Vec<u8> {
+        let sent = self.lines.iter().filter(|line| line.what == "S" && line.text != b"close");
+        sent.flat_map(|line| line.text.clone()).collect()
     }
 
     fn is_marked(&self, mark: &str) -> bool {

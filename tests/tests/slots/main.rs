@@ -5,6 +5,8 @@
 //! * `chaos.rs`: links that break, and servers that die, at random moments. `deaths.rs`: all of that while clients write.
 //! * `dialogues.rs`: what original servers said to each other, with ours in place of the one or the other.
 //! * `extensions.rs`: what only servers of ours say to each other, and what operators may ask for besides.
+//! * `effects.rs`: what commands leave in logs, files, counters and with who watches. `rows.rs`: defaults, limits, refusals, ends of links.
+//! * `noise.rs`: bytes that no server sends.
 //! * `data.rs`: keys of all types, and how to compare them; a target made of a script.
 
 #![forbid(unsafe_code)]
@@ -14,7 +16,10 @@ mod chunked;
 mod data;
 mod deaths;
 mod dialogues;
+mod effects;
 mod extensions;
+mod noise;
+mod rows;
 mod source;
 mod target;
 mod whole;

@@ -172,10 +172,33 @@ fn a_failure_leaves_the_key_where_it_is() {
             Some(answer) => link.send(answer),
             None => drop(link),
         }
+        // Who has not answered may have stored it.
+        if reply.ends_with("reading from target") {
+            let mut told = target.accept();
+            assert_eq!((told.line(), told.line()), ("SELECT 0".to_owned(), "DEL a".to_owned()));
+            told.send(b"+OK\r\n:1\r\n");
+        }
         assert_eq!(crate::data::show(&from.read()), reply);
         assert_eq!(run(&mut other, "GET a"), "1");
     }
     assert_eq!(run(&mut other, "SET a 2"), "OK");
+}
+
+#[test]
+fn a_copy_that_nobody_knows_of_does_not_come_back() {
+    let (source, target) = pair(4);
+    let relay = tests::Relay::to(target.addr());
+    let (mut from, mut there) = (source.client(), target.client());
+    run(&mut from, "SET k v");
+    // The target stores it, and its answer does not arrive.
+    relay.stall_one_way(tests::Way::FromFar, true);
+    from.send(format!("SLOTSMGRTONE 127.0.0.1 {} 1000 k\r\n", relay.addr().port()).as_bytes()).expect("sent");
+    assert!(tests::wait_until(Duration::from_secs(30), || run(&mut there, "EXISTS k") == ":1"));
+    relay.cut();
+    relay.stall_one_way(tests::Way::FromFar, false);
+    assert_eq!(crate::data::show(&from.read()), "-IOERR error or timeout reading from target");
+    assert_eq!(run(&mut there, "EXISTS k"), ":0");
+    assert_eq!(run(&mut from, "GET k"), "v");
 }
 
 #[test]
