@@ -188,6 +188,7 @@ impl From<&str> for Failed {
 const CONNECTING: &str = "IOERR error or timeout connecting to the client";
 const WRITING: &str = "IOERR error or timeout writing to target";
 const READING: &str = "IOERR error or timeout reading from target";
+const REFUSED: &str = "ERR error on slotsrestore, migration failed";
 const BUSY: &str = "ERR the specified key is being migrated";
 
 /// How sending ended.
@@ -312,7 +313,14 @@ impl Mover<'_> {
             wire::header(1 + 3 * sent.len(), &mut whole);
             wire::arg(b"SLOTSRESTORE", &mut whole);
             whole.append(&mut request);
-            self.deliver(&whole, "ERR error on slotsrestore, migration failed")?;
+            let linked = self.link.is_some();
+            if let Err(why) = self.deliver(&whole, REFUSED) {
+                let Failed(line) = &why;
+                if linked && line.starts_with(b"IOERR") {
+                    self.forget(&sent);
+                }
+                return Err(why);
+            }
             self.worker.node.moves.claims.end(self.job.db, slot);
             let changed = self.worker.in_slot(slot, self.job.db, |here| remove(here, &sent));
             moved += sent.len() - changed.len();
@@ -320,13 +328,20 @@ impl Mover<'_> {
         }
         if !keys.is_empty() {
             // They have changed each time: they stay here, and the target must not keep what it got.
-            let mut whole = Vec::new();
-            wire::header(1 + keys.len(), &mut whole);
-            wire::arg(b"DEL", &mut whole);
-            keys.iter().for_each(|key| wire::arg(key, &mut whole));
-            self.deliver(&whole, "ERR error on slotsrestore, migration failed")?;
+            self.deliver(&delete(&keys), REFUSED)?;
         }
         Ok(moved)
+    }
+
+    /// Nobody knows what a target that has not answered has stored: it is told to forget it, over a new link.
+    fn forget(&mut self, keys: &[Box<[u8]>]) {
+        *self.link = None;
+        let told = self.connected().is_ok() && matches!(self.try_deliver(&delete(keys), REFUSED, false), Sent::Yes);
+        if !told {
+            let Job { host, port, .. } = self.job;
+            let count = keys.len();
+            log::warning!("slotsmgrt: {host}:{port} may keep {count} keys until they are sent again");
+        }
     }
 
     // --- the link
@@ -435,6 +450,15 @@ fn payload(here: &mut Keyspace<'_, '_>, key: &[u8]) -> Option<(i64, Vec<u8>)> {
     let entry = here.at(&key)?;
     let ttl_ms = entry.expire_at_ms().map_or(0, |at| (at - now).max(1));
     Some((ttl_ms, dump::dump(entry.value(), true)))
+}
+
+/// The command that removes keys at the target.
+fn delete(keys: &[Box<[u8]>]) -> Vec<u8> {
+    let mut command: Vec<&[u8]> = vec![b"DEL"];
+    command.extend(keys.iter().map(|key| &key[..]));
+    let mut out = Vec::new();
+    wire::message(&command, &mut out);
+    out
 }
 
 /// Removes the keys that are as they were sent, logs it as one command, and returns the others.

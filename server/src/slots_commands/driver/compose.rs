@@ -51,6 +51,10 @@ impl Driver {
         for (slot, keys) in by_slot {
             self.node.moves.claims.add(db, slot, keys.into_iter());
         }
+        let slot_bytes = |&slot: &SlotId| {
+            self.in_slot(slot, |here| here.slot_keys(slot).map_or(0, |keys| keys.entry_bytes() as u64))
+        };
+        let bytes_max = slots.iter().map(slot_bytes).sum();
         Some(Batch {
             removed: vec![false; chosen.keys.len()],
             keys: Arc::new(chosen.keys),
@@ -58,6 +62,7 @@ impl Driver {
             limits,
             estimate: chosen.estimate,
             since_ms: Self::now_ms(),
+            bytes_max,
             bytes_before: self.peer.as_ref().map_or(0, |peer| peer.bytes),
             retracting: false,
             until: None,

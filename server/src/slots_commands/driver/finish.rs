@@ -110,6 +110,7 @@ impl Driver {
             limits: batch.limits,
             estimate: count,
             since_ms: batch.since_ms,
+            bytes_max: 0,
             bytes_before: batch.bytes_before,
             retracting: true,
             until: Some(until),

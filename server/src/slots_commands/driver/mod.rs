@@ -77,6 +77,8 @@ struct Batch {
     limits: Limits,
     estimate: usize,
     since_ms: i64,
+    /// What its slots held when it began.
+    bytes_max: u64,
     bytes_before: u64,
     /// Nothing is removed here: the target is told to forget.
     retracting: bool,
@@ -174,11 +176,16 @@ impl Driver {
         {
             log::warning!("slotsmgrt_async: no link to {host}:{port} (db {db}): {why:?}");
             let text = format!("ERR create client to {host}:{port} failed");
-            match why {
+            let text: &[u8] = match why {
                 // The original takes it for connected until it has something to send, and so do we.
-                NoLink::Refused => {}
-                NoLink::Itself => return self.fail(b"ERR interrupted: connection closed (the target is this server)"),
-                NoLink::Failed(_) | NoLink::TimedOut => return self.fail(text.as_bytes()),
+                NoLink::Refused => b"",
+                NoLink::Itself => b"ERR interrupted: connection closed (the target is this server)",
+                NoLink::Failed(_) | NoLink::TimedOut => text.as_bytes(),
+            };
+            if !text.is_empty() {
+                // Who is told of the end finds no link any more.
+                self.leave();
+                return self.fail(text);
             }
         }
         let worker = self.worker.take().unwrap_or_else(|| Worker::new(node));

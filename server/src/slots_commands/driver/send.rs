@@ -192,7 +192,7 @@ impl Driver {
     }
 
     /// About how many bytes there are still to be sent: for what is left of the current key what its part that has gone
-    /// took, for the others what keys took so far.
+    /// took, for the others what keys took so far, and no more than the slots held: one big key is not the measure of all.
     fn left_bytes(&mut self, batch: &Batch, (left, current): (usize, Option<(usize, Stage)>), bytes: u64) -> u64 {
         let begun = batch.keys.len() - left;
         let mut share = 0.0;
@@ -202,7 +202,8 @@ impl Driver {
                 self.in_slot(key.slot, |here| here.at(&key).map_or(0.0, |entry| chunks::share(entry.value(), cursor)));
         }
         let so_far = begun as f64 + share;
-        if so_far > 0.0 { (bytes as f64 / so_far * (left as f64 - share)).max(0.0) as u64 } else { 0 }
+        let looks = if so_far > 0.0 { (bytes as f64 / so_far * (left as f64 - share)).max(0.0) as u64 } else { 0 };
+        looks.min(batch.bytes_max.saturating_sub(bytes))
     }
 
     /// Lets STATUS see how it stands.
