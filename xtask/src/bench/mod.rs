@@ -8,6 +8,7 @@
 
 mod data;
 mod error;
+mod far;
 mod load;
 mod memory;
 mod migrate;

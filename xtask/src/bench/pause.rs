@@ -229,7 +229,7 @@ pub fn wait_until(due: Instant) -> Instant {
 
 /// The calling thread goes before all others where that is allowed: it stands for a client on another machine, and how long
 /// it waits for a core of this one is nothing that a client would feel.
-fn go_first() {
+pub fn go_first() {
     if let Ok(path) = std::fs::read_link("/proc/thread-self")
         && let Some(thread) = path.file_name()
     {

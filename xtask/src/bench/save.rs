@@ -1,10 +1,16 @@
 //! Saving while clients write: what it costs them, in memory, and in time; and how long loading the file takes.
 //!
 //! A server with many small keys is under a steady load. After some seconds of that alone it saves (BGSAVE), writes its
-//! AOF anew (BGREWRITEAOF, with `appendonly yes`), or fills a replica of its own kind. The clients' waits of both phases
-//! stand side by side; memory is that of the process and of what its child has for itself. Both servers write the AOF as
-//! commands, and send the replica's image at once.
+//! AOF anew (BGREWRITEAOF, with `appendonly yes`), or fills a replica. The clients' waits of both phases stand side by
+//! side; memory is that of the process and of what its child has for itself. Both servers write the AOF as commands, and
+//! send the replica's image at once.
+//!
+//! A real replica on the same machine shows how long a full sync takes until it can be read from; what it takes of the
+//! machine for loading, its primary's clients feel as well, whatever the primary does. So a sync is also measured as if
+//! replica and clients were elsewhere: the replica only takes the image and follows until it has caught up (`far.rs`), and
+//! all of them get a core whenever they want one. What clients then wait for is the primary's doing.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -15,6 +21,8 @@ use serde::Serialize;
 
 use super::data::fill_strings;
 use super::error::{Error, Result};
+use super::far::FarReplica;
+use super::pause::go_first;
 use super::process;
 use super::server::{Program, Server};
 use super::stats::{median, ratio};
@@ -38,7 +46,9 @@ pub enum Job {
     Save,
     /// BGREWRITEAOF.
     Rewrite,
-    /// A full sync of a replica.
+    /// A full sync with a replica and clients as if on other machines.
+    SyncAway,
+    /// A full sync with a replica and clients on the same machine.
     Sync,
 }
 
@@ -47,7 +57,8 @@ impl Job {
         match self {
             Job::Save => "BGSAVE",
             Job::Rewrite => "BGREWRITEAOF",
-            Job::Sync => "full sync",
+            Job::SyncAway => "sync, all away",
+            Job::Sync => "sync, all here",
         }
     }
 }
@@ -118,11 +129,17 @@ pub fn measure(plan: &Plan) -> Result<(Vec<Row>, Vec<LoadRow>)> {
 
 /// Measures full syncs; the servers in turns.
 pub fn measure_sync(plan: &Plan) -> Result<Vec<Row>> {
-    let mut rows = empty_rows(plan, &[Job::Sync]);
+    let jobs = [Job::SyncAway, Job::Sync];
+    let mut rows = empty_rows(plan, &jobs);
     for _ in 0..plan.repeats {
-        for (program, row) in plan.programs.iter().zip(&mut rows) {
+        for (nth, program) in plan.programs.iter().enumerate() {
             let mut server = filled(program, plan)?;
-            row.push(&watch(&mut server, program, plan, Job::Sync)?);
+            for (job, group) in jobs.into_iter().zip(rows.chunks_mut(plan.programs.len())) {
+                let seen = watch(&mut server, program, plan, job)?;
+                if let Some(row) = group.get_mut(nth) {
+                    row.push(&seen);
+                }
+            }
         }
     }
     Ok(rows)
@@ -174,7 +191,7 @@ fn watch(server: &mut Server, program: &Program, plan: &Plan, job: Job) -> Resul
         _ => None,
     };
     server.settle()?;
-    let load = Steady::start(server.addr, plan.save_keys, &plan.value())?;
+    let load = Steady::start(server.addr, plan.save_keys, &plan.value(), job == Job::SyncAway)?;
     thread::sleep(ALONE / 8);
     let cpu_before = process::cpu_with_children_s(server.pid)?;
     let memory = Memory::default();
@@ -240,6 +257,14 @@ fn run_job(client: &mut wire::Client, job: Job, port: u16, replica: Option<Serve
                 other => Err(Error::Reply(format!("aof_last_bgrewrite_status is {other}"))),
             }
         }
+        (Job::SyncAway, _) => thread::scope(|scope| {
+            let replica = scope.spawn(|| {
+                go_first();
+                let mut replica = FarReplica::sync(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+                replica.follow_to(client.info_number("replication", "master_repl_offset")?)
+            });
+            replica.join().expect("panics abort the process")
+        }),
         (Job::Sync, Some(mut replica)) => {
             replica.client.run(&["SLAVEOF", "127.0.0.1", &port.to_string()])?;
             until(|| Ok(replica.client.info("replication", "master_link_status")? == "up"))

@@ -17,7 +17,7 @@ use hdrhistogram::Histogram;
 
 use super::error::Result;
 use super::load::new_histogram;
-use super::pause::wait_until;
+use super::pause::{go_first, wait_until};
 use super::random::Random;
 use super::wire::{Client, Shape, write_request};
 
@@ -58,18 +58,23 @@ struct Shared {
 }
 
 impl Steady {
-    /// Begins to write to random ones of `keys` keys `key:` and twelve digits.
-    pub fn start(addr: SocketAddr, keys: u64, value: &[u8]) -> Result<Self> {
+    /// Begins to write to random ones of `keys` keys `key:` and twelve digits. Clients that are `away` stand for ones on
+    /// other machines.
+    pub fn start(addr: SocketAddr, keys: u64, value: &[u8], away: bool) -> Result<Self> {
         let shared = Arc::new(Shared { stop: AtomicBool::new(false), phase: AtomicUsize::new(0) });
         let mut clients = Vec::new();
         for nth in 0..=WRITERS {
             let pacer =
                 Pacer { client: Client::connect(addr)?, shared: shared.clone(), random: Random::new(nth), keys };
             let value = value.to_vec();
-            clients.push(thread::spawn(move || match nth {
-                WRITERS => pacer.run(PROBE_PACE, 1, Shape::Bulk, |out, key| write_request(out, &[b"GET", key])),
-                _ => {
-                    pacer.run(WRITER_PACE, BATCH, Shape::Status, |out, key| write_request(out, &[b"SET", key, &value]))
+            clients.push(thread::spawn(move || {
+                if away {
+                    go_first();
+                }
+                match nth {
+                    WRITERS => pacer.run(PROBE_PACE, 1, Shape::Bulk, |out, key| write_request(out, &[b"GET", key])),
+                    _ => pacer
+                        .run(WRITER_PACE, BATCH, Shape::Status, |out, key| write_request(out, &[b"SET", key, &value])),
                 }
             }));
         }
