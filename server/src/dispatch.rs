@@ -6,7 +6,7 @@
 pub mod recent;
 mod steps;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod waiting;
 
 use crate::conn::{Client, Queued, Replies};

@@ -21,16 +21,16 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 /// A reactor's parts, without a thread.
-struct Desk {
-    exec: Executor,
-    net: Net,
+pub(crate) struct Desk {
+    pub(crate) exec: Executor,
+    pub(crate) net: Net,
     client: Client,
     out: Out,
 }
 
 impl Desk {
     /// The first of two reactors, so that it never is alone.
-    fn new() -> Desk {
+    pub(crate) fn new() -> Desk {
         let poll = || Poll::new().expect("a poll");
         let polls = [poll(), poll()];
         let mailbox = |poll: &Poll| Mailbox::new(Waker::new(poll.registry(), WAKER).expect("a waker"));

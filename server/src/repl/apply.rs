@@ -65,8 +65,8 @@ impl Applier {
         }
     }
 
-    /// A stream begins, in database `db`.
-    pub fn begin(&mut self, db: u32, node: &'static Node) {
+    /// The stream of this attempt begins, in database `db`.
+    pub fn begin(&mut self, db: u32, attempt: u64, node: &'static Node) {
         if self.client.is_some() {
             return;
         }
@@ -82,7 +82,7 @@ impl Applier {
         let info = Arc::new(info);
         node.clients.add(info.clone());
         self.errors = 0;
-        self.attempt = node.repl.attempt();
+        self.attempt = attempt;
         self.client = Some(Client { session: Session { db }, ..Client::new(info, true) });
     }
 

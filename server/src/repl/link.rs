@@ -1,5 +1,8 @@
 //! The link to this server's primary, as reactor 0 carries it: what `replication::link` decides, done.
 
+#[cfg(test)]
+mod tests;
+
 use super::apply::Applier;
 use super::receive::Incoming;
 use super::{Replication, connect};
@@ -48,6 +51,8 @@ pub enum News {
 /// The link's driver.
 pub struct Driver {
     link: Link,
+    /// The attempt that connected: what comes from its primary is void once another has begun.
+    attempt: u64,
     socket: Option<TcpStream>,
     /// Bytes for the primary that the socket did not take.
     unsent: Vec<u8>,
@@ -63,6 +68,7 @@ impl Driver {
     pub fn new(node: &'static Node) -> Driver {
         Driver {
             link: Link::default(),
+            attempt: 0,
             socket: None,
             unsent: Vec::new(),
             readable: false,
@@ -156,7 +162,7 @@ impl Driver {
             News::Resolved { address: Ok(address), .. } => self.open(address, exec, net, now),
             News::Resolved { address: Err(why), .. } => self.step(Event::Broke(why), &[], exec, net, now),
             News::Loaded { outcome: Ok(db), .. } => {
-                self.applier.begin(db, exec.node);
+                self.applier.begin(db, self.attempt, exec.node);
                 self.step(Event::Loaded, &[], exec, net, now);
                 self.acknowledge(exec, net, now);
             }
@@ -191,10 +197,11 @@ impl Driver {
         let node = exec.node;
         match action {
             Action::Connect => {
-                node.repl.next_attempt();
+                // Before it is asked whom to follow: should that change behind it, so does the attempt.
+                self.attempt = node.repl.next_attempt();
                 let Some(primary) = node.repl.state().primary.clone() else { return };
                 log::notice!("Connecting to MASTER {}:{}", primary.host, primary.port);
-                if let Some(address) = connect::resolve(node, &primary, node.repl.attempt()) {
+                if let Some(address) = connect::resolve(node, &primary, self.attempt) {
                     self.open(address, exec, net, now);
                 }
             }
@@ -203,8 +210,15 @@ impl Driver {
             Action::BeginImage => {
                 // What came behind an image that came to nothing is no part of this one's stream.
                 self.applier.suspend(node);
+                {
+                    let mut state = node.repl.state();
+                    if self.attempt != node.repl.attempt() {
+                        // Orders that came meanwhile: there is no image, and the link ends in its next turn.
+                        return;
+                    }
+                    state.backlog_from = None;
+                }
                 node.drop_replicas("a full sync with the primary begins");
-                node.repl.state().backlog_from = None;
                 match Incoming::create() {
                     Ok(image) => self.image = Some(image),
                     Err(error) => {
@@ -230,7 +244,7 @@ impl Driver {
             }
             Action::Load { cut, of } => {
                 let Some(image) = self.image.take() else { return };
-                let loading = image.load(cut, of, node);
+                let loading = image.load(cut, of, self.attempt, node);
                 if let Err(error) = loading {
                     self.step(Event::LoadFailed(error.to_string()), &[], exec, net, now);
                 }
@@ -243,7 +257,7 @@ impl Driver {
             Action::Stream { from, id } => {
                 if let Some(id) = id {
                     let mut state = node.repl.state();
-                    if id != state.history.id {
+                    if id != state.history.id && self.attempt == node.repl.attempt() {
                         state.history.learn(id, node.oplog.end());
                         drop(state);
                         // Those who follow us must learn the new name.
@@ -252,7 +266,7 @@ impl Driver {
                 }
                 if self.link.phase() == Phase::Streaming {
                     self.applier.suspend(node);
-                    self.applier.begin(node.repl.stream_db.load(Ordering::Acquire), node);
+                    self.applier.begin(node.repl.stream_db.load(Ordering::Acquire), self.attempt, node);
                 }
                 self.applier.add(bytes.get(from..).unwrap_or_default());
             }

@@ -180,8 +180,8 @@ impl Replication {
     }
 
     /// Another attempt: whatever the one before still does is void.
-    pub fn next_attempt(&self) {
-        self.attempt.fetch_add(1, Ordering::AcqRel);
+    pub fn next_attempt(&self) -> u64 {
+        self.attempt.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     /// Whether a primary's request belongs to the attempt that counts.
@@ -284,8 +284,9 @@ impl Node {
             if !following && was_replica {
                 self.oplog.want(engine::oplog::Consumer::Replicas, state.backlog_from.is_some());
             }
+            // With the state locked: who looks at both sees them agree.
+            self.repl.next_attempt();
         }
-        self.repl.next_attempt();
         if !following && self.persist.aof.is_on() && self.persist.aof.strays.are_missing() {
             crate::log::notice!("The AOF lacks what this server has changed as a replica: it is rewritten");
             self.persist.state().rewrite_scheduled = true;

@@ -65,11 +65,11 @@ impl Incoming {
     }
 
     /// It is complete but for the `cut` last bytes, which are none of it: gives it to a thread that loads it and mails
-    /// the outcome. `of` says of what it is an image.
-    pub fn load(mut self, cut: usize, of: Option<(ReplId, u64)>, node: &'static Node) -> io::Result<()> {
+    /// the outcome. `of` says of what it is an image, `attempt` who asked for it.
+    pub fn load(mut self, cut: usize, of: Option<(ReplId, u64)>, attempt: u64, node: &'static Node) -> io::Result<()> {
         self.file.set_len(self.len.saturating_sub(cut as u64))?;
         self.file.rewind()?;
-        let (file, attempt) = (self.file, node.repl.attempt());
+        let file = self.file;
         let again = file.try_clone()?;
         let run = move || {
             go_after_others();
@@ -95,16 +95,13 @@ fn in_memory() -> io::Result<File> {
     Ok(memfd_create("image", MemfdFlags::CLOEXEC)?.into())
 }
 
-/// Whether the image is still wanted. The caller holds all slots. An attempt may have begun after nobody was followed any
-/// more: the link hears of that later.
+/// Whether the image is still wanted: whom to follow has not changed since its primary was connected to. The caller holds
+/// all slots.
 fn check_wanted(node: &Node, attempt: u64) -> Result<(), String> {
-    if attempt != node.repl.attempt() {
-        return Err("another attempt has begun".into());
+    match attempt == node.repl.attempt() {
+        true => Ok(()),
+        false => Err("its primary is followed no more".into()),
     }
-    if node.repl.state().primary.is_none() {
-        return Err("no primary is followed any more".into());
-    }
-    Ok(())
 }
 
 /// Drops all keys; what was reached of the stream is reached no more.
