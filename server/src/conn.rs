@@ -51,6 +51,14 @@ impl Socket {
         registry.register(self.source(), token, Interest::READABLE | Interest::WRITABLE)
     }
 
+    /// Whether TCP sends small packets at once; a Unix socket always does.
+    pub fn set_nodelay(&self, at_once: bool) -> io::Result<()> {
+        match self {
+            Socket::Tcp(stream) => stream.set_nodelay(at_once),
+            Socket::Unix(_) => Ok(()),
+        }
+    }
+
     /// Reads what is there.
     pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
         let (_, taken) = recv(self, into, RecvFlags::empty())?;

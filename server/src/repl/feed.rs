@@ -62,6 +62,9 @@ pub fn feed(conn: &mut Conn, node: &Node, now: Now) -> Result<(), GiveUp> {
     let Some(feed) = conn.client.peer.as_mut().and_then(|peer| peer.feed.as_mut()) else { return Ok(()) };
     let deliveries = feed.replica.take_deliveries();
     for delivery in deliveries {
+        if let Delivery::Cut { .. } | Delivery::Line(_) = delivery {
+            gather_packets(&conn.socket, &node.config());
+        }
         match delivery {
             Delivery::Cut { line, cursor, prologue } => {
                 feed.cursor = Some(cursor);
@@ -106,6 +109,12 @@ pub fn feed(conn: &mut Conn, node: &Node, now: Now) -> Result<(), GiveUp> {
             Err(GiveUp)
         }
     }
+}
+
+/// Lets TCP put more into a packet of a replica's, and be later with it, where the settings want that.
+fn gather_packets(socket: &Socket, config: &Config) {
+    // Where it fails packets are as small as before.
+    let _ = socket.set_nodelay(!config.repl_disable_tcp_nodelay);
 }
 
 fn send_image(socket: &Socket, feed: &mut Feed, now: Now) -> io::Result<usize> {
@@ -319,3 +328,22 @@ impl Image {
 }
 
 const _: () = assert!(MARK_LEN == replication::history::ID_LEN);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::net::TcpStream;
+    use std::net::TcpListener;
+
+    #[test]
+    fn packets_are_gathered_where_the_settings_say_so() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let stream = TcpStream::connect(listener.local_addr().expect("an address")).expect("a socket");
+        let socket = Socket::Tcp(stream);
+        for gathers in [true, false] {
+            gather_packets(&socket, &Config { repl_disable_tcp_nodelay: gathers, ..Config::default() });
+            let Socket::Tcp(stream) = &socket else { unreachable!("see above") };
+            assert_eq!(stream.nodelay().expect("known"), !gathers);
+        }
+    }
+}
