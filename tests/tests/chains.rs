@@ -2,12 +2,14 @@
 
 use resp::Reply;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use tests::replicas::{follow, number, wait_for_link, wait_for_stream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::RangeInclusive;
+use std::thread;
+use tests::replicas::{follow, number, serve_sync, wait_for_link, wait_for_stream};
 use tests::{Options, Server};
 
-/// Asks for a full sync with this capability, and reads up to the end of the image; the connection and the offset.
-fn full_sync(addr: SocketAddr, capability: &str) -> (BufReader<TcpStream>, u64) {
+/// Asks for a full sync with this capability, and reads up to the end of the image; the connection, the offset and the image.
+fn image(addr: SocketAddr, capability: &str) -> (BufReader<TcpStream>, u64, Vec<u8>) {
     let mut link = BufReader::new(TcpStream::connect(addr).expect("a server listens"));
     let mut line = String::new();
     link.get_mut().write_all(format!("REPLCONF capa {capability}\r\n").as_bytes()).expect("sent");
@@ -26,7 +28,24 @@ fn full_sync(addr: SocketAddr, capability: &str) -> (BufReader<TcpStream>, u64) 
     let mut image = vec![0; length];
     link.read_exact(&mut image).expect("an image");
     assert!(image.starts_with(b"REDIS"));
-    (link, words[2].parse().expect("an offset"))
+    (link, words[2].parse().expect("an offset"), image)
+}
+
+fn full_sync(addr: SocketAddr, capability: &str) -> (BufReader<TcpStream>, u64) {
+    let (link, offset, _) = image(addr, capability);
+    (link, offset)
+}
+
+/// The database that an image says the stream is in: behind its name, as a number of one byte or as text.
+fn noted_db(image: &[u8]) -> u8 {
+    const NAME: &[u8] = b"repl-stream-db";
+    let at = image.windows(NAME.len()).position(|window| window == NAME).expect("noted");
+    match image[at + NAME.len()..] {
+        [0xc0, db, ..] => db,
+        [1, digit, ..] => digit - b'0',
+        [2, tens, ones, ..] => (tens - b'0') * 10 + ones - b'0',
+        _ => panic!("an unknown form"),
+    }
 }
 
 fn read(link: &mut BufReader<TcpStream>, expected: &str) {
@@ -77,4 +96,37 @@ fn a_replica_of_a_replica_that_begins_anew_follows_into_the_database_of_the_stre
     let mut below = last.client();
     below.run("SELECT 3");
     assert_eq!(below.run("EXISTS before after"), Reply::Int(2));
+}
+
+/// The stream selects another database all the time, so nearly every moment for a cut is a bad one.
+#[test]
+fn the_database_that_an_image_notes_is_that_of_its_offset() {
+    const ROUNDS: usize = 60;
+    const IMAGE: &[u8] = b"REDIS0007\xff\0\0\0\0\0\0\0\0";
+    // All of one length.
+    const DATABASES: RangeInclusive<u8> = 10..=15;
+    let select = |db: u8| format!("*2\r\n$6\r\nSELECT\r\n$2\r\n{db}\r\n");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let middle = Server::start(Options::codis(4).set_words("client-output-buffer-limit", &["slave", "0", "0", "0"]));
+    follow(&middle, listener.local_addr().expect("an address"));
+    let mut answer = format!("+FULLRESYNC {} 100\r\n${}\r\n", "a".repeat(40), IMAGE.len()).into_bytes();
+    answer.extend_from_slice(IMAGE);
+    let mut primary = serve_sync(&listener, &answer);
+    wait_for_link(&middle);
+    let all: String = DATABASES.map(select).collect();
+    let flood = thread::spawn(move || {
+        let all = all.repeat(50);
+        // Until the server has gone.
+        while primary.send(all.as_bytes()).is_ok() {}
+    });
+    for round in 0..ROUNDS {
+        let (mut link, _, image) = image(middle.addr(), "psync2");
+        // The first image may be of before the first of them.
+        let next = Some(noted_db(&image) + 1).filter(|next| DATABASES.contains(next)).unwrap_or(*DATABASES.start());
+        let mut bytes = vec![0; select(next).len()];
+        link.read_exact(&mut bytes).expect("a stream");
+        assert_eq!(String::from_utf8_lossy(&bytes), select(next), "round {round}");
+    }
+    drop(middle);
+    flood.join().expect("no panic");
 }

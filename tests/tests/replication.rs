@@ -1,9 +1,10 @@
 //! Replication between whole programs: ours and real Redis 7.0, in both directions, over links that break.
 
 use resp::Reply;
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tests::replicas::{Load, assert_same, follow, info, number, serve_sync, wait_for_link, wait_for_stream};
 use tests::{Options, Relay, Server, wait_until};
 
@@ -500,4 +501,117 @@ fn an_old_replica_cut_off_before_the_log_begins_gets_no_partial_sync() {
     assert!(after(0).1.starts_with("FULLRESYNC"));
     assert!(after(SELECT_BYTES - 1).1.starts_with("FULLRESYNC"));
     assert_eq!(after(SELECT_BYTES).1, "CONTINUE");
+}
+
+/// Asks to go on from the byte with this number, counted from 1; the bytes up to `end` if that is possible.
+fn go_on(server: &Server, id: &str, from: u64, end: u64) -> Option<Vec<u8>> {
+    let mut link = BufReader::new(TcpStream::connect(server.addr()).expect("a server listens"));
+    link.get_mut().write_all(format!("PSYNC {id} {from}\r\n").as_bytes()).expect("sent");
+    let mut line = String::from("\n");
+    // Empty ones only say that it is still there.
+    while line == "\n" {
+        line.clear();
+        link.read_line(&mut line).expect("answered");
+    }
+    if line.starts_with("+FULLRESYNC") {
+        return None;
+    }
+    assert_eq!(line, "+CONTINUE\r\n");
+    let mut bytes = vec![0; usize::try_from(end + 1 - from).expect("not too many")];
+    link.read_exact(&mut bytes).expect("the backlog");
+    Some(bytes)
+}
+
+#[test]
+fn a_partial_sync_may_begin_at_either_end_of_the_backlog_and_no_byte_beyond() {
+    // From within the log's first segment, and with some of them gone.
+    for megabytes in [0, 5] {
+        let quiet = Options::codis(4).set("repl-ping-slave-period", "3600").set("repl-backlog-size", "16kb");
+        let primary = Server::start(quiet);
+        let mut client = primary.client();
+        // Whoever asks makes a backlog begin.
+        assert_eq!(go_on(&primary, "?", 0, 0), None);
+        let id = info(&mut client, "master_replid").expect("an id");
+        let mut whole = Vec::new();
+        for n in 0..200 {
+            client.run(&format!("SET k{n} {}", "v".repeat(100 + n)));
+        }
+        for _ in 0..megabytes {
+            client.run(&format!("SET big {}", "v".repeat(1 << 20)));
+        }
+        for n in 0..200 {
+            client.run(&format!("SET k{n} {}", "w".repeat(100 + n)));
+            tests::encode(&["SET", &format!("k{n}"), &"w".repeat(100 + n)], &mut whole);
+        }
+        let field = |name| number(&mut primary.client(), name);
+        let (first, end) = (field("repl_backlog_first_byte_offset"), field("master_repl_offset"));
+        let kept = field("repl_backlog_histlen");
+        assert_eq!((first + kept, kept), (end + 1, 16 << 10));
+        let expected = &whole[whole.len() - kept as usize..];
+        assert!(go_on(&primary, &id, first, end).is_some_and(|bytes| bytes == expected), "{megabytes}");
+        assert_eq!(go_on(&primary, &id, end, end).as_deref(), Some(&b"\n"[..]), "{megabytes}");
+        assert_eq!(go_on(&primary, &id, end + 1, end).as_deref(), Some(&b""[..]), "{megabytes}");
+        assert_eq!(go_on(&primary, &id, first - 1, end), None, "{megabytes}");
+        assert_eq!(go_on(&primary, &id, end + 2, end), None, "{megabytes}");
+    }
+}
+
+#[test]
+fn a_primary_is_told_where_its_replica_is_and_may_ask_how_far() {
+    let (listener, far) = (TcpListener::bind("127.0.0.1:0").expect("a port"), Server::start(Options::codis(1)));
+    let config =
+        |port: u16| format!("slaveof 127.0.0.1 {port}\nslave-announce-ip 10.1.2.3\nslave-announce-port 4321\n");
+    let replica = Server::start(Options::codis(1).config(&config(far.addr().port())));
+    wait_for_link(&replica);
+    let mut client = far.client();
+    assert!(info(&mut client, "slave0").is_some_and(|line| line.starts_with("ip=10.1.2.3,port=4321,state=online")));
+    let Reply::Array(Some(role)) = client.run("ROLE") else { panic!("no array") };
+    let Some(Reply::Array(Some(replicas))) = role.get(2) else { panic!("{role:?}") };
+    let Some(Reply::Array(Some(words))) = replicas.first() else { panic!("{role:?}") };
+    assert_eq!(words[..2], [Reply::bulk("10.1.2.3"), Reply::bulk("4321")]);
+    drop(replica);
+
+    let image = b"REDIS0007\xff\0\0\0\0\0\0\0\0";
+    let mut answer = format!("+FULLRESYNC {} 100\r\n${}\r\n", "a".repeat(40), image.len()).into_bytes();
+    answer.extend_from_slice(image);
+    let _replica = Server::start(Options::codis(1).config(&config(listener.local_addr().expect("bound").port())));
+    let mut primary = serve_sync(&listener, &answer);
+    let ask = "*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
+    primary.send(ask.as_bytes()).expect("sent");
+    // Unasked it says so once a second: too seldom for all of these.
+    let began = Instant::now();
+    let mut acked = 0;
+    for asked in 1..=100 {
+        primary.send(ask.as_bytes()).expect("sent");
+        while acked < 100 + asked * ask.len() as u64 {
+            assert!(began.elapsed() < PATIENCE, "{asked}");
+            let Reply::Array(Some(words)) = primary.read() else { continue };
+            assert_eq!(words[..2], [Reply::bulk("REPLCONF"), Reply::bulk("ACK")]);
+            let Reply::Bulk(Some(offset)) = &words[2] else { panic!("{words:?}") };
+            acked = String::from_utf8_lossy(offset).parse().expect("an offset");
+        }
+    }
+}
+
+#[test]
+fn a_backlog_that_nobody_needs_any_more_ends_with_its_history() {
+    let primary = Server::start(Options::codis(2).set("repl-backlog-ttl", "1"));
+    let replica = Server::start(Options::codis(2));
+    follow(&replica, primary.addr());
+    wait_for_link(&replica);
+    let mut client = primary.client();
+    client.run("SET k v");
+    wait_for_stream(&primary, &replica);
+    let id = info(&mut client, "master_replid");
+    // As long as it follows nothing ends.
+    thread::sleep(Duration::from_millis(2500));
+    assert_eq!(number(&mut client, "repl_backlog_active"), 1);
+    replica.client().run("SLAVEOF NO ONE");
+    assert!(wait_until(PATIENCE, || number(&mut client, "repl_backlog_active") == 0), "{}", primary.log());
+    assert_ne!(info(&mut client, "master_replid"), id);
+    client.run("SET unlogged 1");
+    follow(&replica, primary.addr());
+    wait_for_link(&replica);
+    assert_eq!((number(&mut client, "sync_full"), number(&mut client, "sync_partial_ok")), (2, 0));
+    assert_same(&primary, &replica);
 }

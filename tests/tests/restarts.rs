@@ -4,9 +4,10 @@
 use resp::Reply;
 use std::fs;
 use std::io::Write;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
-use tests::replicas::{assert_same, info, number, wait_for_link, wait_for_stream};
+use tests::replicas::{assert_same, info, number, serve_sync, wait_for_link, wait_for_stream};
 use tests::{Options, Server, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -89,29 +90,30 @@ fn with_an_append_only_file_a_restart_of_either_end_costs_no_full_sync() {
     }
 }
 
+/// A stream goes on without another SELECT, in database 0 where it was this server's own.
 #[test]
-fn a_replica_whose_file_ends_in_a_database_of_its_own_goes_on_in_the_streams() {
-    let primary = Server::start(logging(1));
-    let text = format!("slaveof 127.0.0.1 {}\nslave-read-only no\n", primary.addr().port());
-    let replica = Server::start(logging(1).config(&text));
-    wait_for_file(&replica);
-    let mut client = primary.client();
-    client.run("SELECT 1");
-    client.run("SET before 1");
-    wait_for_stream(&primary, &replica);
-    let mut own = replica.client();
-    own.run("SELECT 7");
-    own.run("SET own 1");
-    own.run("DEL own");
-    // A file that lacks those has no note.
-    own.run("BGREWRITEAOF");
-    wait_for_file(&replica);
-    let ended = replica.end();
-    client.run("SET missed 1");
-    let replica = ended.start_again();
-    wait_for_stream(&primary, &replica);
-    assert_eq!(syncs(&primary), (1, 1), "{}", replica.log());
-    assert_logged([&primary, &replica]);
+fn a_primary_that_comes_back_as_a_replica_logs_the_stream_in_its_database() {
+    for last_db in [0, 1] {
+        let (first, replica) = pair(1);
+        let mut client = first.client();
+        client.run(&format!("SELECT {last_db}"));
+        client.run("SET own 1");
+        wait_for_stream(&first, &replica);
+        let end = number(&mut client, "master_repl_offset");
+        drop(replica);
+        let ended = first.end();
+        let successor = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = successor.local_addr().expect("an address").port();
+        let first = ended.start_as(logging(1).config(&format!("slaveof 127.0.0.1 {port}\n")));
+        let mut link = serve_sync(&successor, b"+CONTINUE\r\n");
+        link.send(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n").expect("sent");
+        let mut client = first.client();
+        assert!(wait_until(PATIENCE, || number(&mut client, "master_repl_offset") > end), "{}", first.log());
+        assert_eq!(client.run("GET k"), Reply::bulk("v"));
+        let digest = client.run("DEBUG DIGEST");
+        assert_eq!(client.run("DEBUG LOADAOF"), Reply::Simple(b"OK".to_vec()), "{}", first.log());
+        assert_eq!(client.run("DEBUG DIGEST"), digest, "{last_db}");
+    }
 }
 
 /// Ends the replica, lets `meddle` do something to its files, starts it, and expects as many full syncs.
