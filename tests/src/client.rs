@@ -147,9 +147,16 @@ impl Client {
     fn receive(&mut self) -> io::Result<usize> {
         let start = self.buffer.len();
         self.buffer.resize(start + 64 * 1024, 0);
-        let read = match &mut self.stream {
+        let mut read = || match &mut self.stream {
             Stream::Tcp(stream) => stream.read(&mut self.buffer[start..]),
             Stream::Unix(stream) => stream.read(&mut self.buffer[start..]),
+        };
+        // A process that was suspended finds its call interrupted, which is no news of the connection.
+        let read = loop {
+            match read() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
         };
         self.buffer.truncate(start + read.as_ref().copied().unwrap_or(0));
         read
