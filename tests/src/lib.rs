@@ -26,4 +26,4 @@ pub use contents::{Contents, contents};
 pub use programs::{codis_server, redis_server};
 pub use random::Random;
 pub use relay::{Relay, Way};
-pub use server::{Crashed, Options, Server, alive, free_port, kill, wait_until};
+pub use server::{Crashed, NOBODYS_PORT, Options, Server, alive, free_port, kill, wait_until};

@@ -39,6 +39,8 @@ struct Shared {
     far_bytes_max: AtomicU64,
     /// Connections that were cut short.
     cut_short: AtomicU64,
+    /// Bytes of a connection from the far side before all stalls.
+    far_bytes_before_stall: AtomicU64,
     ended: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
 }
@@ -55,6 +57,7 @@ impl Relay {
             pause_us: 0.into(),
             far_bytes_max: u64::MAX.into(),
             cut_short: 0.into(),
+            far_bytes_before_stall: u64::MAX.into(),
             ended: AtomicBool::new(false),
             open: Mutex::default(),
         });
@@ -93,6 +96,16 @@ impl Relay {
     /// As [`Relay::stall`], for bytes that go this way only.
     pub fn stall_one_way(&self, way: Way, stalled: bool) {
         self.shared.stalled[way as usize].store(stalled, SeqCst);
+    }
+
+    /// As [`Relay::stall`], once the far side has sent so many bytes on a connection.
+    pub fn stall_after(&self, bytes: u64) {
+        self.shared.far_bytes_before_stall.store(bytes, SeqCst);
+    }
+
+    /// Whether nothing is carried from the far side.
+    pub fn is_stalled(&self) -> bool {
+        self.shared.stalled[Way::FromFar as usize].load(SeqCst)
     }
 
     /// Carries so many bytes at a time in each direction, with a pause after each.
@@ -138,6 +151,10 @@ impl Shared {
         let mut buffer = [0; PIECE_BYTES];
         let mut carried = 0;
         loop {
+            if way == Way::FromFar && carried >= self.far_bytes_before_stall.load(SeqCst) {
+                self.far_bytes_before_stall.store(u64::MAX, SeqCst);
+                self.stalled.iter().for_each(|stalled| stalled.store(true, SeqCst));
+            }
             self.wait_while_stalled(way);
             let max = if way == Way::FromFar { self.far_bytes_max.load(SeqCst) } else { u64::MAX };
             if carried >= max {

@@ -20,7 +20,11 @@ use tempfile::TempDir;
 const START_ATTEMPTS: usize = 5;
 /// When a test fails, so much of its servers' output is shown.
 const LOG_LINES_SHOWN: usize = 60;
-const START_PATIENCE: Duration = Duration::from_secs(30);
+const START_PATIENCE: Duration = Duration::from_secs(90);
+/// How long a server that was told to end may take.
+const END_PATIENCE: Duration = Duration::from_secs(60);
+/// A loopback port where connections are refused: the system hands out higher ones, and nobody serves what it is for.
+pub const NOBODYS_PORT: u16 = 1;
 
 /// How to start a server.
 #[derive(Clone, Debug)]
@@ -180,7 +184,7 @@ impl Server {
     /// Ends it with SIGTERM and starts it again in the same directory, with the same options except those of the
     /// command line that `forget` names.
     pub fn restart(mut self, forget: &[&str]) -> Server {
-        let ended = self.terminate(Duration::from_secs(10));
+        let ended = self.terminate(END_PATIENCE);
         assert!(ended.is_some_and(|status| status.success()), "the server did not end well: {ended:?}\n{}", self.log());
         let mut options = self.options.clone();
         options.settings.retain(|(name, _)| !forget.contains(&name.as_str()));
@@ -194,7 +198,7 @@ impl Server {
 
     /// Ends it with SIGTERM. It can be started again where it was.
     pub fn end(mut self) -> Crashed {
-        let ended = self.terminate(Duration::from_secs(10));
+        let ended = self.terminate(END_PATIENCE);
         assert!(ended.is_some_and(|status| status.success()), "the server did not end well: {ended:?}\n{}", self.log());
         self.crash()
     }
@@ -245,12 +249,18 @@ impl Crashed {
 
     /// Starts another program where it was, or the same with other options.
     pub fn start_as(self, options: Options) -> Server {
-        let Crashed { dir, port, .. } = self;
-        let mut server = Server { child: launch(&options, port, dir.path()), port, dir, options };
-        if let Err(log) = server.wait_until_it_answers() {
-            panic!("{} did not start again:\n{log}", server.options.program.display());
+        let Crashed { mut dir, port, .. } = self;
+        let deadline = Instant::now() + START_PATIENCE;
+        loop {
+            let mut server = Server { child: launch(&options, port, dir.path()), port, dir, options: options.clone() };
+            match server.wait_until_it_answers() {
+                Ok(()) => return server,
+                // The system may have handed the port to somebody else meanwhile, whom others may wait for.
+                Err(log) if log.contains("in use") && Instant::now() < deadline => dir = server.into_dir(),
+                Err(log) => panic!("{} did not start again:\n{log}", options.program.display()),
+            }
+            thread::sleep(Duration::from_millis(100));
         }
-        server
     }
 }
 

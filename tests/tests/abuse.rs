@@ -8,7 +8,7 @@ use tests::{Client, Options, Random, Server, encode, wait_until};
 
 /// What a server may need beyond its start while it is abused.
 const MEMORY_BYTES: u64 = 64 << 20;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server, a client that behaves, and what the server needed before.
 struct Scene {

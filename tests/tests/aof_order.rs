@@ -7,7 +7,7 @@ use std::time::Duration;
 use tests::replicas::{follow, info, wait_for_link};
 use tests::{Options, Server, wait_until};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn with_aof(threads: usize, fsync: &str) -> Options {
     Options::codis(threads).set("appendonly", "yes").set("appendfsync", fsync)

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tests::{Client, Options, Server, wait_until};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const MISCONF_RDB: &str = "MISCONF Redis is configured to save RDB snapshots, but is currently not able to persist on \
                            disk. Commands that may modify the data set are disabled. Please check Redis logs for details \
                            about the error.";

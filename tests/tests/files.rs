@@ -16,7 +16,7 @@ use tests::{Client, Options, Server, wait_until};
 const LATER_MS: &str = "4102444800000";
 
 /// For a rewrite of a small file.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn call(client: &mut Client, words: &[Vec<u8>]) {
     let reply = client.call(words);

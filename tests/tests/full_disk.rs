@@ -17,7 +17,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tests::{Options, Server, wait_until};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Says to the test where the small filesystem is.
 const SMALL: &str = "CODIS_TEST_SMALL_FILESYSTEM";
 /// Mounts it on `$0` and runs the rest.

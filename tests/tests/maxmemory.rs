@@ -6,7 +6,7 @@ use resp::Reply;
 use std::time::Duration;
 use tests::{Client, Options, Server, encode, wait_until};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One field of INFO, as a number.
 fn figure(client: &mut Client, name: &str) -> u64 {

@@ -4,7 +4,7 @@
 
 use resp::Reply;
 use std::net::TcpListener;
-use tests::{Client, Options, Server, encode, free_port};
+use tests::{Client, NOBODYS_PORT, Options, Server, encode};
 
 fn listener() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
@@ -44,7 +44,7 @@ fn a_write_that_comes_while_the_key_is_on_its_way_moves_too() {
         let (mut mover, mut writer) = (server.client(), server.client());
         let (listener, port) = listener();
         writer.run("SET key old");
-        send(&mut mover, &["MIGRATE", "127.0.0.1", &port, "key", "3", "10000"]);
+        send(&mut mover, &["MIGRATE", "127.0.0.1", &port, "key", "3", "60000"]);
         let mut peer = Client::accept(&listener).expect("it connects");
         assert_eq!(request(&mut peer), [&b"SELECT"[..], b"3"]);
         let first = request(&mut peer);
@@ -75,7 +75,7 @@ fn keys_that_were_not_taken_stay() {
     let mut client = server.client();
     let (listener, port) = listener();
     client.run("MSET a 1 b 2 c 3 d 4");
-    send(&mut client, &["MIGRATE", "127.0.0.1", &port, "", "0", "10000", "KEYS", "a", "b", "c", "d"]);
+    send(&mut client, &["MIGRATE", "127.0.0.1", &port, "", "0", "60000", "KEYS", "a", "b", "c", "d"]);
     let mut peer = Client::accept(&listener).expect("it connects");
     // SELECT, then four keys; the connection ends before the last answer.
     (0..5).for_each(|_| drop(request(&mut peer)));
@@ -93,7 +93,7 @@ fn a_connection_that_the_other_side_has_closed_is_replaced() {
     let (listener, port) = listener();
     for key in ["first", "second"] {
         client.call(&["SET", key, "x"]);
-        send(&mut client, &["MIGRATE", "127.0.0.1", &port, key, "0", "10000"]);
+        send(&mut client, &["MIGRATE", "127.0.0.1", &port, key, "0", "60000"]);
         let mut peer = Client::accept(&listener).expect("it connects");
         assert_eq!(request(&mut peer)[0], b"SELECT");
         assert_eq!(request(&mut peer)[1], key.as_bytes());
@@ -108,10 +108,10 @@ fn what_cannot_be_moved_is_said() {
     let target = Server::start(Options::codis(1).set("requirepass", "secret"));
     let mut client = server.client();
     let port = target.addr().port().to_string();
-    let nobody = free_port().to_string();
+    let nobody = NOBODYS_PORT.to_string();
     client.run("SET key value");
     let mut migrate =
-        |port: &str, more: &[&str]| client.call(&[&["MIGRATE", "127.0.0.1", port, "key", "0", "10000"], more].concat());
+        |port: &str, more: &[&str]| client.call(&[&["MIGRATE", "127.0.0.1", port, "key", "0", "60000"], more].concat());
     assert_eq!(migrate(&nobody, &[]), error("IOERR error or timeout connecting to the client"));
     assert_eq!(migrate(&port, &["NONSENSE"]), error("ERR syntax error"));
     assert_eq!(
@@ -129,7 +129,7 @@ fn what_cannot_be_moved_is_said() {
     assert_eq!(migrate(&port, &[]), Reply::Simple(b"NOKEY".to_vec()));
     client.run("SET key value");
     client.run("MULTI");
-    client.call(&["MIGRATE", "127.0.0.1", &port, "key", "0", "10000"]);
+    client.call(&["MIGRATE", "127.0.0.1", &port, "key", "0", "60000"]);
     let Reply::Array(Some(replies)) = client.run("EXEC") else { panic!("EXEC gives an array") };
     assert!(matches!(&replies[..], [Reply::Error(_)]), "{replies:?}");
     assert_eq!(client.run("EXISTS key"), Reply::Int(1));

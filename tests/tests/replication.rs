@@ -119,9 +119,10 @@ fn wait_counts_replicas_that_have_the_clients_writes() {
     }
     let mut client = primary.client();
     client.run("SET a 1");
-    assert_eq!(client.run("WAIT 2 10000"), Reply::Int(2));
+    assert_eq!(client.run("WAIT 2 60000"), Reply::Int(2));
     assert_eq!(replicas[0].client().run("GET a"), Reply::bulk("1"));
     client.run("SET a 2");
+    assert_eq!(client.run("WAIT 2 60000"), Reply::Int(2));
     assert_eq!(client.run("WAIT 3 100"), Reply::Int(2));
     assert_eq!(client.run("WAIT 0 0"), Reply::Int(2));
     assert_eq!(client.run("WAIT 1 -1"), Reply::Error(b"ERR timeout is negative".to_vec()));
@@ -160,7 +161,7 @@ fn a_key_past_its_expiry_is_hidden_on_a_replica_until_the_primary_deletes_it() {
     let (mut client, mut other) = (primary.client(), replica.client());
     client.run("DEBUG SET-ACTIVE-EXPIRE 0");
     client.run("SET k v PX 50");
-    assert_eq!(client.run("WAIT 1 10000"), Reply::Int(1));
+    assert_eq!(client.run("WAIT 1 60000"), Reply::Int(1));
     assert!(wait_until(PATIENCE, || other.run("GET k") == Reply::Bulk(None)));
     assert_eq!(other.run("DBSIZE"), Reply::Int(1));
     assert_eq!(client.run("GET k"), Reply::Bulk(None));

@@ -96,7 +96,7 @@ fn three_sentinels_fail_a_group_over_and_the_old_primary_comes_back_as_a_replica
     for n in 0..200 {
         client.run(&format!("SET k{n} {n}"));
     }
-    assert_eq!(client.run("WAIT 2 10000"), Reply::Int(2));
+    assert_eq!(client.run("WAIT 2 60000"), Reply::Int(2));
     // The load goes on while the primary dies.
     let addr = primary.addr();
     let load = thread::spawn(move || {

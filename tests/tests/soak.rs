@@ -52,21 +52,22 @@ fn soak(chain: &[&str], time: Duration) {
     }
     let mut random = Random::new(time.as_millis() as u64 + chain.len() as u64);
     let load = Load::start(servers[0].addr(), 4);
-    let (began, mut cuts, mut stalls) = (Instant::now(), 0, 0);
-    while began.elapsed() < time {
+    let (began, mut cuts, mut stalls) = (Instant::now(), vec![0; relays.len()], 0);
+    while began.elapsed() < time || cuts.contains(&0) {
         thread::sleep(Duration::from_millis(200 + random.below(1500) as u64));
-        let relay = &relays[random.below(relays.len())];
+        let which = random.below(relays.len());
+        let relay = &relays[which];
         if random.below(4) == 0 {
             stalls += 1;
             relay.stall(true);
             thread::sleep(Duration::from_millis(300));
         }
-        cuts += 1;
+        cuts[which] += 1;
         relay.cut();
         relay.stall(false);
     }
     let written = load.stop();
-    println!("{}: {written} commands, {cuts} cuts, {stalls} of them after a stall", chain.join(" > "));
+    println!("{}: {written} commands, {cuts:?} cuts, {stalls} of them after a stall", chain.join(" > "));
     for (pair, names) in servers.windows(2).zip(chain.windows(2)) {
         assert_same(&pair[0], &pair[1]);
         let [mut above, mut below] = [pair[0].client(), pair[1].client()];

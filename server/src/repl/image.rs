@@ -22,6 +22,7 @@ use replication::feed::Stage;
 use replication::psync::full_line;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -187,11 +188,14 @@ fn write<W: Write>(
 }
 
 fn open() -> io::Result<File> {
-    let path = PathBuf::from(format!("temp-sync-{}.rdb", std::process::id()));
-    let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
-    // Open files need no name, and a crash leaves nothing behind.
-    fs::remove_file(&path)?;
-    Ok(file)
+    // Where the filesystem can do that, it never has a name: whenever the process ends, nothing is left of it.
+    let nameless = File::options().read(true).write(true).custom_flags(libc::O_TMPFILE).open(".");
+    nameless.or_else(|_| {
+        let path = PathBuf::from(format!("temp-sync-{}.rdb", std::process::id()));
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
+        fs::remove_file(&path)?;
+        Ok(file)
+    })
 }
 
 /// Gathers pieces for a pipe.

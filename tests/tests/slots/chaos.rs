@@ -208,7 +208,7 @@ fn migrate_all(source: &Server, target: SocketAddr) {
     while let Ok(Reply::Array(Some(slots))) = from.try_call(&["SLOTSINFO"]) {
         let Some(Reply::Array(Some(row))) = slots.first() else { return };
         let Reply::Int(slot) = row[0] else { panic!("a number") };
-        let line = format!("SLOTSMGRTTAGSLOT-ASYNC 127.0.0.1 {} 2000 7 0 {slot} 20", target.port());
+        let line = format!("SLOTSMGRTTAGSLOT-ASYNC 127.0.0.1 {} 60000 7 0 {slot} 20", target.port());
         match from.try_call(&line.split(' ').collect::<Vec<_>>()) {
             Ok(Reply::Array(_)) => {}
             _ => return,

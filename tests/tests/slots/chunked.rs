@@ -1,9 +1,9 @@
 //! SLOTSMGRTONE-ASYNC, -TAGONE-, -SLOT-, -TAGSLOT-ASYNC, FENCE, CANCEL, STATUS, EXEC-WRAPPER, DUMP.
 
-use crate::data::{Caller, Script, fill, names, pair, run, same, show, to, value, values};
+use crate::data::{Caller, PATIENCE, Script, fill, names, pair, run, same, show, to, value, values};
 use resp::Reply;
 use std::time::Duration;
-use tests::{Client, Options, Server, free_port, wait_until};
+use tests::{Client, NOBODYS_PORT, Options, Server, wait_until};
 
 #[test]
 fn every_type_moves_in_chunks_of_any_size() {
@@ -13,7 +13,7 @@ fn every_type_moves_in_chunks_of_any_size() {
         let keys = fill(&mut from);
         let before = values(&mut from, &keys);
         for key in &keys {
-            let reply = run(&mut from, &to(&target, "SLOTSMGRTONE-ASYNC", &format!("5000 {chunks} {key}")));
+            let reply = run(&mut from, &to(&target, "SLOTSMGRTONE-ASYNC", &format!("60000 {chunks} {key}")));
             assert_eq!(reply, ":1", "{key}");
         }
         assert_eq!(names(&mut from), Vec::<String>::new());
@@ -28,11 +28,11 @@ fn a_slot_moves_batch_by_batch_and_tags_as_a_whole() {
     let mut from = source.client();
     let keys: Vec<String> = (0..100).map(|n| format!("{{a}}{n} v")).collect();
     run(&mut from, &format!("MSET {} a v", keys.join(" ")));
-    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTSLOT-ASYNC", "1000 0 0 579 7")), "[:7 :94]");
-    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTSLOT-ASYNC", "1000 0 0 579 1")), "[:1 :93]");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTSLOT-ASYNC", "60000 0 0 579 7")), "[:7 :94]");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTSLOT-ASYNC", "60000 0 0 579 1")), "[:1 :93]");
     let (mut left, mut calls) = (93, 0);
     while left > 0 {
-        let reply = run(&mut from, &to(&target, "SLOTSMGRTTAGSLOT-ASYNC", "1000 0 0 579 1"));
+        let reply = run(&mut from, &to(&target, "SLOTSMGRTTAGSLOT-ASYNC", "60000 0 0 579 1"));
         let numbers: Vec<i64> = reply.trim_matches(['[', ']']).split(' ').map(|n| n[1..].parse().unwrap()).collect();
         left -= numbers[0];
         assert_eq!(numbers[1], left, "{reply}");
@@ -40,11 +40,11 @@ fn a_slot_moves_batch_by_batch_and_tags_as_a_whole() {
     }
     // The untagged key, unless it moved before, and all others at once.
     assert!(calls <= 2, "{calls} calls");
-    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGSLOT-ASYNC", "1000 0 0 579 1")), "[:0 :0]");
-    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE-ASYNC", "1000 0 0 nokey")), ":0");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGSLOT-ASYNC", "60000 0 0 579 1")), "[:0 :0]");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE-ASYNC", "60000 0 0 nokey")), ":0");
     assert_eq!(run(&mut target.client(), "DBSIZE"), ":101");
     run(&mut from, "MSET x{t} 1 y{t} 2 z 3");
-    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGONE-ASYNC", "1000 0 0 nokey{t} z z")), ":3");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGONE-ASYNC", "60000 0 0 nokey{t} z z")), ":3");
 }
 
 #[test]
@@ -73,8 +73,7 @@ fn arguments_are_checked_in_order() {
         assert_eq!(run(&mut from, line), reply, "{line}");
     }
     // A refused link is noticed only when there is something to send.
-    let port = free_port();
-    let line = |key: &str| format!("SLOTSMGRTONE-ASYNC 127.0.0.1 {port} 1000 0 0 {key}");
+    let line = |key: &str| format!("SLOTSMGRTONE-ASYNC 127.0.0.1 {NOBODYS_PORT} 60000 0 0 {key}");
     assert_eq!(run(&mut from, &line("nokey")), ":0");
     assert_eq!(run(&mut from, &line("k")), "-ERR interrupted: connection closed");
     let reply = run(&mut from, "SLOTSMGRTONE-ASYNC no.such.host.invalid 1 100 0 0 k");
@@ -111,12 +110,11 @@ fn halted() -> (Server, Script, Client, Caller) {
 fn a_batch_can_be_seen_waited_for_and_refuses_a_second_one() {
     let (source, target, mut from, mut link) = halted();
     let (mut other, mut waiter) = (source.client(), source.client());
-    let second = target.to("SLOTSMGRTONE-ASYNC", "1000 0 0 free{y}");
+    let second = target.to("SLOTSMGRTONE-ASYNC", "60000 0 0 free{y}");
     assert_eq!(run(&mut other, &second), "-ERR the specified DB is being migrated");
     waiter.send(b"SLOTSMGRT-ASYNC-FENCE\r\nPING\r\n").expect("sent");
-    let patience = Duration::from_secs(10);
     let waits = |other: &mut Client| run(other, "SLOTSMGRT-ASYNC-STATUS").contains("sending_msgs 6 blocked_clients 2");
-    assert!(wait_until(patience, || waits(&mut other)));
+    assert!(wait_until(PATIENCE, || waits(&mut other)));
     let status = run(&mut other, "SLOTSMGRT-ASYNC-STATUS");
     for part in [
         &format!("[host 127.0.0.1 port {} used 1 timeout 20000 lastuse ", target.port())[..],
@@ -254,7 +252,7 @@ fn a_canceled_batch_has_the_target_forget() {
 fn a_cancel_ends_the_batch_at_hand_and_no_later_one() {
     let (source, target) = pair(4);
     let (mut from, mut other) = (source.client(), source.client());
-    let line = to(&target, "SLOTSMGRTONE-ASYNC", "5000 2 0 k");
+    let line = to(&target, "SLOTSMGRTONE-ASYNC", "60000 2 0 k");
     for n in 0..200 {
         run(&mut from, &format!("RPUSH k {n} a b c"));
         from.send(format!("{line}\r\n").as_bytes()).expect("sent");
@@ -290,7 +288,7 @@ fn silence_ends_a_batch() {
     let _link = target.accept();
     assert_eq!(show(&from.read()), "-ERR interrupted: migration timeout");
     let mut other = source.client();
-    assert!(wait_until(Duration::from_secs(10), || run(&mut other, "SLOTSMGRT-ASYNC-STATUS") == "(nil)"));
+    assert!(wait_until(PATIENCE, || run(&mut other, "SLOTSMGRT-ASYNC-STATUS") == "(nil)"));
     assert_eq!(run(&mut other, "APPEND k w"), ":2");
 }
 
@@ -301,7 +299,7 @@ fn a_direct_write_waits_for_the_end_of_the_batch() {
     other.send(b"RPUSH L8{x} i\r\n").expect("sent");
     other.set_patience(Duration::from_millis(200));
     assert!(other.try_read().is_err(), "the write was answered while the key was on its way");
-    other.set_patience(Duration::from_secs(30));
+    other.set_patience(PATIENCE);
     let mut reader = source.client();
     assert_eq!(run(&mut reader, "LLEN L8{x}"), ":8");
     (0..6).for_each(|_| link.ack("0", "1"));
@@ -337,7 +335,7 @@ fn databases_move_side_by_side() {
     let mut clients: Vec<Client> = (0..4).map(connect).collect();
     // One batch may have keys of many slots, but two batches never share a slot's database.
     let keys: Vec<String> = (0..500).map(|n| format!("k{n}")).collect();
-    let line = format!("{}\r\n", to(&target, "SLOTSMGRTONE-ASYNC", &format!("5000 0 0 {}", keys.join(" "))));
+    let line = format!("{}\r\n", to(&target, "SLOTSMGRTONE-ASYNC", &format!("60000 0 0 {}", keys.join(" "))));
     clients.iter_mut().for_each(|client| client.send(line.as_bytes()).expect("sent"));
     clients.iter_mut().for_each(|client| assert_eq!(client.read(), Reply::Int(500)));
     let mut there = target.client();
@@ -358,7 +356,7 @@ fn a_batch_keeps_to_the_rate_limit() {
     from.send(format!("{}\r\n", to(&target, "SLOTSMGRTSLOT-ASYNC", "60000 0 0 579 1000")).as_bytes()).expect("sent");
     let mut other = source.client();
     let status = |client: &mut Client| run(client, "SLOTSMGRT-ASYNC-STATUS");
-    assert!(wait_until(Duration::from_secs(10), || status(&mut other).contains("keys [50 [")));
+    assert!(wait_until(PATIENCE, || status(&mut other).contains("keys [50 [")));
     assert!(!status(&mut other).contains("left_keys 0 left_bytes 0]]"));
     run(&mut other, "CONFIG SET slots-migration-rate-limit 0");
     assert_eq!(show(&from.read()), "[:50 :0]");

@@ -6,6 +6,9 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 use tests::{Client, Options, Server, encode};
 
+/// How long something may take to be seen.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A source and a target of ours.
 pub fn pair(threads: usize) -> (Server, Server) {
     (Server::start(Options::codis(threads)), Server::start(Options::codis(threads)))
@@ -141,7 +144,7 @@ impl Script {
 
     pub fn accept(&self) -> Caller {
         let (stream, _) = self.listener.accept().expect("the source connects");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout can be set");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         Caller { stream, input: Vec::new() }
     }
 }

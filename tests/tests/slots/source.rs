@@ -108,6 +108,7 @@ fn only_acknowledgements_are_taken_from_a_target() {
         run(&mut from, "SET k v");
         from.send(format!("{}\r\n", target.to("SLOTSMGRTONE-ASYNC", "20000 0 0 k")).as_bytes()).expect("sent");
         let mut link = target.accept();
+        (0..3).for_each(|_| drop(link.line()));
         link.send(answer);
         // The key was sent, so the target is told to forget it.
         let told = target.accept().play_along();

@@ -1,6 +1,6 @@
 //! SLOTSRESTORE and SLOTSRESTORE-ASYNC, -AUTH, -SELECT, -ACK: what a target takes, and the words with which it refuses.
 
-use crate::data::{run, show, value};
+use crate::data::{PATIENCE, run, show, value};
 use resp::Reply;
 use std::time::Duration;
 use tests::{Client, Options, Server};
@@ -183,7 +183,7 @@ fn nobody_sees_a_key_before_it_is_whole() {
         let (mut source, mut reader, mut popper) = (server.client(), server.client(), server.client());
         popper.send(b"BLPOP L 0\r\n").expect("sent");
         let blocked = |client: &mut Client| run(client, "INFO clients").contains("blocked_clients:1");
-        assert!(tests::wait_until(Duration::from_secs(10), || blocked(&mut reader)));
+        assert!(tests::wait_until(PATIENCE, || blocked(&mut reader)));
         assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC list L 60000 3 a b"), ack(0, "2"));
         reader.send(b"LLEN L\r\n").expect("sent");
         reader.set_patience(Duration::from_millis(200));
@@ -191,8 +191,8 @@ fn nobody_sees_a_key_before_it_is_whole() {
         assert!(reader.try_read().is_err() && popper.try_read().is_err(), "a key was seen that is not whole");
         assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC list L 60000 3 c"), ack(0, "3"));
         assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC expire L 0"), ack(0, "1"));
-        reader.set_patience(Duration::from_secs(30));
-        popper.set_patience(Duration::from_secs(30));
+        reader.set_patience(PATIENCE);
+        popper.set_patience(PATIENCE);
         assert_eq!(show(&popper.read()), "[L a]");
         assert_eq!(reader.read(), Reply::Int(2));
         // What a source leaves half goes with its connection.

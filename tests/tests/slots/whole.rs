@@ -1,8 +1,8 @@
 //! SLOTSMGRTONE, -TAGONE, -SLOT, -TAGSLOT.
 
-use crate::data::{Script, fill, names, pair, run, same, to, value, values};
+use crate::data::{PATIENCE, Script, fill, names, pair, run, same, to, value, values};
 use std::time::Duration;
-use tests::{Options, Server, free_port};
+use tests::{NOBODYS_PORT, Options, Server};
 
 #[test]
 fn every_type_moves_and_is_found_with_its_expiry() {
@@ -13,7 +13,7 @@ fn every_type_moves_and_is_found_with_its_expiry() {
         let before = values(&mut from, &keys);
         for (n, key) in keys.iter().enumerate() {
             let command = if n % 2 == 0 { "SLOTSMGRTONE" } else { "SLOTSMGRTTAGONE" };
-            let moved = run(&mut from, &to(&target, command, &format!("5000 {key}")));
+            let moved = run(&mut from, &to(&target, command, &format!("60000 {key}")));
             assert!(moved.starts_with(':'), "{key}: {moved}");
             assert_eq!(value(&mut from, key), "", "{key} is still at the source");
         }
@@ -30,15 +30,15 @@ fn a_tag_moves_as_a_whole_and_a_slot_until_nothing_is_left() {
     let pairs: Vec<String> = format!("t {{u}}{{t}} {group}").split(' ').map(|key| format!("{key} 1")).collect();
     run(&mut from, &format!("MSET {}", pairs.join(" ")));
     // An untagged key of the same checksum and a key of another tag stay.
-    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGONE", "1000 nokey{t}")), ":4");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGONE", "60000 nokey{t}")), ":4");
     assert_eq!(names(&mut from), ["t", "{u}{t}"]);
-    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE", "1000 t")), ":1");
-    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE", "1000 t")), ":0");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE", "60000 t")), ":1");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE", "60000 t")), ":0");
     let keys: Vec<String> = (0..50).map(|n| format!("{{a}}{n} v")).collect();
     run(&mut from, &format!("MSET {} a v", keys.join(" ")));
     let mut moved = 0;
     loop {
-        let reply = run(&mut from, &to(&target, "SLOTSMGRTSLOT", "1000 579"));
+        let reply = run(&mut from, &to(&target, "SLOTSMGRTSLOT", "60000 579"));
         moved += 1;
         assert_eq!(reply, format!("[:1 :{}]", 51 - moved));
         if moved == 3 {
@@ -47,12 +47,12 @@ fn a_tag_moves_as_a_whole_and_a_slot_until_nothing_is_left() {
     }
     let mut left = 48;
     while left > 0 {
-        let reply = run(&mut from, &to(&target, "SLOTSMGRTTAGSLOT", "1000 579"));
+        let reply = run(&mut from, &to(&target, "SLOTSMGRTTAGSLOT", "60000 579"));
         let numbers: Vec<i64> = reply.trim_matches(['[', ']']).split(' ').map(|n| n[1..].parse().unwrap()).collect();
         left -= numbers[0];
         assert_eq!(numbers[1], left, "{reply}");
     }
-    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGSLOT", "1000 579")), "[:0 :0]");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGSLOT", "60000 579")), "[:0 :0]");
     assert_eq!(run(&mut target.client(), "SLOTSINFO 579 1"), "[[:579 :51]]");
 }
 
@@ -74,9 +74,8 @@ fn arguments_are_checked_in_order() {
         assert_eq!(run(&mut from, line), reply, "{line}");
     }
     // That a link is refused is noticed only when there is something to send; that there is no such host, always.
-    let port = free_port();
     let refused = "-IOERR error or timeout writing to target";
-    let line = |key: &str| format!("SLOTSMGRTONE 127.0.0.1 {port} 100 {key}");
+    let line = |key: &str| format!("SLOTSMGRTONE 127.0.0.1 {NOBODYS_PORT} 60000 {key}");
     assert_eq!(run(&mut from, &line("k")), ":0");
     run(&mut from, "SET there v");
     assert_eq!(run(&mut from, &line("there")), refused);
@@ -95,7 +94,7 @@ fn the_dialogue_is_the_originals() {
     let (source, target) = (Server::start(Options::codis(1)), Script::new());
     let mut from = source.client();
     run(&mut from, "MSET a 100 k2 v2");
-    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE", "1000 a")).as_bytes()).expect("sent");
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE", "60000 a")).as_bytes()).expect("sent");
     let mut link = target.accept();
     link.expect(
         b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*4\r\n$12\r\nSLOTSRESTORE\r\n$1\r\na\r\n$1\r\n0\r\n$13\r\n\x00\xc0d\x07\x00x\x1b@\xc2h\xc4X\xa9\r\n",
@@ -103,7 +102,7 @@ fn the_dialogue_is_the_originals() {
     link.send(b"+OK\r\n+OK\r\n");
     assert_eq!(from.read(), resp::Reply::Int(1));
     // The same link, which needs no SELECT any more.
-    from.send(format!("{}\r\n", target.to("SLOTSMGRTTAGSLOT", "1000 275")).as_bytes()).expect("sent");
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTTAGSLOT", "60000 275")).as_bytes()).expect("sent");
     link.expect(b"*4\r\n$12\r\nSLOTSRESTORE\r\n$2\r\nk2\r\n$1\r\n0\r\n$14\r\n\x00\x02v2\x07\x00");
     link.send(b"+OK\r\n");
     assert_eq!(crate::data::show(&from.read()), "[:1 :0]");
@@ -116,7 +115,7 @@ fn a_group_is_one_command_in_the_order_of_its_keys() {
     for line in ["HSET h{t} f v", "RPUSH l{t} 1 x", "SADD s{t} 1 2", "ZADD z{t} 1.5 m"] {
         run(&mut from, line);
     }
-    from.send(format!("{}\r\n", target.to("SLOTSMGRTTAGONE", "1000 zzz{t}")).as_bytes()).expect("sent");
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTTAGONE", "60000 zzz{t}")).as_bytes()).expect("sent");
     let mut link = target.accept();
     link.expect(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*13\r\n$12\r\nSLOTSRESTORE\r\n");
     link.expect(b"$4\r\nh{t}\r\n$1\r\n0\r\n$29\r\n\r\x11\x11\x00\x00\x00\r\x00\x00\x00\x02\x00\x00\x01f\x03\x01v\xff\x07\x00\xff'G\xb3\xe7N\x9d\xd3\r\n");
@@ -137,14 +136,14 @@ fn passwords_are_sent_before_any_key() {
     let wrong = Server::start(Options::codis(1).set("requirepass", "other"));
     let without = Server::start(Options::codis(1));
     let refused = "-ERR error on slotsrestore, auth failed";
-    assert_eq!(run(&mut from, &to(&wrong, "SLOTSMGRTONE", "1000 a")), refused);
-    assert_eq!(run(&mut from, &to(&without, "SLOTSMGRTONE", "1000 a")), refused);
+    assert_eq!(run(&mut from, &to(&wrong, "SLOTSMGRTONE", "60000 a")), refused);
+    assert_eq!(run(&mut from, &to(&without, "SLOTSMGRTONE", "60000 a")), refused);
     // The original's target has the key now.
     assert_eq!(run(&mut without.client(), "EXISTS a"), ":0");
-    assert_eq!(run(&mut from, &to(&right, "SLOTSMGRTONE", "1000 a")), ":1");
+    assert_eq!(run(&mut from, &to(&right, "SLOTSMGRTONE", "60000 a")), ":1");
     let mut plain = without.client();
     run(&mut plain, "SET b 1");
-    let reply = run(&mut plain, &to(&right, "SLOTSMGRTONE", "1000 b"));
+    let reply = run(&mut plain, &to(&right, "SLOTSMGRTONE", "60000 b"));
     assert_eq!(reply, "-ERR error on slotsrestore, select failed");
 }
 
@@ -153,15 +152,15 @@ fn a_failure_leaves_the_key_where_it_is() {
     let (source, target) = (Server::start(Options::codis(1)), Script::new());
     let (mut from, mut other) = (source.client(), source.client());
     run(&mut from, "SET a 1");
-    let line = format!("{}\r\n", target.to("SLOTSMGRTONE", "300 a"));
     // Silence, a refusal, an end.
-    for (answer, reply) in [
-        (Some(&b""[..]), "-IOERR error or timeout reading from target"),
-        (Some(b"+OK\r\n-OOM no room\r\n"), "-ERR error on slotsrestore, migration failed"),
-        (Some(b"-LOADING wait\r\n"), "-ERR error on slotsrestore, select failed"),
-        (None, "-IOERR error or timeout reading from target"),
+    for (timeout_ms, answer, reply) in [
+        (300, Some(&b""[..]), "-IOERR error or timeout reading from target"),
+        (60000, Some(b"+OK\r\n-OOM no room\r\n"), "-ERR error on slotsrestore, migration failed"),
+        (60000, Some(b"-LOADING wait\r\n"), "-ERR error on slotsrestore, select failed"),
+        (60000, None, "-IOERR error or timeout reading from target"),
     ] {
-        from.send(line.as_bytes()).expect("sent");
+        let line = target.to("SLOTSMGRTONE", &format!("{timeout_ms} a"));
+        from.send(format!("{line}\r\n").as_bytes()).expect("sent");
         let mut link = target.accept();
         assert_eq!(link.line(), "SELECT 0");
         assert!(link.line().starts_with("SLOTSRESTORE a 0 "));
@@ -213,7 +212,7 @@ fn a_write_waits_until_the_key_has_moved_or_not() {
     other.send(b"APPEND a x\r\n").expect("sent");
     other.set_patience(Duration::from_millis(200));
     assert!(other.try_read().is_err(), "the write was answered while the key was on its way");
-    other.set_patience(Duration::from_secs(30));
+    other.set_patience(PATIENCE);
     // A script changes the key without having announced it: it is sent again, with what the script wrote.
     let mut script = source.client();
     assert_eq!(run(&mut script, "EVAL return(redis.call('incrby','a',41)) 0"), ":42");
@@ -231,14 +230,14 @@ fn a_link_that_the_target_has_closed_is_made_anew() {
     let (source, target) = (Server::start(Options::codis(1)), Script::new());
     let mut from = source.client();
     run(&mut from, "MSET a 1 b 2");
-    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE", "5000 a")).as_bytes()).expect("sent");
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE", "60000 a")).as_bytes()).expect("sent");
     let mut link = target.accept();
     link.line();
     link.line();
     link.send(b"+OK\r\n+OK\r\n");
     assert_eq!(from.read(), resp::Reply::Int(1));
     drop(link);
-    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE", "5000 b")).as_bytes()).expect("sent");
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE", "60000 b")).as_bytes()).expect("sent");
     let mut link = target.accept();
     assert_eq!(link.line(), "SELECT 0");
     link.line();
@@ -255,8 +254,8 @@ fn expired_keys_are_left_out() {
         run(&mut from, line);
     }
     std::thread::sleep(Duration::from_millis(10));
-    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGONE", "1000 x{t}")), ":1");
-    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE", "1000 alone")), ":0");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGONE", "60000 x{t}")), ":1");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE", "60000 alone")), ":0");
     assert_eq!(names(&mut target.client()), ["y{t}"]);
     assert_eq!(run(&mut from, "DBSIZE"), ":0");
 }
@@ -267,7 +266,7 @@ fn no_script_and_no_transaction_migrates() {
     let mut from = source.client();
     run(&mut from, "SET a 1");
     run(&mut from, "MULTI");
-    run(&mut from, &to(&target, "SLOTSMGRTONE", "1000 a"));
+    run(&mut from, &to(&target, "SLOTSMGRTONE", "60000 a"));
     let refused = "-ERR keys can't be migrated from a script or a transaction";
     assert_eq!(run(&mut from, "EXEC"), format!("[{refused}]"));
     assert_eq!(run(&mut from, "GET a"), "1");
