@@ -27,13 +27,16 @@ pub fn used(node: &Node) -> u64 {
 
 /// Bytes that count against `maxmemory`.
 pub fn counted(node: &Node) -> u64 {
-    used(node).saturating_sub(uncounted(node))
+    // What another thread frees, or has to be freed, between the readings is not to look as if it were in use to stay.
+    let before = uncounted(node);
+    let used = used(node);
+    used.saturating_sub(before.max(uncounted(node)))
 }
 
 /// Bytes in use that do not count: evicting keys does not make them fewer, or they are about to be freed. The log is
 /// what waits for replicas and for the AOF, so it belongs here; the backlog, as much as is asked for, does count.
 fn uncounted(node: &Node) -> u64 {
-    node.freeing.load(Ordering::Relaxed) + node.oplog.uncounted_bytes()
+    node.freeing.load(Ordering::Acquire) + node.oplog.uncounted_bytes()
 }
 
 /// Whether `maxmemory` is set and exceeded.

@@ -199,7 +199,7 @@ impl Node {
     pub fn free_now(&self, waste: Vec<Waste>) {
         let bytes = bytes_min(&waste);
         drop(waste);
-        self.freeing.fetch_sub(bytes, Ordering::Relaxed);
+        self.freeing.fetch_sub(bytes, Ordering::Release);
     }
 
     /// Asks every thread to end.

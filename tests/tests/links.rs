@@ -109,9 +109,9 @@ fn a_link_that_trickles_carries_sync_and_stream() {
 
 #[test]
 fn a_sync_may_take_longer_than_the_timeout_while_bytes_come() {
-    let options = || options(2).set("repl-timeout", "4");
+    let options = || options(2).set("repl-timeout", "8");
     let (primary, replica) = (Server::start(options()), Server::start(options()));
-    fill(&mut primary.client(), "big", 36);
+    fill(&mut primary.client(), "big", 72);
     let relay = Relay::to(primary.addr());
     // Slower than the time-out allows for all of it, but so quick that the lumps in which the kernel tells of room in a
     // socket come many times within one.

@@ -73,6 +73,12 @@ fn the_file_and_the_replicas_each_get_their_own_while_the_file_is_rewritten() {
         }
         writers.into_iter().for_each(|writer| writer.join().expect("no panic"));
         assert_eq!(client.call(&["WAIT", "1", "0"]), Reply::Int(1));
+        // Until the first rewrite after the sync is done the replica has no file of these data.
+        let idle = wait_until(PATIENCE, || {
+            let info = info(&mut follower, "persistence");
+            info.contains("aof_rewrite_in_progress:0\r\n") && info.contains("aof_rewrite_scheduled:0\r\n")
+        });
+        assert!(idle, "{}", replica.log());
         if fsync == "everysec" {
             let written = wait_until(PATIENCE, || info(&mut client, "persistence").contains("aof_buffer_length:0\r\n"));
             assert!(written);
