@@ -4,7 +4,7 @@ use crate::{Client, Random, Server, contents, wait_until};
 use resp::Reply;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -51,47 +51,48 @@ pub fn wait_for_stream(primary: &Server, replica: &Server) {
 /// Clients that write random commands until they are told to stop.
 pub struct Load {
     stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<u64>>,
+    answered: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Load {
     /// So many clients of the server at `addr`.
     pub fn start(addr: SocketAddr, clients: u64) -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let threads = (0..clients)
             .map(|seed| {
-                let stop = stop.clone();
-                thread::spawn(move || write(addr, seed, &stop))
+                let (stop, answered) = (stop.clone(), answered.clone());
+                thread::spawn(move || write(addr, seed, &stop, &answered))
             })
             .collect();
-        Load { stop, threads }
+        Load { stop, answered, threads }
     }
 
-    /// Ends them; how many commands were answered.
+    /// Ends them, once there was an answer; how many commands were answered.
     pub fn stop(self) -> u64 {
+        let written = || self.answered.load(Ordering::SeqCst);
+        assert!(wait_until(PATIENCE, || written() > 0), "nobody could write");
         self.stop.store(true, Ordering::SeqCst);
-        let written: u64 = self.threads.into_iter().map(|thread| thread.join().expect("no panic")).sum();
-        assert!(written > 0, "nobody could write");
-        written
+        self.threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+        self.answered.load(Ordering::SeqCst)
     }
 }
 
-/// Returns how many commands were answered. A server that goes away ends it.
-fn write(addr: SocketAddr, seed: u64, stop: &AtomicBool) -> u64 {
-    let (mut random, mut count) = (Random::new(seed), 0);
-    let Ok(mut client) = Client::connect(addr) else { return 0 };
+/// Counts the commands that were answered. A server that goes away ends it.
+fn write(addr: SocketAddr, seed: u64, stop: &AtomicBool, answered: &AtomicU64) {
+    let mut random = Random::new(seed);
+    let Ok(mut client) = Client::connect(addr) else { return };
     while !stop.load(Ordering::SeqCst) {
         for line in request(&mut random).lines() {
             let words: Vec<&str> = line.split(' ').collect();
             if client.try_call(&words).is_err() {
-                return count;
+                return;
             }
-            count += 1;
+            answered.fetch_add(1, Ordering::SeqCst);
         }
         // The point is what breaks, not how fast it goes.
         thread::sleep(Duration::from_micros(200));
     }
-    count
 }
 
 fn request(random: &mut Random) -> String {
