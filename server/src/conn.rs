@@ -230,6 +230,8 @@ pub struct Conn {
     pub unserved: bool,
     /// Turns in a row in which it could not have the slots it needs.
     pub deferrals: u32,
+    /// If so, whether it was a guest that had them.
+    pub behind_guest: bool,
     /// Its next request waits for room in a queue or for the disk: it is not looked at until there is.
     pub stalled: bool,
     /// `output` got something outside of a turn of this connection: to be sent before the reactor sleeps.
@@ -279,6 +281,7 @@ impl Conn {
             has_kept: false,
             unserved: false,
             deferrals: 0,
+            behind_guest: false,
             stalled: false,
             flush_due: false,
             paused: false,

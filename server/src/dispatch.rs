@@ -172,6 +172,8 @@ impl Executor {
     /// A batch begins: time counts from here.
     #[inline]
     pub fn begin_batch(&mut self) {
+        // What was looked ahead for is tried for once more.
+        self.owner.met_guest();
         self.last = Ticks::now();
     }
 

@@ -6,6 +6,9 @@
 //! 1. A guest is announced before it asks for its owner, and taken back after its owner is gone: so a reactor that
 //!    sees nobody announced may go alone.
 //! 2. A guest waits for the reactor's running command at most; it holds nothing while it waits.
+//! 3. Guests work when others do not want to, and may lose the processor while they hold a slot. A reactor that has nothing
+//!    to do but to wait for that slot sleeps, and is told ([`engine::raw::lock`], invariant 4): if it tried again and again,
+//!    the guest might get no processor for milliseconds.
 
 use crate::node::Node;
 use engine::raw::lock::Owner;
@@ -53,6 +56,12 @@ impl Drop for Announced {
 }
 
 impl Node {
+    /// Wakes those of the reactors that sleep; bit n is number n.
+    pub fn nudge(&self, reactors: u64) {
+        let meant = self.mailboxes.iter().enumerate().filter(|(nth, _)| reactors & 1 << nth != 0);
+        meant.for_each(|(_, mailbox)| mailbox.nudge());
+    }
+
     /// Makes the calling thread a guest; waits for the end of a command that runs alone. Not for reactors, which have
     /// an owner already.
     pub fn guest(&'static self) -> Guest {
@@ -62,7 +71,7 @@ impl Node {
             reactor.wake();
         }
         loop {
-            if let Some(owner) = self.locks.register() {
+            if let Some(owner) = self.locks.register_guest() {
                 return Guest { owner, _announced: announced };
             }
             thread::sleep(RETRY);

@@ -264,6 +264,12 @@ impl Net {
         !self.again.is_empty() && self.again.iter().all(long)
     }
 
+    /// Whether everybody in `again` waits for what a guest has.
+    pub fn all_wait_for_guests(&self) -> bool {
+        let waits = |&index: &usize| matches!(self.conns.get(index), Some(Some(conn)) if conn.deferrals > 0 && conn.behind_guest);
+        !self.again.is_empty() && self.again.iter().all(waits)
+    }
+
     /// Goes on with the clients that waited for room or for the disk.
     pub fn end_stalls(&mut self) {
         for index in std::mem::take(&mut self.stalled) {

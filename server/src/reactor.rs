@@ -56,6 +56,8 @@ pub struct Reactor {
     seen_end: u64,
     /// Clients whose replies wait for the append only file.
     held: Vec<u64>,
+    /// Before this turn guests were asked to say when they give back what they hold.
+    guests_asked: bool,
 }
 
 impl Reactor {
@@ -77,6 +79,7 @@ impl Reactor {
             link,
             seen_end: 0,
             held: Vec::new(),
+            guests_asked: false,
         }
     }
 
@@ -102,6 +105,10 @@ impl Reactor {
             }
             let now = Now::read();
             self.batch.began = Ticks::now();
+            self.guests_asked = self.net.all_wait_for_guests();
+            if self.guests_asked {
+                self.node().locks.want(self.exec.reactor);
+            }
             // Who comes to this now has its next turn in the next round.
             let again = self.net.take_again();
             turn_began_ms.store(now.ms, Ordering::Relaxed);
@@ -174,7 +181,8 @@ impl Reactor {
         let mailbox = &self.node().mailboxes[self.exec.reactor];
         if !self.net.again.is_empty() || self.unsettled || !mailbox.may_sleep() {
             // Somebody else holds the slots that a request needs, or there is more to read.
-            return if self.net.all_wait_for_slots() { SLOTS_PAUSE } else { Duration::ZERO };
+            let pause = self.net.all_wait_for_slots() || self.may_wait_for_guests();
+            return if pause { SLOTS_PAUSE } else { Duration::ZERO };
         }
         // Asked after sleep was announced: whoever makes room after this wakes us.
         if !self.net.stalled.is_empty() || self.link.as_ref().is_some_and(|link| link.is_stalled()) {
@@ -192,6 +200,16 @@ impl Reactor {
             Some(at) => cron.min(Duration::from_millis(at.saturating_sub(Now::read().ms).max(0) as u64)),
             None => cron,
         }
+    }
+
+    /// Whether a guest will wake us when there is something to do.
+    fn may_wait_for_guests(&self) -> bool {
+        if !self.guests_asked || self.unsettled || !self.net.all_wait_for_guests() || self.has_replication_work() {
+            return false;
+        }
+        // Who is told after this is woken.
+        let asleep = self.node().mailboxes[self.exec.reactor].may_sleep();
+        asleep && self.node().locks.is_untold(self.exec.reactor)
     }
 
     fn take_mail(&mut self, now: Now) {

@@ -49,6 +49,7 @@ pub fn serve(config: Config, supervisor: Option<Supervisor>) -> Result<(), Strin
     let node: &'static Node = Box::leak(Box::new(Node::new(config, mailboxes, free, run_id())));
     spawn("free", move || garbage.into_iter().for_each(|waste| node.free_now(waste)))
         .map_err(fail("Starting a thread"))?;
+    node.locks.tell_by(Box::new(move |reactors| node.nudge(reactors)));
     crash_report::install(node);
     node.start_replication(engine::clock::Now::read().ms);
     watch_signals(node).map_err(fail("Watching signals"))?;

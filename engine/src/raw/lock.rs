@@ -9,12 +9,16 @@
 //!    more may be tried for at any time ([`Held::try_add`]), which gives up as well.
 //! 3. The mutex is only tried for while holding no slot: its holder's waits all end, since everyone else gives up or
 //!    finishes.
-//! 4. While an owner is *alone* (it is the only one registered) its locking touches no lock word at all. It stops
+//! 4. A *guest* is an owner that others may keep from a processor for long while it holds a slot. Who gave up on a slot of
+//!    its and then tried once more after [`SlotLocks::want`] is told when it gives one back, and may sleep until then: to
+//!    come again and again would keep the processor from the guest.
+//! 5. While an owner is *alone* (it is the only one registered) its locking touches no lock word at all. It stops
 //!    being alone, holding nothing, before anybody else can register: one word counts owners and says so.
 
-use super::sync::{AtomicU32, Ordering, UnsafeCell, spin_loop};
+use super::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell, fence, spin_loop};
 use slots::{SLOTS, SlotId, SlotSet};
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 
 /// Tries at a held lock before an abortable acquisition gives up: about two microseconds.
 #[cfg(not(loom))]
@@ -24,6 +28,8 @@ const SPINS: u32 = 1;
 
 /// Flag beside the number of owners.
 const ALONE: u32 = 1 << 31;
+/// Flag in the ids of guests.
+const GUEST: u32 = 1 << 31;
 
 #[repr(align(64))]
 struct Guarded<T> {
@@ -40,7 +46,14 @@ pub struct SlotLocks<T> {
     /// Number of owners; with [`ALONE`] set it is 1 and stays 1.
     owners: AtomicU32,
     next_id: AtomicU32,
+    /// Who wants to be told when a guest gives back what it held, a bit each.
+    wanted: AtomicU64,
+    /// Tells them.
+    herald: OnceLock<Herald>,
 }
+
+/// Gets the bits of those who are to be told; called by a guest's thread when that holds nothing.
+pub type Herald = Box<dyn Fn(u64) + Send + Sync>;
 
 // SAFETY: a `T` is only reachable through the lock of its slot, which orders accesses (acquire, release).
 unsafe impl<T: Send> Sync for SlotLocks<T> {}
@@ -52,6 +65,7 @@ pub struct Owner<'l, T> {
     locks: &'l SlotLocks<T>,
     id: u32,
     alone: bool,
+    met_guest: bool,
     _not_sync: PhantomData<std::cell::Cell<()>>,
 }
 
@@ -81,6 +95,8 @@ impl<T> SlotLocks<T> {
             mutex: AtomicU32::new(0),
             owners: AtomicU32::new(0),
             next_id: AtomicU32::new(1),
+            wanted: AtomicU64::new(0),
+            herald: OnceLock::new(),
         }
     }
 
@@ -88,8 +104,44 @@ impl<T> SlotLocks<T> {
     pub fn register(&self) -> Option<Owner<'_, T>> {
         let one_more = |owners| (owners & ALONE == 0).then_some(owners + 1);
         self.owners.fetch_update(Ordering::Acquire, Ordering::Relaxed, one_more).ok()?;
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        Some(Owner { locks: self, id, alone: false, _not_sync: PhantomData })
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed) & !GUEST;
+        Some(Owner { locks: self, id, alone: false, met_guest: false, _not_sync: PhantomData })
+    }
+
+    /// As [`SlotLocks::register`], a guest: see invariant 4.
+    pub fn register_guest(&self) -> Option<Owner<'_, T>> {
+        let mut owner = self.register()?;
+        owner.id |= GUEST;
+        Some(owner)
+    }
+
+    /// How those are told who want to know when a guest gives something back. The first one stays.
+    pub fn tell_by(&self, herald: Herald) {
+        let _ = self.herald.set(herald);
+    }
+
+    /// Number `who` (below 64) wants to be told, once, when a guest gives back what it holds. Who then tries once more, and
+    /// again finds a guest there, misses nothing.
+    pub fn want(&self, who: usize) {
+        self.wanted.fetch_or(1 << who, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether number `who` has not been told yet.
+    pub fn is_untold(&self, who: usize) -> bool {
+        self.wanted.load(Ordering::SeqCst) & 1 << who != 0
+    }
+
+    /// A guest has given back what it held.
+    fn tell(&self) {
+        // Either we see who wants to know, or its next try sees the slot free.
+        fence(Ordering::SeqCst);
+        if self.wanted.load(Ordering::SeqCst) != 0 {
+            let who = self.wanted.swap(0, Ordering::SeqCst);
+            if let Some(herald) = self.herald.get() {
+                herald(who);
+            }
+        }
     }
 
     fn guarded(&self, slot: SlotId) -> &Guarded<T> {
@@ -111,6 +163,11 @@ impl<T> SlotLocks<T> {
         })
     }
 
+    #[cold]
+    fn is_with_guest(&self, slot: SlotId) -> bool {
+        self.guarded(slot).lock.load(Ordering::Relaxed) & GUEST != 0
+    }
+
     fn unlock(&self, slot: SlotId) {
         self.guarded(slot).lock.store(0, Ordering::Release);
     }
@@ -126,6 +183,11 @@ impl<'l, T> Owner<'l, T> {
     /// The id that stands in the locks this owner holds.
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// Whether it was a guest that kept it from what it tried for last and did not get; asking forgets it.
+    pub fn met_guest(&mut self) -> bool {
+        std::mem::take(&mut self.met_guest)
     }
 
     /// Becomes alone if no other owner is registered: from then on locks cost nothing, and nobody can register.
@@ -150,6 +212,7 @@ impl<'l, T> Owner<'l, T> {
         } else if self.locks.spin_lock(slot, self.id) {
             Which::One(slot)
         } else {
+            self.met_guest = self.locks.is_with_guest(slot);
             return None;
         };
         Some(Held { locks: self.locks, id: self.id, which })
@@ -192,6 +255,7 @@ impl<'l, T> Owner<'l, T> {
         let mut held = Held { locks: self.locks, id: self.id, which: Which::Many(SlotSet::default()) };
         for slot in set.iter() {
             if !self.locks.spin_lock(slot, self.id) {
+                self.met_guest = self.locks.is_with_guest(slot);
                 return None;
             }
             if let Which::Many(got) = &mut held.which {
@@ -212,7 +276,11 @@ impl<'l, T> Owner<'l, T> {
         let which = if self.alone {
             Which::Alone
         } else {
-            self.locks.mutex.compare_exchange(0, self.id, Ordering::Acquire, Ordering::Relaxed).ok()?;
+            let free = self.locks.mutex.compare_exchange(0, self.id, Ordering::Acquire, Ordering::Relaxed);
+            if let Err(holder) = free {
+                self.met_guest = holder & GUEST != 0;
+                return None;
+            }
             Which::Privileged(SlotSet::default())
         };
         Some(Held { locks: self.locks, id: self.id, which })
@@ -331,6 +399,9 @@ impl<T> Drop for Held<'_, T> {
                 self.locks.mutex.store(0, Ordering::Release);
             }
         }
+        if self.id & GUEST != 0 {
+            self.locks.tell();
+        }
     }
 }
 
@@ -430,6 +501,39 @@ mod tests {
         a.end_alone();
         let b = locks.register();
         assert!(b.is_some() && !a.go_alone());
+    }
+
+    #[test]
+    fn who_waits_for_a_guest_is_told_once() {
+        let locks = SlotLocks::new(SLOTS, || 0u64);
+        let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let ears = told.clone();
+        locks.tell_by(Box::new(move |who| ears.lock().expect("whole").push(who)));
+        let slot = SlotId::new(3).expect("valid");
+        let mut guest = locks.register_guest().expect("nobody is alone");
+        let mut reactor = locks.register().expect("nobody is alone");
+        let mut other = locks.register().expect("nobody is alone");
+        {
+            let _held = guest.wait_one(slot);
+            assert!(reactor.try_one(slot).is_none() && reactor.met_guest() && !reactor.met_guest());
+            assert!(reactor.try_all(&set(&[1, 3])).is_none() && reactor.met_guest());
+            locks.want(5);
+            assert!(locks.is_untold(5) && !locks.is_untold(4));
+        }
+        assert!(*told.lock().expect("whole") == [1 << 5] && !locks.is_untold(5));
+        // Nobody wants to know, or it is no guest that goes.
+        drop(guest.wait_one(slot));
+        locks.want(5);
+        {
+            let _held = other.try_one(slot).expect("free");
+            assert!(reactor.try_one(slot).is_none() && !reactor.met_guest());
+        }
+        assert!(locks.is_untold(5));
+        {
+            let _held = guest.wait_privileged();
+            assert!(reactor.try_privileged().is_none() && reactor.met_guest());
+        }
+        assert_eq!(*told.lock().expect("whole"), [1 << 5; 2]);
     }
 
     #[test]
@@ -563,6 +667,31 @@ mod loom_tests {
             let done = mine + other.join().expect("no panic");
             let mut owner = locks.register().expect("nobody is alone");
             assert_eq!(*owner.try_one(slot(0)).expect("free").slot(slot(0)), done);
+        });
+    }
+
+    /// Who gave up on a guest's slot, wanted to be told, and met the guest once more: it is told.
+    #[test]
+    fn loom_nobody_sleeps_behind_a_guest_that_is_gone() {
+        loom::model(|| {
+            let locks = Arc::new(SlotLocks::new(1, || 0u32));
+            let told = Arc::new(AtomicU32::new(0));
+            let ears = told.clone();
+            locks.tell_by(Box::new(move |_| {
+                ears.fetch_add(1, Ordering::Relaxed);
+            }));
+            let guest = {
+                let locks = locks.clone();
+                loom::thread::spawn(move || {
+                    let mut guest = locks.register_guest().expect("nobody is alone");
+                    bump(&mut guest.wait_one(slot(0)), 0);
+                })
+            };
+            let mut owner = locks.register().expect("nobody is alone");
+            locks.want(0);
+            let sleeps = owner.try_one(slot(0)).is_none() && owner.met_guest() && locks.is_untold(0);
+            guest.join().expect("no panic");
+            assert!(!sleeps || told.load(Ordering::Relaxed) == 1);
         });
     }
 }

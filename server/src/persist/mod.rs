@@ -89,9 +89,7 @@ impl Persist {
         if self.stalled.load(Ordering::SeqCst) == 0 || self.is_stalled(node) {
             return;
         }
-        let reactors = self.stalled.swap(0, Ordering::SeqCst);
-        let waiting = node.mailboxes.iter().enumerate().filter(|(nth, _)| reactors & 1 << nth != 0);
-        waiting.for_each(|(_, mailbox)| mailbox.nudge());
+        node.nudge(self.stalled.swap(0, Ordering::SeqCst));
     }
 }
 

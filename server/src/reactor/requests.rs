@@ -6,7 +6,7 @@
 
 use super::{Reactor, deliver};
 use crate::conn::{Conn, Sent};
-use crate::dispatch::{Prepared, Ran, Turn};
+use crate::dispatch::{Executor, Prepared, Ran, Turn};
 use crate::log;
 use commands::args::Args;
 use engine::clock::Now;
@@ -180,8 +180,7 @@ impl Reactor {
                     let ran = self.exec.run(&mut turn, args, &prepared);
                     conn.parser.reset();
                     if ran == Ran::PutOff {
-                        conn.stalled = std::mem::take(&mut self.exec.stalled);
-                        conn.deferrals += 1;
+                        put_off(&mut self.exec, conn);
                         return Served::PutOff { from: at };
                     }
                     conn.deferrals = 0;
@@ -226,8 +225,7 @@ impl Reactor {
             match self.exec.run(&mut turn, args, &request.prepared) {
                 Ran::Done => conn.deferrals = 0,
                 Ran::PutOff => {
-                    conn.stalled = std::mem::take(&mut self.exec.stalled);
-                    conn.deferrals += 1;
+                    put_off(&mut self.exec, conn);
                     return Some(Served::PutOff { from: request.at });
                 }
                 Ran::Parked => {
@@ -257,4 +255,11 @@ impl Reactor {
         }
         None
     }
+}
+
+/// A request could not have what it needs: notes what that is.
+fn put_off(exec: &mut Executor, conn: &mut Conn) {
+    conn.stalled = std::mem::take(&mut exec.stalled);
+    conn.deferrals += 1;
+    conn.behind_guest = exec.owner.met_guest();
 }
