@@ -133,4 +133,18 @@ mod tests {
         let samples = latency.series(b"command").expect("samples").samples;
         assert_eq!((samples.len(), samples[0].at_s), (SAMPLES, 40));
     }
+
+    #[test]
+    fn what_is_watched_is_reported_under_each_name() {
+        let latency = Latency::default();
+        let slow = || std::thread::sleep(std::time::Duration::from_millis(3));
+        assert_eq!(latency.watch(&["off"], || 1), 1);
+        latency.set_threshold_ms(3);
+        latency.watch(&["aof-write", "aof-write-alone"], slow);
+        // However slow the machine is, an hour it does not take.
+        latency.set_threshold_ms(3_600_000);
+        latency.watch(&["short"], slow);
+        let seen: Vec<_> = latency.all().into_iter().map(|(name, series)| (name, series.worst_ms >= 3)).collect();
+        assert_eq!(seen, [("aof-write", true), ("aof-write-alone", true)]);
+    }
 }

@@ -369,23 +369,29 @@ impl Aof {
         }
     }
 
-    fn failed(&self, node: &Node, error: &io::Error) {
+    /// What was written did not get into the file.
+    pub(super) fn failed(&self, node: &Node, error: &io::Error) {
         let text = os_error::text(error);
         let now = now_s();
         if now - self.error_logged_s.load(Ordering::Relaxed) > LOG_EVERY_S {
             self.error_logged_s.store(now, Ordering::Relaxed);
             log::warning!("Error writing to the AOF file: {text}");
         }
-        *lock(&self.error) = Some(text);
-        node.persist.gate.set(gate::REFUSED, true);
+        let mut error = lock(&self.error);
+        *error = Some(text);
+        node.persist.gate.set(gate::AOF_FAILED, true);
     }
 
-    fn recovered(&self, node: &Node) {
-        if node.persist.gate.has(gate::REFUSED) && lock(&self.error).take().is_some() {
+    /// What was written got into the file.
+    pub(super) fn recovered(&self, node: &Node) {
+        if !node.persist.gate.has(gate::AOF_FAILED) {
+            return;
+        }
+        let mut error = lock(&self.error);
+        if error.take().is_some() {
             log::warning!("AOF write error looks solved, Redis can write again.");
             self.error_logged_s.store(0, Ordering::Relaxed);
-            // A save may have failed as well; nobody waits for its state while it holds the tail.
-            node.persist.gate.set(gate::REFUSED, true);
+            node.persist.gate.set(gate::AOF_FAILED, false);
         }
     }
 
@@ -448,11 +454,6 @@ impl Aof {
             return Work::Nothing;
         }
         let config = node.config();
-        if node.persist.gate.has(gate::REFUSED) && self.error().is_none() {
-            // Only a failed save is left of what refuses writes, or nothing.
-            let refused = !node.persist.state().save_ok();
-            node.persist.gate.set(gate::REFUSED, refused);
-        }
         if self.waits_for_disk() {
             let end = node.oplog.end();
             let idle = self.synced.load(Ordering::Relaxed) >= end;

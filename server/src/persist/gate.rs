@@ -14,12 +14,17 @@ pub const LOADING: u32 = 1;
 pub const CUT: u32 = 2;
 /// The AOF is written: writers may have to wait for the disk.
 pub const AOF: u32 = 4;
-/// A file could not be written.
-pub const REFUSED: u32 = 8;
+/// The AOF could not be written.
+pub const AOF_FAILED: u32 = 8;
 /// The last save is done: nothing may change any more.
 pub const STOPPING: u32 = 16;
+/// The last save came to nothing.
+pub const SAVE_FAILED: u32 = 32;
+/// Writes may have to be refused. Two bits, so that neither reason is ever lost to the end of the other.
+pub const REFUSED: u32 = AOF_FAILED | SAVE_FAILED;
 
-/// The bits above. Those about the data set are changed under all slots.
+/// The bits above. Those about the data set are changed under all slots, each of the others under the lock of what it tells
+/// of: so it never tells of an older state than the last.
 #[derive(Default)]
 pub struct Gate(AtomicU32);
 

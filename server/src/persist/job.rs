@@ -182,6 +182,7 @@ pub fn begin(
     if let Err(error) = thread::Builder::new().name("snapshot".into()).spawn(run) {
         log::warning!("Can't start a thread for a snapshot: {}", crate::os_error::text(&error));
         state.save_failed |= kind == Kind::Save;
+        node.persist.show_save(&state);
         return Err(Busy);
     }
     if kind == Kind::Save {
@@ -240,12 +241,46 @@ fn finish(node: &'static Node, ended: Ended) {
         }
         (Kind::Sync, _) => {}
     }
-    node.persist.gate.set(gate::REFUSED, state.save_failed || node.persist.aof.error().is_some());
+    node.persist.show_save(&state);
     drop(state);
     node.persist.aof.publish(node);
     node.persist.wake_stalled(node);
     // Something may be scheduled behind it.
     if let Some(reactor) = node.mailboxes.first() {
         reactor.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use std::io;
+
+    /// Saves end while the AOF fails and recovers: what is refused at the end is what the last of each says.
+    #[test]
+    fn no_reason_to_refuse_writes_is_lost_to_another() {
+        let node = Node::new(Config::default(), Vec::new(), mpsc::sync_channel(1).0, String::new());
+        for round in 0..400 {
+            let (save_failed, aof_failed) = (round % 2 == 0, round % 4 < 2);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    for failed in [!save_failed, save_failed] {
+                        let mut state = node.persist.state();
+                        state.save_failed = failed;
+                        node.persist.show_save(&state);
+                    }
+                });
+                for failed in [!aof_failed, aof_failed] {
+                    match failed {
+                        true => node.persist.aof.failed(&node, &io::Error::from_raw_os_error(libc::ENOSPC)),
+                        false => node.persist.aof.recovered(&node),
+                    }
+                }
+            });
+            assert_eq!(node.persist.gate.has(gate::SAVE_FAILED), save_failed, "round {round}");
+            assert_eq!(node.persist.gate.has(gate::AOF_FAILED), aof_failed, "round {round}");
+            assert_eq!(node.persist.aof.error().is_some(), aof_failed, "round {round}");
+        }
     }
 }

@@ -74,6 +74,11 @@ impl Persist {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes known whether the last save came to nothing; `state` is still locked, so that the last change shows.
+    fn show_save(&self, state: &State) {
+        self.gate.set(gate::SAVE_FAILED, !state.save_ok());
+    }
+
     /// Whether writers must wait for a queue or for the disk.
     pub fn is_stalled(&self, node: &Node) -> bool {
         gate::is_full(node, self.gate.bits())

@@ -30,7 +30,7 @@ pub fn foreground(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>) -> 
             log::notice!("DB saved on disk");
             let mut state = node.persist.state();
             state.saved(Some(dirty));
-            node.persist.gate.set(gate::REFUSED, node.persist.aof.error().is_some());
+            node.persist.show_save(&state);
             Ok(())
         }
         Err(error) => {
@@ -154,8 +154,9 @@ pub fn after_flushall(node: &Node) {
     match write_empty(node, &config) {
         Ok(()) => {
             log::notice!("DB saved on disk");
-            node.persist.state().saved(None);
-            node.persist.gate.set(gate::REFUSED, node.persist.aof.error().is_some());
+            let mut state = node.persist.state();
+            state.saved(None);
+            node.persist.show_save(&state);
         }
         Err(error) => log_failure(&config, &error),
     }

@@ -146,7 +146,7 @@ impl<'s, 'c, 'h> ScriptHost<'s, 'c, 'h> {
         if node.repl.gate.bits() & Gate::READ_ONLY != 0 {
             return Some(READ_ONLY);
         }
-        (node.persist.gate.has(gate::REFUSED) && gate::after_failed_save(node, self.ctx.config)).then_some(MISCONF)
+        (node.persist.gate.has(gate::SAVE_FAILED) && gate::after_failed_save(node, self.ctx.config)).then_some(MISCONF)
     }
 
     /// Whether memory may grow, once keys are dropped that may be.
