@@ -1,8 +1,9 @@
 //! Pauses: how long one client waits while another makes something big grow, change or go away.
 //!
-//! A probe sends GET at a steady pace. If a reply is late, the probes that should have been sent meanwhile are counted
-//! from the moment they were due, so one pause is not hidden behind one late reply; a late timer of the probe's own
-//! thread is not counted. The `idle` and `overwrite` phases show what the machine itself adds.
+//! A probe sends GET at a steady pace. If a reply is late, the probes that should have been sent meanwhile are sent
+//! together and counted from the moments they were due, so one pause is not hidden behind one late reply, nor do short
+//! ones add up because each probe waits for the one before; a late timer of the probe's own thread is not counted. The
+//! `idle` and `overwrite` phases show what the machine itself adds.
 //!
 //! On a busy machine that is milliseconds, so there is a second measure that the rest of the machine does not touch:
 //! the CPU time that the server's busiest thread uses for each of the writer's small batches. A table that is enlarged
@@ -30,6 +31,8 @@ use super::wire::{Client, Shape, write_request};
 const PACE: Duration = Duration::from_micros(250);
 /// Requests that the writer has under way: the probe waits behind few of them.
 const WRITER_PIPELINE: u64 = 16;
+/// Late probes that are sent together, at most.
+const LATE_MAX: u128 = 1000;
 /// How often it is looked whether a save has ended.
 const SAVE_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The probe runs on for this long, to see work that is put off.
@@ -254,13 +257,18 @@ fn probe_with(
     go_first();
     let mut due = Instant::now();
     while !done.load(Ordering::Relaxed) {
-        request.clear();
-        command(&mut request);
         let begin = wait_until(due);
-        client.exchange(&request, 1, Shape::Any)?;
-        latency.saturating_record(begin.elapsed().as_nanos() as u64);
-        // After a late reply this is in the past: the missed probes follow at once, counted from when they were due.
-        due = begin + pace;
+        // After a late reply that is in the past.
+        let late = (begin.elapsed().as_nanos() / pace.as_nanos().max(1)).min(LATE_MAX);
+        let count = 1 + late as u32;
+        request.clear();
+        (0..count).for_each(|_| command(&mut request));
+        client.exchange(&request, count.into(), Shape::Any)?;
+        let end = Instant::now();
+        for nth in 0..count {
+            latency.saturating_record((end - (begin + pace * nth)).as_nanos() as u64);
+        }
+        due = begin + pace * count;
     }
     Ok(latency)
 }
