@@ -307,16 +307,11 @@ impl Writer {
                 Ok(())
             }
             Phase::HashSaveAlone => {
-                self.client.run(&["BGSAVE"])?;
-                self.end_step();
-                while self.client.info("persistence", "rdb_bgsave_in_progress")? != "0" {
-                    thread::sleep(SAVE_LOOK_EVERY);
-                }
-                Ok(())
+                self.begin_save()?;
+                self.wait_for_save()
             }
             Phase::HashSave | Phase::SortedSetSave | Phase::SetSave | Phase::ListSave => {
-                self.client.run(&["BGSAVE"])?;
-                self.end_step();
+                self.begin_save()?;
                 let mut random = Random::new(count);
                 // Enough to go on until the value is saved, all over it.
                 self.batches(count / 4, |out, number| {
@@ -338,6 +333,22 @@ impl Writer {
                 })
             }
         }
+    }
+
+    /// BGSAVE, once that of an earlier phase has ended.
+    fn begin_save(&mut self) -> Result<()> {
+        self.wait_for_save()?;
+        self.meter.busiest_ns();
+        self.client.run(&["BGSAVE"])?;
+        self.end_step();
+        Ok(())
+    }
+
+    fn wait_for_save(&mut self) -> Result<()> {
+        while self.client.info("persistence", "rdb_bgsave_in_progress")? != "0" {
+            thread::sleep(SAVE_LOOK_EVERY);
+        }
+        Ok(())
     }
 
     fn batches(&mut self, count: u64, mut request: impl FnMut(&mut Vec<u8>, u64)) -> Result<()> {
