@@ -1,23 +1,28 @@
 //! Migration: two servers of one program, one moves everything it has to the other with SLOTSMGRTTAGSLOT-ASYNC as the
 //! dashboard sends it.
 //!
-//! Each case runs twice: alone, for the rate and the CPU time of both servers, and with a probe on each side, for what
-//! clients feel. The probes are those of the pauses: a late reply counts for all that were due meanwhile. Waits without
-//! a migration are measured just before, on the same servers with the same data.
+//! Each case runs three times: alone, for the rate and the CPU time of both servers, and once for each side with a steady
+//! load on it, for what its clients feel (`steady.rs`). Their waits before the migration, on the same servers with the same
+//! data, stand beside those with it. The clients use a database of their own, since who writes to a key that moves waits
+//! until it has moved.
+//!
+//! In the runs for waits the server that is looked at has a core for itself, and the other one shares a core with the
+//! clients, which go before it (`place.rs`): it stands for a server on another machine. With `--together` all share all
+//! cores instead. What other programs of the machine make a server wait for is in the waits all the same, so there is a second
+//! measure of the probe's: its waits without what the server stood in line for a core behind strangers (`process.rs`).
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::Plan;
-use super::data::Loader;
+use super::data::{Loader, fill_strings};
 use super::error::{Error, Result};
-use super::pause::probe;
+use super::place::Apart;
 use super::server::Server;
 use super::stats::{median, ratio};
+use super::steady::{Far, Phase, Steady};
 use super::table::{Table, figure, ratio_cell};
 use super::wire::Client;
 
@@ -25,11 +30,14 @@ use super::wire::Client;
 const ARGUMENTS: [&str; 3] = ["30000", "200", "33554432"];
 const NUMKEYS: &str = "500";
 const SLOTS: usize = 1024;
-/// Of the probes: so slow that a probe whose replies take some hundred microseconds each is not late by itself.
+/// The load's database, and its keys.
+const LOAD_DB: u64 = 1;
+const LOAD_KEYS: u64 = 10_000;
+/// Of the load's probe: a server that takes what it gets as fast as it can answers some thousand turns a second.
 const PACE: Duration = Duration::from_millis(1);
-/// How long probes look at servers that do nothing else.
-const IDLE: Duration = Duration::from_secs(2);
-/// The probes run on for this long, to see work that is put off.
+/// How long the load goes on alone before the migration.
+const BEFORE: Duration = Duration::from_secs(2);
+/// The load goes on for this long, to see work that is put off.
 const AFTERWARDS: Duration = Duration::from_millis(300);
 
 /// What is moved.
@@ -48,8 +56,8 @@ const fn case(name: &'static str, command: &'static str, count: u64, value_bytes
 
 /// Many keys, and one big value of each type.
 const CASES: [Case; 9] = [
-    case("keys", "SET", 200_000, 16),
-    case("tagged", "SETTAG", 200_000, 16),
+    case("keys", "SET", 1_000_000, 16),
+    case("tagged", "SETTAG", 1_000_000, 16),
     case("hash 100B", "HSET", 1_000_000, 100),
     case("hash 1KB", "HSET", 300_000, 1000),
     case("hash 5M", "HSET", 5_000_000, 16),
@@ -68,32 +76,62 @@ pub struct Row {
     mb_per_s: Vec<f64>,
     /// CPU time of both servers for an element, microseconds.
     cpu_us: Vec<f64>,
-    /// p99.9 and max on the source and on the target, microseconds: idle, then while keys move.
+    /// Of clients of the source, and of the target.
     source: Waits,
     target: Waits,
 }
 
+/// Waits of clients, in microseconds; one figure a repeat.
 #[derive(Debug, Default, Serialize)]
 struct Waits {
-    idle_p99_9_us: Vec<f64>,
-    p99_us: Vec<f64>,
-    p99_9_us: Vec<f64>,
-    max_us: Vec<f64>,
+    before_p99_9: Vec<f64>,
+    before_max: Vec<f64>,
+    p99: Vec<f64>,
+    p99_9: Vec<f64>,
+    max: Vec<f64>,
+    /// What of the probe's waits is the server's own doing: p99.9 and longest, before and with the migration.
+    own: [[Vec<f64>; 2]; 2],
 }
 
 impl Waits {
-    fn push(&mut self, idle: &Histogram<u64>, seen: &Histogram<u64>) {
+    fn push(&mut self, seen: &super::steady::Waits) {
         let us = |ns: u64| ns as f64 / 1000.0;
-        self.idle_p99_9_us.push(us(idle.value_at_quantile(0.999)));
-        self.p99_us.push(us(seen.value_at_quantile(0.99)));
-        self.p99_9_us.push(us(seen.value_at_quantile(0.999)));
-        self.max_us.push(us(seen.max()));
+        self.before_p99_9.push(us(seen.before.value_at_quantile(0.999)));
+        self.before_max.push(us(seen.before.max()));
+        self.p99.push(us(seen.during.value_at_quantile(0.99)));
+        self.p99_9.push(us(seen.during.value_at_quantile(0.999)));
+        self.max.push(us(seen.during.max()));
+        for ([p99_9, max], seen) in self.own.iter_mut().zip(&seen.own) {
+            p99_9.push(us(seen.value_at_quantile(0.999)));
+            max.push(us(seen.max()));
+        }
     }
 
-    fn cells(&self) -> [String; 4] {
-        let cell = |values: &[f64]| figure(median(values).unwrap_or(0.0));
-        [cell(&self.idle_p99_9_us), cell(&self.p99_us), cell(&self.p99_9_us), cell(&self.max_us)]
+    fn cells(&self) -> Vec<String> {
+        let middle = |values: &[f64]| median(values).unwrap_or(0.0);
+        let of = |values: &[f64]| figure(middle(values));
+        let [[own_before, own_before_max], [own, own_max]] = &self.own;
+        vec![
+            of(&self.before_p99_9),
+            of(&self.before_max),
+            of(&self.p99),
+            of(&self.p99_9),
+            ratio_cell(ratio(middle(&self.p99_9), middle(&self.before_p99_9))),
+            of(&self.max),
+            of(own_before),
+            of(own_before_max),
+            of(own),
+            ratio_cell(ratio(middle(own), middle(own_before))),
+            of(own_max),
+        ]
     }
+}
+
+/// Whose clients are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Source,
+    Target,
 }
 
 /// Measures all cases with all programs that know slots.
@@ -116,7 +154,7 @@ pub fn measure(plan: &Plan) -> Result<Vec<Row>> {
                     group.len() - 1
                 });
                 let count = if plan.big_elements < 1_000_000 { case.count / case.quick } else { case.count };
-                group[at].measure(case, count, &|| Server::start(program))?;
+                group[at].measure(case, count, plan.together, &|| Server::start(program))?;
             }
         }
         rows.append(&mut group);
@@ -137,7 +175,7 @@ impl Row {
         }
     }
 
-    fn measure(&mut self, case: &Case, count: u64, start: &dyn Fn() -> Result<Server>) -> Result<()> {
+    fn measure(&mut self, case: &Case, count: u64, together: bool, start: &dyn Fn() -> Result<Server>) -> Result<()> {
         let pair = || -> Result<(Server, Server, u64)> {
             let (mut source, target) = (start()?, start()?);
             let bytes = fill(&mut source.client, case, count)?;
@@ -156,22 +194,37 @@ impl Row {
         self.cpu_us.push(used as f64 / 1000.0 / count as f64);
         drop((source, target));
 
-        let (mut source, target, _) = pair()?;
-        let idle = watch([&source, &target], || {
-            thread::sleep(IDLE);
-            Ok(())
-        })?;
-        let mut client = Client::connect(source.addr)?;
-        let seen = watch([&source, &target], || {
-            let moved = move_all(&mut client, &target);
-            thread::sleep(AFTERWARDS);
-            moved
-        })?;
-        source.client.run(&["PING"])?;
-        self.source.push(&idle[0], &seen[0]);
-        self.target.push(&idle[1], &seen[1]);
+        for side in [Side::Source, Side::Target] {
+            let (source, target, _) = pair()?;
+            let seen = watch(side, &source, &target, together)?;
+            match side {
+                Side::Source => self.source.push(&seen),
+                Side::Target => self.target.push(&seen),
+            }
+        }
         Ok(())
     }
+}
+
+/// Moves all under a steady load on one side.
+fn watch(side: Side, source: &Server, target: &Server, together: bool) -> Result<super::steady::Waits> {
+    let (watched, other) = if side == Side::Source { (source, target) } else { (target, source) };
+    let value = [b'x'; 16];
+    let mut client = Client::connect(watched.addr)?;
+    client.run(&["SELECT", &LOAD_DB.to_string()])?;
+    fill_strings(&mut client, "key:", LOAD_KEYS, &value)?;
+    let _placed = (!together).then(|| Apart::place(watched.pid, other.pid));
+    let far = Far { db: LOAD_DB, pid: watched.pid, probe_pace: PACE };
+    let load = Steady::start_as(watched.addr, LOAD_KEYS, &value, true, Some(far))?;
+    thread::sleep(BEFORE / 4);
+    load.enter(Phase::Before);
+    thread::sleep(BEFORE);
+    load.enter(Phase::During);
+    let moved = Client::connect(source.addr).and_then(|mut client| move_all(&mut client, target));
+    thread::sleep(AFTERWARDS);
+    load.enter(Phase::Unwatched);
+    let seen = load.finish();
+    moved.and(seen)
 }
 
 /// Puts the data of a case in; returns the bytes of its keys or elements.
@@ -229,34 +282,16 @@ fn move_all(client: &mut Client, target: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Probes both servers while something is done.
-fn watch(servers: [&Server; 2], work: impl FnOnce() -> Result<()>) -> Result<[Histogram<u64>; 2]> {
-    let done = AtomicBool::new(false);
-    let mut clients = Vec::new();
-    for server in servers {
-        clients.push(Client::connect(server.addr)?);
-    }
-    thread::scope(|scope| {
-        let probes: Vec<_> = clients
-            .into_iter()
-            .map(|client| scope.spawn(|| probe(client, &[b"EXISTS", b"probe"], PACE, &done)))
-            .collect();
-        let worked = work();
-        done.store(true, Ordering::Relaxed);
-        let mut seen = probes.into_iter().map(|probe| probe.join().expect("panics abort the process"));
-        let both = [seen.next(), seen.next()];
-        worked?;
-        let [Some(source), Some(target)] = both else { return Err(Error::Reply("no probe".into())) };
-        Ok([source?, target?])
-    })
-}
-
 /// The rows as a table; rows of one case stand together, ours first.
 pub fn table(rows: &[Row]) -> String {
     #[rustfmt::skip]
     let header = [
-        "case", "server", "k/s", "MB/s", "CPU us", "source us: idle p99.9", "p99", "p99.9", "max",
-        "target us: idle p99.9", "p99", "p99.9", "max", "| ours/it:", "k/s", "CPU",
+        "case", "server", "k/s", "MB/s", "CPU us",
+        "source us before: p99.9", "max", "with: p99", "p99.9", "ratio", "max",
+        "own before: p99.9", "max", "with: p99.9", "ratio", "max",
+        "target us before: p99.9", "max", "with: p99", "p99.9", "ratio", "max",
+        "own before: p99.9", "max", "with: p99.9", "ratio", "max",
+        "| ours/it:", "k/s", "CPU",
     ];
     let mut table = Table::new(2, &header);
     let middle = |values: &[f64]| median(values).unwrap_or(0.0);

@@ -13,6 +13,7 @@ mod load;
 mod memory;
 mod migrate;
 mod pause;
+mod place;
 mod process;
 mod random;
 mod report;
@@ -84,6 +85,9 @@ pub struct Args {
     /// Bytes of a value
     #[arg(long, default_value_t = 32, value_name = "N")]
     value_bytes: usize,
+    /// Servers between which slots are moved share all cores, also while their clients' waits are measured
+    #[arg(long)]
+    together: bool,
     /// Where the raw figures go
     #[arg(long, default_value = "bench-results.json", value_name = "PATH")]
     out: PathBuf,
@@ -141,6 +145,8 @@ struct Plan {
     client_threads: usize,
     value_bytes: usize,
     server_threads: Option<usize>,
+    /// Of a migration's two servers none has a core for itself.
+    together: bool,
     /// Data sets for memory have this part of their keys.
     data_divisor: u64,
     /// Elements of the big hash, and keys, whose growth is watched for pauses.
@@ -239,6 +245,7 @@ fn plan(args: &Args) -> Result<Plan> {
         client_threads: args.client_threads,
         value_bytes: args.value_bytes,
         server_threads: args.threads,
+        together: args.together,
         data_divisor: if args.quick { 10 } else { 1 },
         big_elements: tenth(1_000_000),
         save_keys: args.keys.unwrap_or_else(|| tenth(2_000_000)),

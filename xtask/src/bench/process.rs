@@ -1,5 +1,6 @@
 //! What the kernel knows about a server process: CPU time and memory, from `/proc`.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
@@ -60,6 +61,94 @@ impl ThreadMeter {
             Some(now.saturating_sub(std::mem::replace(last, now)))
         });
         looks.max()
+    }
+}
+
+/// What a server's threads did between two looks, in nanoseconds.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    /// Those that serve clients could have run, and stood in line for a core.
+    pub in_line: u64,
+    /// The others ran.
+    pub others: u64,
+}
+
+impl Spent {
+    /// What they stood in line for behind other processes, where the server has a core for itself.
+    pub fn behind_strangers(self) -> u64 {
+        self.in_line.saturating_sub(self.others)
+    }
+}
+
+/// Follows the threads of a server: those that serve clients, which are the first one and all that are named `reactor`, and
+/// the others.
+pub struct ServingMeter {
+    pid: u32,
+    threads: BTreeMap<u32, Metered>,
+    looks: u32,
+}
+
+struct Metered {
+    file: File,
+    serves: bool,
+    cpu: u64,
+    in_line: u64,
+}
+
+impl ServingMeter {
+    /// Looks at which there may be new threads: one in so many.
+    const LOOKS: u32 = 16;
+
+    /// Follows those of `pid`.
+    pub fn open(pid: u32) -> Result<Self> {
+        let mut meter = Self { pid, threads: BTreeMap::new(), looks: 0 };
+        meter.find()?;
+        meter.look()?;
+        Ok(meter)
+    }
+
+    fn find(&mut self) -> Result<()> {
+        let tasks = format!("/proc/{}/task", self.pid);
+        for task in fs::read_dir(&tasks).context(|| tasks.clone())?.flatten() {
+            let Some(tid) = task.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            if !self.threads.contains_key(&tid)
+                && let Ok(file) = File::open(task.path().join("schedstat"))
+            {
+                let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+                let serves = tid == self.pid || name.starts_with("reactor");
+                self.threads.insert(tid, Metered { file, serves, cpu: 0, in_line: 0 });
+            }
+        }
+        Ok(())
+    }
+
+    /// What they have done since the last look, added up; zeros on kernels without `schedstat`. All that a thread did
+    /// before it was found is counted then.
+    pub fn look(&mut self) -> Result<Spent> {
+        self.looks += 1;
+        if self.looks.is_multiple_of(Self::LOOKS) {
+            self.find()?;
+        }
+        let mut all = Spent::default();
+        // Who has ended is followed no more.
+        self.threads.retain(|_, thread| {
+            let mut text = [0; 64];
+            let Ok(len) = thread.file.read_at(&mut text, 0) else { return false };
+            let text = std::str::from_utf8(text.get(..len).unwrap_or_default()).unwrap_or_default();
+            let mut numbers = text.split_ascii_whitespace().filter_map(|word| word.parse::<u64>().ok());
+            let mut since = |last: &mut u64| {
+                let now = numbers.next().unwrap_or(0);
+                now.saturating_sub(std::mem::replace(last, now))
+            };
+            let (cpu, in_line) = (since(&mut thread.cpu), since(&mut thread.in_line));
+            if thread.serves {
+                all.in_line += in_line;
+            } else {
+                all.others += cpu;
+            }
+            true
+        });
+        Ok(all)
     }
 }
 
@@ -160,5 +249,24 @@ mod tests {
         while meter.busiest_ns().unwrap() == 0 || own_thread_cpu_ns() == own_before {}
         let all = cpu_ns(std::process::id()).unwrap();
         assert!(meter.busiest_ns().unwrap() <= all);
+    }
+
+    #[test]
+    fn the_first_thread_serves_and_the_others_are_seen() {
+        let mut meter = ServingMeter::open(std::process::id()).unwrap();
+        let mut others = 0;
+        // This is not the first one, which waits for the tests.
+        while others == 0 {
+            others = meter.look().unwrap().others;
+        }
+        assert_eq!(meter.threads.values().filter(|thread| thread.serves).count(), 1);
+    }
+
+    #[test]
+    fn who_waits_behind_its_own_threads_does_not_wait_behind_strangers() {
+        let spent = |in_line, others| Spent { in_line, others };
+        assert_eq!(spent(0, 5).behind_strangers(), 0);
+        assert_eq!(spent(60, 0).behind_strangers(), 60);
+        assert_eq!(spent(60, 50).behind_strangers(), 10);
     }
 }

@@ -4,9 +4,12 @@
 //!   writers   one small batch of SETs each, every millisecond
 //!   probe     one GET every 250 us, to see what somebody with one request would
 //! ```
+//! They write to a database of their own if told so, and can go before all others on this machine.
+//!
 //! A request counts from the moment it was due, so that one pause is not hidden behind one late reply; a client's own
 //! late timer does not count. Requests are told apart by the phase in which they were under way.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,6 +21,7 @@ use hdrhistogram::Histogram;
 use super::error::Result;
 use super::load::new_histogram;
 use super::pause::{go_first, wait_until};
+use super::process::ServingMeter;
 use super::random::Random;
 use super::wire::{Client, Shape, write_request};
 
@@ -44,6 +48,25 @@ pub struct Waits {
     pub before: Histogram<u64>,
     /// With what is measured.
     pub during: Histogram<u64>,
+    /// Of the probe's, what is the server's own doing: with the load alone, and with what is measured.
+    pub own: [Histogram<u64>; 2],
+}
+
+impl Waits {
+    fn new() -> Self {
+        Self { before: new_histogram(), during: new_histogram(), own: [new_histogram(), new_histogram()] }
+    }
+}
+
+/// What is special of clients of a server that is followed.
+#[derive(Debug, Clone, Copy)]
+pub struct Far {
+    /// The database that they use.
+    pub db: u64,
+    /// The server's process.
+    pub pid: u32,
+    /// Of the probe: more requests than a busy server can answer would wait for each other.
+    pub probe_pace: Duration,
 }
 
 /// Clients at work.
@@ -61,18 +84,29 @@ impl Steady {
     /// Begins to write to random ones of `keys` keys `key:` and twelve digits. Clients that are `away` stand for ones on
     /// other machines.
     pub fn start(addr: SocketAddr, keys: u64, value: &[u8], away: bool) -> Result<Self> {
+        Self::start_as(addr, keys, value, away, None)
+    }
+
+    /// As [`Steady::start`], with another database and pace, and following the server.
+    pub fn start_as(addr: SocketAddr, keys: u64, value: &[u8], away: bool, far: Option<Far>) -> Result<Self> {
         let shared = Arc::new(Shared { stop: AtomicBool::new(false), phase: AtomicUsize::new(0) });
         let mut clients = Vec::new();
         for nth in 0..=WRITERS {
-            let pacer =
-                Pacer { client: Client::connect(addr)?, shared: shared.clone(), random: Random::new(nth), keys };
+            let mut client = Client::connect(addr)?;
+            let mut meter = None;
+            if let Some(far) = far {
+                client.run(&["SELECT", &far.db.to_string()])?;
+                meter = if nth == WRITERS { Some(ServingMeter::open(far.pid)?) } else { None };
+            }
+            let probe_pace = far.map_or(PROBE_PACE, |far| far.probe_pace);
+            let pacer = Pacer { client, shared: shared.clone(), random: Random::new(nth), keys, meter };
             let value = value.to_vec();
             clients.push(thread::spawn(move || {
                 if away {
                     go_first();
                 }
                 match nth {
-                    WRITERS => pacer.run(PROBE_PACE, 1, Shape::Bulk, |out, key| write_request(out, &[b"GET", key])),
+                    WRITERS => pacer.run(probe_pace, 1, Shape::Bulk, |out, key| write_request(out, &[b"GET", key])),
                     _ => pacer
                         .run(WRITER_PACE, BATCH, Shape::Status, |out, key| write_request(out, &[b"SET", key, &value])),
                 }
@@ -89,11 +123,14 @@ impl Steady {
     /// Stops, and tells what was seen.
     pub fn finish(self) -> Result<Waits> {
         self.shared.stop.store(true, Ordering::Relaxed);
-        let mut all = Waits { before: new_histogram(), during: new_histogram() };
+        let mut all = Waits::new();
         for client in self.clients {
             let seen = client.join().expect("panics abort the process")?;
             all.before.add(seen.before).expect("equal bounds");
             all.during.add(seen.during).expect("equal bounds");
+            for (all, seen) in all.own.iter_mut().zip(seen.own) {
+                all.add(seen).expect("equal bounds");
+            }
         }
         Ok(all)
     }
@@ -104,6 +141,7 @@ struct Pacer {
     shared: Arc<Shared>,
     random: Random,
     keys: u64,
+    meter: Option<ServingMeter>,
 }
 
 impl Pacer {
@@ -114,23 +152,50 @@ impl Pacer {
         shape: Shape,
         mut request: impl FnMut(&mut Vec<u8>, &[u8]),
     ) -> Result<Waits> {
-        let mut seen = Waits { before: new_histogram(), during: new_histogram() };
+        let mut seen = Waits::new();
         let mut out = Vec::new();
         let mut due = Instant::now();
+        // How long the server stood in line behind others, as seen at the ends of the requests since a late one was due.
+        let mut strangers = VecDeque::new();
         while !self.shared.stop.load(Ordering::Relaxed) {
             out.clear();
             for _ in 0..batch {
                 let number = self.random.below(self.keys);
                 request(&mut out, format!("key:{number:012}").as_bytes());
             }
-            let begin = wait_until(due);
+            let mut begin = wait_until(due);
+            if begin != due
+                && let Some(meter) = &mut self.meter
+            {
+                // It is not late: nothing that was before has to do with it.
+                meter.look()?;
+                strangers.clear();
+                begin = Instant::now();
+            }
             let phase = self.shared.phase.load(Ordering::Relaxed);
             self.client.exchange(&out, batch, shape)?;
             let took = begin.elapsed().as_nanos() as u64;
-            match phase.max(self.shared.phase.load(Ordering::Relaxed)) {
-                2 => seen.during.saturating_record(took),
-                1 => seen.before.saturating_record(took),
-                _ => {}
+            let own = match &mut self.meter {
+                Some(meter) => {
+                    strangers.push_back((Instant::now(), meter.look()?.behind_strangers()));
+                    while strangers.front().is_some_and(|&(seen, _)| seen <= begin) {
+                        strangers.pop_front();
+                    }
+                    Some(took.saturating_sub(strangers.iter().map(|&(_, waited)| waited).sum()))
+                }
+                None => None,
+            };
+            let phase = phase.max(self.shared.phase.load(Ordering::Relaxed));
+            let waits = match phase {
+                2 => Some((&mut seen.during, 1)),
+                1 => Some((&mut seen.before, 0)),
+                _ => None,
+            };
+            if let Some((waits, nth)) = waits {
+                waits.saturating_record(took);
+                if let Some(own) = own {
+                    seen.own[nth].saturating_record(own);
+                }
             }
             due = begin + pace;
         }
