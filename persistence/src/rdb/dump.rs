@@ -16,7 +16,11 @@ pub fn dump(value: Value<'_>, compress: bool) -> Vec<u8> {
     let mut encoder = Encoder::new(compress);
     encoder.out.push(kind_of(value));
     encoder.value(value);
-    let mut out = std::mem::take(&mut encoder.out);
+    sealed(std::mem::take(&mut encoder.out))
+}
+
+/// A type and value with version and checksum behind.
+pub(super) fn sealed(mut out: Vec<u8>) -> Vec<u8> {
     out.extend_from_slice(&(VERSION as u16).to_le_bytes());
     out.extend_from_slice(&crc64::checksum(&out).to_le_bytes());
     out

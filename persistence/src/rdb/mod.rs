@@ -18,6 +18,7 @@ pub mod image;
 pub mod load;
 pub mod packed;
 pub mod source;
+pub mod stepwise;
 #[cfg(test)]
 mod tests;
 pub mod ziplist;

@@ -5,6 +5,7 @@ use super::encode::Encoder;
 use super::file::Writer;
 use super::load::{Event, LoadOptions, Loader};
 use super::source::Source;
+use super::stepwise::Payload;
 use super::{RdbError, dump};
 use engine::raw::entry::{Body, Collection, Entry, EntryRef, Value};
 use engine::value::zset::Outcome;
@@ -177,6 +178,48 @@ proptest! {
         let entry = value.entry(b"k", None);
         let _ = decoder(&bytes).value(super::encode::kind_of(entry.view().value()));
     }
+}
+
+#[test]
+fn a_payload_made_in_steps_is_the_same_value() {
+    let name = |n: usize| format!("element:{n}").into_bytes();
+    for count in [1, 512, 513, 3000] {
+        let values = [
+            Plain::Text(vec![b'x'; count * 300]),
+            Plain::Text(vec![b'x'; count * 300 + 1]),
+            Plain::List((0..count).map(name).collect()),
+            Plain::Set((0..count).map(name).collect()),
+            Plain::Set((0..count).map(|n| n.to_string().into_bytes()).collect()),
+            Plain::ZSet((0..count).map(|n| (name(n), n as f64 / 3.0)).collect()),
+            Plain::Hash((0..count).map(|n| (name(n), name(n + 1))).collect()),
+        ];
+        for plain in values {
+            let entry = plain.entry(b"k", None);
+            let mut payload = Payload::begin(entry.view().value(), true);
+            let mut steps = 0;
+            while payload.goes_on() {
+                payload.make_room(1000);
+                payload.step(entry.view().value(), 1000);
+                steps += 1;
+            }
+            let payload = payload.finish().expect("it did not change");
+            let verified = dump::verify(&payload).expect("a right checksum");
+            let restored = dump::restore(verified, Limits::default(), b"k", None, 0).expect("a value");
+            assert_eq!(Plain::of(restored.view()), plain);
+            assert!(count < 3000 || steps > 5, "{steps}");
+        }
+    }
+}
+
+#[test]
+fn a_payload_of_a_value_that_changed_between_steps_is_none() {
+    let list = |count: usize| Plain::List(vec![b"element".to_vec(); count]).entry(b"k", None);
+    let mut payload = Payload::begin(list(3000).view().value(), true);
+    payload.step(list(3000).view().value(), 1000);
+    while payload.goes_on() {
+        payload.step(list(2900).view().value(), 1000);
+    }
+    assert!(payload.finish().is_none());
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! AUTH password | SELECT db          only what the link needs; answered before anything else is sent
 //! SLOTSRESTORE key ttl payload ..    one command for all keys
 //! ```
+//! A slot is held for a step at a time, also while a big value is made into a payload: only who writes to its key waits.
 //! A key that was changed meanwhile (a script may write what it did not announce) is sent again; one that will not hold
 //! still stays, and the target is told to drop its copy.
 
@@ -20,8 +21,9 @@ use commands::error::{Error, Outcome};
 use commands::slot::{int32, slot_number};
 use commands::table::{Command, command};
 use engine::keyspace::{Key, Keyspace};
-use engine::raw::entry::Transit;
+use engine::raw::entry::{Transit, Value};
 use persistence::rdb::dump;
+use persistence::rdb::stepwise::Payload;
 use resp::{Flags, KeySpec, Out};
 use slots::SlotId;
 use slots::migration::wire;
@@ -43,6 +45,10 @@ const GUEST_IDLE: Duration = Duration::from_millis(100);
 const QUEUE: usize = 1024;
 /// Longest line of an answer that is looked at.
 const LINE_MAX: usize = 1023;
+/// Bytes of a big value's payload that are made in one step, and the pause behind it: who finds the slot taken looks
+/// again some microseconds later, and must find it free once.
+const STEP_BYTES: usize = 64 * 1024;
+const REST: Duration = Duration::from_micros(20);
 /// Keys marked in one step.
 const STEP_KEYS: usize = 256;
 /// How often keys that change under way are sent.
@@ -298,8 +304,7 @@ impl Mover<'_> {
             let mut request = Vec::new();
             let mut sent = Vec::new();
             for key in keys {
-                let payload = self.worker.in_slot(slot, self.job.db, |here| payload(here, &key));
-                if let Some((ttl_ms, payload)) = payload {
+                if let Some((ttl_ms, payload)) = self.payload(slot, &key) {
                     wire::arg(&key, &mut request);
                     wire::arg(ttl_ms.to_string().as_bytes(), &mut request);
                     wire::arg(&payload, &mut request);
@@ -342,6 +347,31 @@ impl Mover<'_> {
             let count = keys.len();
             log::warning!("slotsmgrt: {host}:{port} may keep {count} keys until they are sent again");
         }
+    }
+
+    /// The time to live and the payload of a key that leaves, marked as unchanged; `None` if it is gone. A big value is
+    /// made into a payload step by step, and begun anew when somebody changes it meanwhile: a script, since commands wait.
+    fn payload(&mut self, slot: SlotId, key: &[u8]) -> Option<(i64, Vec<u8>)> {
+        let (key, db) = (Key::new(key), self.job.db);
+        for _ in 0..TRIES {
+            let (ttl_ms, mut payload) =
+                self.worker.in_slot(slot, db, |here| leaving(here, &key, |value| Payload::begin(value, true)))?;
+            let mut unchanged = true;
+            while unchanged && payload.goes_on() {
+                payload.make_room(2 * STEP_BYTES);
+                thread::sleep(REST);
+                unchanged = self.worker.in_slot(slot, db, |here| {
+                    // An expiry that passes meanwhile does not matter: the target sees to it.
+                    let entry = here.slot_keys(slot).and_then(|keys| keys.find(key.hash, key.bytes));
+                    let entry = entry.filter(|entry| entry.transit() == Transit::Leaving);
+                    entry.map(|entry| payload.step(entry.value(), STEP_BYTES)).is_some()
+                });
+            }
+            if unchanged && let Some(payload) = payload.finish() {
+                return Some((ttl_ms, payload));
+            }
+        }
+        self.worker.in_slot(slot, db, |here| leaving(here, &key, |value| dump::dump(value, true)))
     }
 
     // --- the link
@@ -440,16 +470,15 @@ impl Mover<'_> {
     }
 }
 
-/// The time to live and the payload of a key that leaves, marked as unchanged; `None` if it is gone.
-fn payload(here: &mut Keyspace<'_, '_>, key: &[u8]) -> Option<(i64, Vec<u8>)> {
-    let key = Key::new(key);
-    if here.expire_if_due(&key) || !here.set_transit(&key, Transit::Leaving) {
+/// Marks a key that leaves as unchanged and looks at it; its time to live, and what `look` says. `None` if it is gone.
+fn leaving<R>(here: &mut Keyspace<'_, '_>, key: &Key<'_>, look: impl FnOnce(Value<'_>) -> R) -> Option<(i64, R)> {
+    if here.expire_if_due(key) || !here.set_transit(key, Transit::Leaving) {
         return None;
     }
     let now = here.now().ms;
-    let entry = here.at(&key)?;
+    let entry = here.at(key)?;
     let ttl_ms = entry.expire_at_ms().map_or(0, |at| (at - now).max(1));
-    Some((ttl_ms, dump::dump(entry.value(), true)))
+    Some((ttl_ms, look(entry.value())))
 }
 
 /// The command that removes keys at the target.

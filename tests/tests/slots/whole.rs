@@ -1,6 +1,6 @@
 //! SLOTSMGRTONE, -TAGONE, -SLOT, -TAGSLOT.
 
-use crate::data::{PATIENCE, Script, fill, names, pair, run, same, to, value, values};
+use crate::data::{PATIENCE, Script, fill, names, pair, run, same, show, to, value, values};
 use std::time::Duration;
 use tests::{NOBODYS_PORT, Options, Server};
 
@@ -19,6 +19,44 @@ fn every_type_moves_and_is_found_with_its_expiry() {
         }
         assert_eq!(names(&mut from), Vec::<String>::new());
         same(&keys, &values(&mut there, &keys), &before);
+    }
+}
+
+#[test]
+fn big_values_move_whole_whatever_a_script_does_to_them() {
+    let (source, target) = pair(4);
+    let (mut from, mut there, mut other) = (source.client(), target.client(), source.client());
+    let fill = "for n = 1, 50000 do
+        redis.call('HSET', 'h', 'field:' .. n, n) redis.call('SADD', 's', 'member:' .. n)
+        redis.call('ZADD', 'z', n, 'member:' .. n) redis.call('RPUSH', 'l', 'element:' .. n) end
+        redis.call('SETRANGE', 'text', 5000000, 'end')";
+    from.call(&[b"EVAL".as_slice(), fill.as_bytes(), b"0"]);
+    // Scripts do not wait for keys that leave; what they change is in what arrives.
+    let change = "redis.call('HSET', 'h', 'field:1', 'x') redis.call('SADD', 's', 'x') redis.call('ZADD', 'z', 0, 'x')
+        redis.call('RPUSH', 'l', 'x') redis.call('APPEND', 'text', 'x')";
+    let keys = ["h", "s", "z", "l", "text"];
+    let lengths = "return {redis.call('HLEN', 'h'), redis.call('SCARD', 's'), redis.call('ZCARD', 'z'),
+        redis.call('LLEN', 'l'), redis.call('STRLEN', 'text'), redis.call('HGET', 'h', 'field:1')}";
+    for key in keys {
+        let line = to(&target, "SLOTSMGRTONE", &format!("60000 {key}"));
+        let mover = std::thread::spawn(move || {
+            let reply = run(&mut from, &line);
+            (from, reply)
+        });
+        if key == "h" {
+            other.call(&[b"EVAL".as_slice(), change.as_bytes(), b"0"]);
+        }
+        let (back, reply) = mover.join().expect("no panic");
+        from = back;
+        assert_eq!(reply, ":1", "{key}");
+    }
+    let lengths = show(&there.call(&[b"EVAL".as_slice(), lengths.as_bytes(), b"0"]));
+    // The script came before the hash was removed, or after: then it made another one at the source.
+    let changed = "[:50000 :50001 :50001 :50001 :5000004 x]";
+    let unchanged = "[:50000 :50001 :50001 :50001 :5000004 1]";
+    match run(&mut from, "HLEN h").as_str() {
+        ":0" => assert_eq!(lengths, changed),
+        _ => assert_eq!(lengths, unchanged),
     }
 }
 
