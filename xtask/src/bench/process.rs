@@ -254,11 +254,12 @@ mod tests {
     #[test]
     fn the_first_thread_serves_and_the_others_are_seen() {
         let mut meter = ServingMeter::open(std::process::id()).unwrap();
-        let mut others = 0;
-        // This is not the first one, which waits for the tests.
-        while others == 0 {
-            others = meter.look().unwrap().others;
-        }
+        let seen = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| while !seen.load(std::sync::atomic::Ordering::Relaxed) {});
+            while meter.look().unwrap().others == 0 {}
+            seen.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
         assert_eq!(meter.threads.values().filter(|thread| thread.serves).count(), 1);
     }
 
