@@ -14,12 +14,11 @@ use crate::raw::dbslot::{DbSlot, EntryCell};
 use crate::raw::entry::{Body, Collection, Entry, EntryRef, Kind, Transit, Value};
 use crate::raw::lock::Held;
 use crate::slot::Slot;
-use crate::snapshot::{Format, Image};
+use crate::snapshot::{Format, Image, Pressure};
 use crate::value::list::Debris;
 use slots::SlotId;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 mod transit;
 
@@ -674,10 +673,10 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     pub fn cut(
         &mut self,
         oplog: &Oplog,
-        full: Arc<AtomicBool>,
+        pressure: Arc<Pressure>,
         make: impl Fn() -> Box<dyn Format> + Send + Sync + 'static,
     ) -> Arc<Image> {
-        Image::cut(self.held, oplog, self.now, full, make)
+        Image::cut(self.held, oplog, self.now, pressure, make)
     }
 
     /// Puts an entry that was loaded under its own key, whose hash and slot these are; gives it back if the key is there.

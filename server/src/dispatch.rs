@@ -15,6 +15,7 @@ use crate::net::Net;
 use crate::node::{Node, Run, Settled};
 use crate::park::Ticket;
 use crate::persist::gate;
+use crate::persist::save::{Flushed, flushed};
 use crate::repl::Gate;
 use crate::scripting::busy;
 use crate::scripting::engine::Engine;
@@ -323,8 +324,8 @@ impl Executor {
         if !self.answers.is_empty() {
             self.answer();
         }
-        if flushed {
-            crate::persist::save::after_flushall(self.node);
+        if let Some(flushed) = flushed {
+            crate::persist::save::after_flushall(self.node, &flushed);
         }
         let stats = &self.node.stats[self.reactor];
         stats.commands.add(1);
@@ -345,8 +346,8 @@ impl Executor {
         if row.spec.flags.contains(Flags::ADMIN) && self.node.is_paused(now) { Ran::Paused } else { Ran::Done }
     }
 
-    /// The part of a call in which its slots are held. Returns whether all databases were emptied; `None` if it must come
-    /// again, and then it has done nothing.
+    /// The part of a call in which its slots are held. Returns what is left to do if all databases were emptied; `None` if it
+    /// must come again, and then it has done nothing.
     #[inline]
     fn call_held(
         &mut self,
@@ -354,7 +355,7 @@ impl Executor {
         args: Args<'_>,
         row: &Command<Run>,
         prepared: &Prepared,
-    ) -> Option<bool> {
+    ) -> Option<Option<Flushed>> {
         let Executor { owner, desk } = self;
         // The stream's database and its end belong to every cut and change of roles: nobody may be at one.
         let moves_stream = desk.piece.is_some() && row.access == Access::Nothing;
@@ -371,7 +372,7 @@ impl Executor {
         desk.begin(turn.client, row, &args);
         let first = prepared.first.map(|(hash, slot)| Key { bytes: args.at(1), hash, slot });
         desk.handle(turn, held, args, row, first);
-        let flushed = desk.log(turn.client, row, args, db);
+        let flushed = desk.log(turn.client, row, args, db).then(|| flushed(desk.node)).flatten();
         if !desk.local.ready.is_empty() {
             desk.serve(held, turn.now);
         }

@@ -34,9 +34,10 @@ pub fn counted(node: &Node) -> u64 {
 }
 
 /// Bytes in use that do not count: evicting keys does not make them fewer, or they are about to be freed. The log is
-/// what waits for replicas and for the AOF, so it belongs here; the backlog, as much as is asked for, does count.
+/// what waits for replicas and for the AOF, so it belongs here; the backlog, as much as is asked for, does count. What a
+/// snapshot still wants of removed keys will be free when its walker has passed.
 fn uncounted(node: &Node) -> u64 {
-    node.freeing.load(Ordering::Acquire) + node.oplog.uncounted_bytes()
+    node.freeing.load(Ordering::Acquire) + node.oplog.uncounted_bytes() + node.persist.pressure.passing_bytes()
 }
 
 /// Whether `maxmemory` is set and exceeded.

@@ -30,7 +30,12 @@ pub struct Loaded {
 pub fn save(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>) -> io::Result<()> {
     let mut temporary = Temporary::create(format!("temp-{}.rdb", std::process::id()).into())?;
     write(node, config, keys, &temporary.file)?;
-    temporary.rename(&config.dbfilename)
+    let renamed = {
+        let _lock = node.persist.names.lock();
+        node.persist.state().named += 1;
+        temporary.take_name(&config.dbfilename)?
+    };
+    renamed.settle()
 }
 
 fn write(node: &Node, config: &Config, keys: &mut Keyspace<'_, '_>, file: &File) -> io::Result<()> {

@@ -58,10 +58,10 @@ pub fn serve(config: Config, supervisor: Option<Supervisor>) -> Result<(), Strin
     if let Some(supervisor) = supervisor {
         supervisor.ready();
     }
-    crate::persist::load::announce(node, &node.config());
+    let at_start = crate::persist::load::announce(node);
     node.persist.aof.start(node).map_err(fail("Starting a thread"))?;
     let load = move || {
-        crate::persist::load::at_start(node);
+        crate::persist::load::at_start(node, &at_start);
         if port != 0 {
             log::notice!("The server is now ready to accept connections on port {port}");
         }

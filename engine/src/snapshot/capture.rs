@@ -62,7 +62,7 @@ impl Capture {
         let before = self.bytes.len();
         self.given += elements.len();
         self.image.encode(self.id, |format| format.elements(&self.head, elements, &mut self.bytes));
-        self.image.wait_for_walker(self.bytes.len() - before);
+        self.image.pressure.wait_for_walker(self.bytes.len() - before);
     }
 
     /// Whether nobody wants the elements any more.
@@ -77,7 +77,7 @@ impl Capture {
 
     /// Moves what was encoded to the end of `out`.
     pub(super) fn fetch(&mut self, out: &mut Vec<u8>) {
-        self.image.fetched(self.bytes.len());
+        self.image.pressure.fetched(self.bytes.len());
         out.append(&mut self.bytes);
     }
 
@@ -90,7 +90,7 @@ impl Capture {
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        self.image.fetched(self.bytes.len());
+        self.image.pressure.fetched(self.bytes.len());
         if !self.done && !self.image.is_void() {
             // The value went away without being handed over: better no snapshot than one without it.
             self.image.fail("a value was lost while it was saved");

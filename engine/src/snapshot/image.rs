@@ -2,7 +2,7 @@
 
 use super::capture::{Capture, Head, Place};
 use super::cut::Cut;
-use super::{Bulk, CHUNK_BYTES, Format, PENDING_BYTES_MAX, ROOM_BYTES};
+use super::{Bulk, CHUNK_BYTES, Format, Pressure};
 use crate::clock::Now;
 use crate::oplog::{Offset, Oplog};
 use crate::raw::dbslot::DbSlot;
@@ -34,9 +34,9 @@ pub(super) enum Piece {
     /// Encoded entries of one database.
     Bytes { db: u32, bytes: Vec<u8> },
     /// An entry that nobody else has.
-    Entry { db: u32, entry: Entry, bytes: usize },
+    Entry { db: u32, entry: Entry, bytes: usize, dropped: usize },
     /// What was a slot's database: the entries that are not marked are to be saved.
-    Keys { db: u32, slot: SlotId, keys: DbSlot, parity: Parity },
+    Keys { db: u32, slot: SlotId, keys: DbSlot, parity: Parity, dropped: usize },
     /// A frozen table, where it was then.
     Frozen { id: u64, place: Place },
 }
@@ -57,11 +57,10 @@ pub struct Image {
     make: Box<dyn Fn() -> Box<dyn Format> + Send + Sync>,
     lanes: [Mutex<Lane>; LANES],
     queue: Mutex<VecDeque<Piece>>,
-    /// Where frozen tables went that were renamed or moved.
-    moved: Mutex<HashMap<u64, Place>>,
+    /// Where frozen tables went that were renamed or moved, and the number of that move.
+    moved: Mutex<HashMap<u64, (u64, Place)>>,
     next_id: AtomicU64,
-    pending: AtomicU64,
-    full: Arc<AtomicBool>,
+    pub(super) pressure: Arc<Pressure>,
     void: AtomicBool,
     reason: Mutex<Option<&'static str>>,
     /// Entries that were marked.
@@ -74,7 +73,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Image {
     /// Begins a snapshot: the key space as it is at this moment. `held` must hold every slot, and no other snapshot may
-    /// be under way. `make` makes as many encoders as there are threads that need one; `full` is set while writers
+    /// be under way. `make` makes as many encoders as there are threads that need one; `pressure` says when writers
     /// should not begin anything. The log's next record begins with a SELECT.
     ///
     /// [`walk`](super::walk()) must follow, whatever happens: it ends the snapshot.
@@ -82,7 +81,7 @@ impl Image {
         held: &mut Held<'_, Slot>,
         oplog: &Oplog,
         now: Now,
-        full: Arc<AtomicBool>,
+        pressure: Arc<Pressure>,
         make: impl Fn() -> Box<dyn Format> + Send + Sync + 'static,
     ) -> Arc<Image> {
         held.add_all();
@@ -98,7 +97,7 @@ impl Image {
                 sizes[at].1.expiring += keys.expires_len();
             }
         }
-        full.store(false, Ordering::Relaxed);
+        pressure.begin();
         let image = Arc::new(Image {
             bit: Parity::A,
             now_ms: now.ms,
@@ -109,8 +108,7 @@ impl Image {
             queue: Mutex::default(),
             moved: Mutex::default(),
             next_id: AtomicU64::new(0),
-            pending: AtomicU64::new(0),
-            full,
+            pressure,
             void: AtomicBool::new(false),
             reason: Mutex::default(),
             marked: AtomicU64::new(0),
@@ -144,7 +142,7 @@ impl Image {
 
     /// Bytes that wait for the walker.
     pub fn pending(&self) -> u64 {
-        self.pending.load(Ordering::Relaxed)
+        self.pressure.pending()
     }
 
     /// Tables that were frozen so far.
@@ -181,21 +179,6 @@ impl Image {
     pub(super) fn encode<R>(&self, lane: u64, with: impl FnOnce(&mut dyn Format) -> R) -> R {
         let mut lane = lock(&self.lanes[lane as usize % LANES]);
         with(lane.format.get_or_insert_with(|| (self.make)()).as_mut())
-    }
-
-    /// Counts bytes that wait.
-    pub(super) fn wait_for_walker(&self, bytes: usize) {
-        if self.pending.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64 > PENDING_BYTES_MAX {
-            self.full.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Counts bytes that wait no more.
-    pub(super) fn fetched(&self, bytes: usize) {
-        let left = || self.pending.fetch_sub(bytes as u64, Ordering::Relaxed) - bytes as u64;
-        if bytes > 0 && left() <= PENDING_BYTES_MAX - ROOM_BYTES {
-            self.full.store(false, Ordering::Relaxed);
-        }
     }
 
     fn push(&self, piece: Piece) {
@@ -238,7 +221,7 @@ impl Image {
         }
         let before = out.len();
         format.get_or_insert_with(|| (self.make)()).entry(entry, out);
-        self.wait_for_walker(out.len() - before);
+        self.pressure.wait_for_walker(out.len() - before);
     }
 
     /// Freezes the entry's table; gives its number and where it is.
@@ -253,8 +236,8 @@ impl Image {
     /// Takes an entry that nobody else has.
     fn give(&self, db: u32, entry: Entry) {
         let bytes = entry.view().value_bytes() + OBJECT_BYTES;
-        self.wait_for_walker(bytes);
-        self.push(Piece::Entry { db, entry, bytes });
+        self.pressure.wait_for_walker(bytes);
+        self.push(Piece::Entry { db, entry, bytes, dropped: 0 });
     }
 
     /// Whether an entry that is to be dropped must be handed over whole instead.
@@ -270,20 +253,26 @@ impl Image {
     pub(super) fn hand_over(&self, db: u32, entry: Entry, unsaved: bool) {
         self.marked.fetch_add(u64::from(unsaved), Ordering::Relaxed);
         // It would be there anyway until another thread has freed it, so its bytes are no reason to make writers wait.
-        self.wait_for_walker(OBJECT_BYTES);
-        self.push(Piece::Entry { db, entry, bytes: OBJECT_BYTES });
+        self.pressure.wait_for_walker(OBJECT_BYTES);
+        let dropped = entry.view().footprint();
+        self.pressure.dropped(dropped);
+        self.push(Piece::Entry { db, entry, bytes: OBJECT_BYTES, dropped });
     }
 
     /// Takes all keys of a slot's database.
     pub(super) fn hand_over_all(&self, db: u32, slot: SlotId, keys: DbSlot, parity: Parity) {
-        self.push(Piece::Keys { db, slot, keys, parity });
+        let dropped = keys.entry_bytes() + keys.table_bytes();
+        self.pressure.dropped(dropped);
+        self.push(Piece::Keys { db, slot, keys, parity, dropped });
     }
 
     /// Notes where an entry went, if it is frozen.
     pub(super) fn note_place(self: &Arc<Image>, place: Place, entry: EntryRef<'_>) {
         let capture = entry.table().and_then(|table| table.capture());
         if let Some(capture) = capture.filter(|capture| capture.is_of(self)) {
-            lock(&self.moved).insert(capture.id, place);
+            let mut moved = lock(&self.moved);
+            let moves = moved.get(&capture.id).map_or(0, |(moves, _)| *moves);
+            moved.insert(capture.id, (moves + 1, place));
         }
     }
 
@@ -302,12 +291,8 @@ impl Image {
         self.lanes.iter().map(take).filter(|(_, out)| !out.is_empty()).collect()
     }
 
-    /// Nothing waits any more.
-    pub(super) fn ended(&self) {
-        self.full.store(false, Ordering::Relaxed);
-    }
-
-    pub(super) fn place_of(&self, id: u64) -> Option<Place> {
+    /// The number of the last move of a frozen table, and where it went.
+    pub(super) fn place_of(&self, id: u64) -> Option<(u64, Place)> {
         lock(&self.moved).get(&id).cloned()
     }
 
@@ -320,8 +305,9 @@ impl Image {
         for at in 0..queue.len() {
             match &mut queue[at] {
                 Piece::Entry { entry, .. } if is(entry.view()) => {
-                    let Some(Piece::Entry { entry, bytes, .. }) = queue.remove(at) else { return None };
-                    self.fetched(bytes);
+                    let Some(Piece::Entry { entry, bytes, dropped, .. }) = queue.remove(at) else { return None };
+                    self.pressure.fetched(bytes);
+                    self.pressure.freed(dropped);
                     return Some(entry);
                 }
                 Piece::Keys { db, slot, keys, .. } if *db == place.db && *slot == place.slot => {

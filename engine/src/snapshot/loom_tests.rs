@@ -8,7 +8,6 @@ use crate::raw::entry::{EntryRef, Value};
 use crate::raw::lock::SlotLocks;
 use crate::slot::Slot;
 use slots::SlotId;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 /// One byte a key and one a value.
@@ -64,8 +63,7 @@ fn loom_a_snapshot_is_a_prefix_of_the_log() {
         let oplog = Oplog::new(64);
         let (image, prefix) = {
             let mut held = owner.wait_privileged();
-            let full = Arc::new(AtomicBool::new(false));
-            let image = Image::cut(&mut held, &oplog, Now { ms: 1 }, full, || Box::new(Bytes));
+            let image = Image::cut(&mut held, &oplog, Now { ms: 1 }, Arc::default(), || Box::new(Bytes));
             (image, log.lock().expect("no panic").len())
         };
         let mut saved = Vec::new();

@@ -17,7 +17,7 @@
 //! 2. Without a snapshot the parity of all entries equals that of their slot: a snapshot that fails or is cancelled
 //!    walks to the end all the same, and saves nothing more.
 //! 3. What writers leave for the walker is bounded by [`PENDING_BYTES_MAX`] and the objects that they drop: beyond,
-//!    `full` is set, and the server lets no write begin that might add to it.
+//!    [`Pressure::is_full`], and the server lets no write begin that might add to it.
 //! 4. The locks here are leaves: nothing else is locked under them.
 //!
 //! [`FrostTable`]: crate::raw::table::FrostTable
@@ -29,6 +29,7 @@ mod frozen_tests;
 mod image;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod pressure;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod walk;
@@ -36,6 +37,7 @@ mod walk;
 pub use capture::{Capture, Head, Place};
 pub use cut::Cut;
 pub use image::{Image, Sizes};
+pub use pressure::Pressure;
 pub use walk::{Failed, walk};
 
 use crate::raw::entry::{EntryRef, Kind, Value};

@@ -127,13 +127,17 @@ impl Walker<'_, '_> {
                 Piece::Bytes { db, bytes } => {
                     self.select(db);
                     self.out.extend_from_slice(&bytes);
-                    self.image.fetched(bytes.len());
+                    self.image.pressure.fetched(bytes.len());
                 }
-                Piece::Entry { db, entry, bytes } => {
+                Piece::Entry { db, entry, bytes, dropped } => {
                     self.whole(db, entry);
-                    self.image.fetched(bytes);
+                    self.image.pressure.fetched(bytes);
+                    self.image.pressure.freed(dropped);
                 }
-                Piece::Keys { db, keys, parity, .. } => self.keys(db, keys, parity),
+                Piece::Keys { db, keys, parity, dropped, .. } => {
+                    self.keys(db, keys, parity);
+                    self.image.pressure.freed(dropped);
+                }
                 Piece::Frozen { id, place } => self.frozen(id, place),
             }
             self.flush_if_full();
@@ -154,11 +158,11 @@ impl Walker<'_, '_> {
         for (db, bytes) in self.image.collect_lanes() {
             self.select(db);
             self.out.extend_from_slice(&bytes);
-            self.image.fetched(bytes.len());
+            self.image.pressure.fetched(bytes.len());
             self.flush_if_full();
         }
         self.flush();
-        self.image.ended();
+        self.image.pressure.end();
     }
 
     // --- values
@@ -225,10 +229,10 @@ impl Walker<'_, '_> {
 
     /// Saves a frozen table where it is, a segment under one hold of its slot; follows it where it goes.
     fn frozen(&mut self, id: u64, mut place: Place) {
-        let mut begun = false;
+        let (mut begun, mut moves) = (false, 0);
         loop {
             if let Some(moved) = self.image.place_of(id) {
-                place = moved;
+                (moves, place) = moved;
             }
             let step = self.frozen_step(id, &place, &mut begun);
             match step {
@@ -236,8 +240,8 @@ impl Walker<'_, '_> {
                 Step::Done => return,
                 Step::Other if self.image.is_void() => return,
                 Step::Other => {
-                    // It is no longer there: moved once more, or handed over.
-                    if self.image.place_of(id).is_some_and(|moved| moved != place) {
+                    // It was not there: moved once more, perhaps there and back, or handed over.
+                    if self.image.place_of(id).is_some_and(|(now, _)| now != moves) {
                         continue;
                     }
                     let Some(entry) = self.image.pull(id, &place) else {

@@ -14,6 +14,7 @@
 
 use super::aof_tail::{Error, Tail};
 use super::job::{Kind, now_s};
+use super::names::here;
 use super::strays::Strays;
 use super::{gate, rewrite};
 use crate::config::{AppendFsync, Config};
@@ -25,7 +26,6 @@ use engine::oplog::{Consumer, Offset};
 use engine::raw::alloc;
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
@@ -80,6 +80,8 @@ pub struct Aof {
     /// A rewritten file takes the old one's place.
     switching: AtomicBool,
     resting: AtomicBool,
+    /// What there was at the start is loaded, and the file is open if it is wanted.
+    begun: AtomicBool,
     thread: Mutex<Option<Thread>>,
     /// What a replica has changed by itself.
     pub strays: Strays,
@@ -148,15 +150,35 @@ impl Aof {
         lock(&self.error).clone()
     }
 
+    /// Whether the start is over, as far as files go.
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Acquire)
+    }
+
     // --- on and off
 
-    /// Opens the file at the start, when all that is in it is loaded. An error is fatal.
-    pub fn open(&self, node: &'static Node, config: &Config) -> io::Result<()> {
-        let path = config.appendfilename.clone();
-        let file = File::options().read(true).append(true).create(true).open(&path)?;
+    /// The start is over: all is loaded as `config`, the settings at the start, had it; what was set since holds. From now on
+    /// clients are served. An error is fatal.
+    pub fn begin(&self, node: &'static Node, config: &Config) -> io::Result<()> {
         let mut guest = node.guest();
         let mut held = guest.owner().wait_privileged();
         held.add_all();
+        let wanted = node.config().appendonly;
+        if wanted && config.appendonly {
+            self.open(node, config)?;
+        } else if wanted {
+            // Turned on meanwhile: the file is not of the keys that are here.
+            self.waiting.store(true, Ordering::Relaxed);
+            node.persist.state().rewrite_scheduled = true;
+        }
+        self.begun.store(true, Ordering::Release);
+        node.persist.gate.set(gate::LOADING, false);
+        Ok(())
+    }
+
+    fn open(&self, node: &'static Node, config: &Config) -> io::Result<()> {
+        let path = config.appendfilename.clone();
+        let file = File::options().read(true).append(true).create(true).open(&path)?;
         node.oplog.want(Consumer::Aof, true);
         let offset = node.oplog.cut();
         let tail = Tail::new(file, path, &node.oplog, offset, false, 0).map_err(into_io)?;
@@ -168,10 +190,15 @@ impl Aof {
 
     /// `CONFIG SET appendonly`; all slots are held.
     pub fn turn(&self, node: &'static Node, keys: &mut Keyspace<'_, '_>, on: bool) -> Result<(), &'static str> {
+        keys.hold_all();
+        if !self.has_begun() {
+            // The end of the start sees what is wanted.
+            return Ok(());
+        }
         match (on, self.is_on()) {
             (true, false) => self.turn_on(node, keys),
             (false, true) => {
-                self.turn_off(node, keys);
+                self.turn_off(node);
                 Ok(())
             }
             _ => Ok(()),
@@ -193,7 +220,6 @@ impl Aof {
             return Err(FAILED);
         }
         self.waiting.store(true, Ordering::Relaxed);
-        keys.hold_all();
         if rewrite::begin(node, keys).is_err() {
             node.persist.state().rewrite_scheduled = true;
             log::warning!(
@@ -204,8 +230,7 @@ impl Aof {
         Ok(())
     }
 
-    fn turn_off(&self, node: &'static Node, keys: &mut Keyspace<'_, '_>) {
-        keys.hold_all();
+    fn turn_off(&self, node: &'static Node) {
         self.sync_to(node, node.oplog.end());
         node.oplog.want(Consumer::Aof, false);
         self.waiting.store(false, Ordering::Relaxed);
@@ -227,7 +252,7 @@ impl Aof {
 
     /// Begins to write to a file of its own from `offset` on, until a rewrite has made the base; all slots are held.
     pub(super) fn begin_provisional(&self, node: &Node, offset: Offset) -> io::Result<()> {
-        let path = PathBuf::from(format!("temp-tail-{}.aof", std::process::id()));
+        let path = here(format!("temp-tail-{}.aof", std::process::id()));
         let file = File::options().write(true).create(true).truncate(true).open(&path)?;
         drop(file);
         let file = File::options().read(true).append(true).open(&path)?;
@@ -252,10 +277,12 @@ impl Aof {
     }
 
     /// The file was rewritten and has so many bytes, and so many changes of our own.
-    pub(super) fn rewritten(&self, base_size: u64, strays: u64) {
+    pub(super) fn rewritten(&self, node: &Node, base_size: u64, strays: u64) {
         self.strays.saved(strays);
         self.base_size.store(base_size, Ordering::Relaxed);
         self.waiting.store(false, Ordering::Relaxed);
+        // Whatever was wrong with the old one.
+        self.recovered(node);
     }
 
     /// Makes the settings and the state of the file known to all threads.
@@ -456,11 +483,12 @@ impl Aof {
         let config = node.config();
         if self.waits_for_disk() {
             let end = node.oplog.end();
-            let idle = self.synced.load(Ordering::Relaxed) >= end;
-            return match idle || self.sync_to(node, end) {
-                true => Work::Nothing,
-                false => Work::Failed,
-            };
+            if !self.sync_to(node, end) {
+                return Work::Failed;
+            }
+            // Also when somebody else has done it, or a rewrite.
+            self.recovered(node);
+            return Work::Nothing;
         }
         let syncs = config.appendfsync != AppendFsync::No
             && !(config.no_appendfsync_on_rewrite && node.persist.gate.has(gate::CUT));
@@ -475,7 +503,13 @@ impl Aof {
             if result.is_ok() && !syncs {
                 result = tail.skip_sync(&node.oplog);
             }
-            let unsynced = if syncs && is_due { tail.unsynced().ok().flatten() } else { None };
+            let mut unsynced = None;
+            if result.is_ok() && syncs && is_due {
+                match tail.unsynced() {
+                    Ok(found) => unsynced = found,
+                    Err(error) => result = Err(Error::Io(error)),
+                }
+            }
             let did = tail.offset() != before;
             self.note(tail);
             (self.conclude(node, &mut guard, result), did, unsynced)

@@ -93,7 +93,7 @@ pub fn must_wait(node: &Node, bits: u32, row: &Command<Run>, reactor: usize) -> 
 #[inline]
 pub(super) fn is_full(node: &Node, bits: u32) -> bool {
     bits & STOPPING != 0
-        || bits & CUT != 0 && node.persist.full.load(Ordering::Relaxed)
+        || bits & CUT != 0 && node.persist.pressure.is_full()
         || bits & AOF != 0 && node.persist.aof.is_far_behind(node)
 }
 

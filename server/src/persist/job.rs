@@ -1,6 +1,5 @@
 //! The one snapshot that may be under way, and what became of the last ones.
 
-use super::file::Temporary;
 use super::{gate, pace};
 use crate::log;
 use crate::node::Node;
@@ -9,12 +8,12 @@ use engine::raw::alloc;
 use engine::raw::lock::Owner;
 use engine::slot::Slot;
 use engine::snapshot::{Format, Image};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
+use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use std::{fs, io, thread};
 
 /// What a snapshot is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +64,8 @@ pub struct State {
     rewrite_took_s: Option<i64>,
     /// Changes ever at the last save.
     pub(super) dirty_base: u64,
+    /// RDB files that got their names.
+    pub named: u64,
     /// A save is to begin when the job has ended.
     pub save_scheduled: bool,
     /// A rewrite is to begin when the job has ended.
@@ -100,21 +101,16 @@ impl State {
         .is_some()
     }
 
-    /// As [`State::kill`], for the end of the process: the job's thread may never run again, so its file is removed here.
-    pub(super) fn abandon(&mut self, kind: Kind) -> bool {
-        let killed = self.kill(kind);
-        if let Some(path) = self.job.as_mut().filter(|job| job.kind == kind).and_then(|job| job.temporary.take()) {
-            // The thread may have been faster, or may have given the file its name.
-            let _ = fs::remove_file(path);
+    /// The job writes to this file.
+    pub(super) fn has_file(&mut self, path: &Path) {
+        if let Some(job) = &mut self.job {
+            job.temporary = Some(path.to_owned());
         }
-        killed
     }
 
-    /// Makes the file of the job, unless the job was killed: whoever did so would not know of the file.
-    pub(super) fn create_temporary(&mut self, path: PathBuf) -> io::Result<Temporary> {
-        let Some(job) = self.job.as_mut().filter(|job| !job.killed) else { return Err(io::Error::other("killed")) };
-        job.temporary = Some(path.clone());
-        Temporary::create(path)
+    /// The file that a job of this kind writes to, once.
+    pub(super) fn take_file(&mut self, kind: Kind) -> Option<PathBuf> {
+        self.job.as_mut().filter(|job| job.kind == kind)?.temporary.take()
     }
 
     /// Whether the job was killed.
@@ -127,14 +123,14 @@ impl State {
         self.last_save_s.unwrap_or(node.started.ms / 1000)
     }
 
-    /// Whether the last save was done.
-    pub fn save_ok(&self) -> bool {
-        !self.save_failed
-    }
-
     /// Whether the last rewrite was done.
     pub fn rewrite_ok(&self) -> bool {
         !self.rewrite_failed
+    }
+
+    /// Whether the last save was done.
+    pub fn save_ok(&self) -> bool {
+        !self.save_failed
     }
 
     /// Seconds that the last save took, or -1.
@@ -190,7 +186,7 @@ pub fn begin(
     }
     let began = Instant::now();
     keys.hold_all();
-    let image = keys.cut(&node.oplog, node.persist.full.clone(), make);
+    let image = keys.cut(&node.oplog, node.persist.pressure.clone(), make);
     node.persist.gate.set(gate::CUT, true);
     // Where 3.2 forks, and counts that.
     let took = began.elapsed();
@@ -282,5 +278,14 @@ mod tests {
             assert_eq!(node.persist.gate.has(gate::AOF_FAILED), aof_failed, "round {round}");
             assert_eq!(node.persist.aof.error().is_some(), aof_failed, "round {round}");
         }
+    }
+
+    /// With `appendfsync always` nothing is written any more while writes are refused, so nothing else would end that.
+    #[test]
+    fn a_rewritten_aof_is_well_whatever_was_wrong_with_the_old_one() {
+        let node = Node::new(Config::default(), Vec::new(), mpsc::sync_channel(1).0, String::new());
+        node.persist.aof.failed(&node, &io::Error::from_raw_os_error(libc::EIO));
+        node.persist.aof.rewritten(&node, 0, 0);
+        assert!(!node.persist.gate.has(gate::REFUSED));
     }
 }

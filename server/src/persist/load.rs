@@ -3,6 +3,7 @@
 //! A file that is damaged ends the process: a server with half of its data must not pretend to be whole.
 
 use super::job::now_s;
+use super::names::here;
 use super::{Logged, aof_note, gate};
 use crate::clients::ClientInfo;
 use crate::config::Config;
@@ -88,8 +89,11 @@ impl Reporter {
 }
 
 /// Whether there is something to load; from then on clients read -LOADING. Ends the process when the file that should
-/// be loaded cannot be looked at.
-pub fn announce(node: &Node, config: &Config) {
+/// be loaded cannot be looked at. Returns the settings for loading, with the files where they are now.
+pub fn announce(node: &Node) -> Config {
+    let mut config = Config::clone(&node.config());
+    config.appendfilename = here(&config.appendfilename);
+    config.dbfilename = here(&config.dbfilename);
     let name = if config.appendonly { &config.appendfilename } else { &config.dbfilename };
     match fs::metadata(name) {
         Ok(about) => {
@@ -99,6 +103,12 @@ pub fn announce(node: &Node, config: &Config) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => fatal(&error),
     }
+    config
+}
+
+/// A file as the settings name it.
+fn short(path: &Path) -> std::path::Display<'_> {
+    Path::new(path.file_name().unwrap_or(path.as_os_str())).display()
 }
 
 fn fatal(error: &io::Error) -> ! {
@@ -106,22 +116,21 @@ fn fatal(error: &io::Error) -> ! {
     std::process::exit(1);
 }
 
-/// Loads what there is and opens the AOF if it is on. Whatever is wrong ends the process.
-pub fn at_start(node: &'static Node) {
-    let config = node.config();
+/// Loads what there is and opens the AOF if it is on. Whatever is wrong ends the process. `config` is what [`announce`] gave.
+pub fn at_start(node: &'static Node, config: &Config) {
     let began = Instant::now();
     // Used up also when it is not needed.
-    let claim = aof_note::take(&config);
+    let claim = aof_note::take(config);
     if node.persist.gate.has(gate::LOADING) {
         if config.appendonly {
-            if let Some(db) = load_aof(node, &config) {
+            if let Some(db) = load_aof(node, config) {
                 if let Some(claim) = claim {
-                    claim.resume(node, &config, db, Now::read().ms);
+                    claim.resume(node, config, db, Now::read().ms);
                 }
                 log::notice!("DB loaded from append only file: {:.3} seconds", began.elapsed().as_secs_f32());
             }
         } else {
-            match load_rdb(node, &config, &config.dbfilename) {
+            match load_rdb(node, config, &config.dbfilename) {
                 Ok(stream) => {
                     stream.resume(node, Now::read().ms);
                     log::notice!("DB loaded from disk: {:.3} seconds", began.elapsed().as_secs_f32());
@@ -130,20 +139,17 @@ pub fn at_start(node: &'static Node) {
                     // The original's words for this one, which people look for.
                     let why =
                         if matches!(error.what, persistence::rdb::Error::Checksum) { "RDB CRC error: " } else { "" };
-                    let name = config.dbfilename.display();
+                    let name = short(&config.dbfilename);
                     log::warning!("Fatal error loading the DB: {why}{error}, file {name}. Exiting.");
                     std::process::exit(1);
                 }
             }
         }
     }
-    if config.appendonly
-        && let Err(error) = node.persist.aof.open(node, &config)
-    {
+    if let Err(error) = node.persist.aof.begin(node, config) {
         log::warning!("Can't open the append-only file: {}", os_error::text(&error));
         std::process::exit(1);
     }
-    node.persist.gate.set(gate::LOADING, false);
 }
 
 // --- RDB
@@ -301,7 +307,7 @@ fn replay_commands(node: &'static Node, config: &Config, mut reader: Reader<File
             Step::Command(command) => {
                 if !to.replay(Args::new(command.text, command.args)) {
                     let name = String::from_utf8_lossy(command.arg(0)).into_owned();
-                    let (file, end) = (config.appendfilename.display(), command.end);
+                    let (file, end) = (short(&config.appendfilename), command.end);
                     log::warning!(
                         "Unknown command '{name}' reading the append only file ({file}, before offset {end})"
                     );
@@ -316,7 +322,7 @@ fn replay_commands(node: &'static Node, config: &Config, mut reader: Reader<File
             Step::End(Outcome::Complete) => return Read1::Whole,
             Step::End(Outcome::Truncated { ok_up_to, .. }) => return truncated(config, ok_up_to),
             Step::End(Outcome::Bad { offset, why, .. }) => {
-                log::warning!("{why} at offset {offset} of {}", config.appendfilename.display());
+                log::warning!("{why} at offset {offset} of {}", short(&config.appendfilename));
                 log::warning!(
                     "Bad file format reading the append only file: make a backup of your AOF file, \
                      then use ./redis-check-aof --fix <filename>"

@@ -20,6 +20,7 @@ mod file;
 pub mod gate;
 pub mod job;
 pub mod load;
+mod names;
 mod pace;
 mod points;
 mod rewrite;
@@ -32,13 +33,15 @@ use crate::node::Node;
 use crate::stats::sum;
 use aof::Aof;
 use engine::clock::Now;
+use engine::snapshot::Pressure;
 pub use file::{Temporary, shrink_away};
 use gate::Gate;
 use job::State;
 use load::Loading;
+use names::Names;
 pub use pace::{Pace, STRETCH_BYTES, go_after_others};
 use points::{Decision, Facts};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// It could not be done; the log says why.
@@ -51,8 +54,10 @@ pub struct Persist {
     /// What commands must heed.
     pub gate: Gate,
     state: Mutex<State>,
-    /// A snapshot's queue is full: see [`engine::snapshot`].
-    full: Arc<AtomicBool>,
+    /// Who may give a file its name.
+    pub names: Names,
+    /// What a snapshot's walker has still to do for writers.
+    pub pressure: Arc<Pressure>,
     /// Reactors, by number, with clients that wait for room in that queue, or for the disk.
     stalled: AtomicU64,
     /// How long all clients waited for the last snapshot to begin, in microseconds.
@@ -66,7 +71,7 @@ pub struct Persist {
 impl Persist {
     /// Whether writers wait for the snapshot that is under way.
     pub fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+        self.pressure.is_full()
     }
 
     /// What was saved and what is being saved.

@@ -16,7 +16,6 @@
 use crate::node::Node;
 use crate::stats::sum;
 use engine::raw::schedule;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -70,7 +69,7 @@ impl Pace {
             self.served = Some(now);
         }
         let serving = self.served.is_some_and(|at| now - at < LATELY);
-        if !serving || self.node.persist.full.load(Ordering::Relaxed) {
+        if !serving || self.node.persist.is_full() {
             self.began = now;
             return;
         }

@@ -10,6 +10,7 @@
 use super::aof_tail::Error;
 use super::file::{Output, Renamed, Temporary};
 use super::job::{self, Busy, Ended, Kind};
+use super::names::here;
 use crate::config::Config;
 use crate::node::Node;
 use crate::{log, os_error};
@@ -23,7 +24,7 @@ use persistence::aof::image::AofFormat;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -62,11 +63,11 @@ impl Drop for AroundCut {
 /// something: that would be in the image, and once more behind it.
 pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Busy> {
     let config = node.config();
-    if node.persist.state().job().is_some() || !keys.effects().are_logged() {
+    let aof = &node.persist.aof;
+    if node.persist.state().job().is_some() || !keys.effects().are_logged() || !aof.has_begun() {
         return Err(Busy);
     }
     keys.hold_all();
-    let aof = &node.persist.aof;
     if aof.is_waiting() && !node.oplog.is_wanted_by(Consumer::Aof) {
         node.oplog.want(Consumer::Aof, true);
     }
@@ -80,7 +81,9 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Bus
     let around_cut = AroundCut::keep(node);
     // On a replica the log is the primary's stream, in which no SELECT follows the cut.
     let stream_db = node.repl.is_replica().then(|| node.repl.stream_db.load(Ordering::Acquire));
-    let rewrite = Rewrite { node, config, stream_db, strays: aof.strays.made() };
+    let temporary = here(format!("temp-rewriteaof-bg-{}.aof", std::process::id()));
+    let target = here(&config.appendfilename);
+    let rewrite = Rewrite { node, config, temporary, target, stream_db, strays: aof.strays.made() };
     let work = move |image: &Arc<Image>, owner: &mut Owner<'static, Slot>| rewrite.run(around_cut, image, owner);
     job::begin(node, keys, Kind::Rewrite, || Box::new(AofFormat::default()), work)?;
     let mut state = node.persist.state();
@@ -95,6 +98,10 @@ struct Rewrite {
     node: &'static Node,
     /// The settings at the cut.
     config: Arc<Config>,
+    /// Where it is written.
+    temporary: PathBuf,
+    /// Where the AOF is to be.
+    target: PathBuf,
     /// The database that what follows the cut belongs to, if no SELECT does.
     stream_db: Option<u32>,
     /// A replica's own changes up to the cut.
@@ -115,8 +122,8 @@ impl Rewrite {
     }
 
     fn make(&self, around_cut: AroundCut, image: &Arc<Image>, owner: &mut Owner<'static, Slot>) -> io::Result<()> {
-        let Rewrite { node, ref config, stream_db, strays } = *self;
-        let opened = open(node, image);
+        let Rewrite { node, ref config, ref target, stream_db, strays, .. } = *self;
+        let opened = self.open(image);
         drop(around_cut);
         let (mut temporary, rest) = match opened {
             Ok(opened) => opened,
@@ -145,7 +152,7 @@ impl Rewrite {
         temporary.file.sync_all()?;
         log::notice!("Background AOF rewrite terminated with success");
         let Some(mut rest) = rest else {
-            return take_name_unless_killed(node, &mut temporary, config)?.settle();
+            return take_name(node, &mut temporary, target)?.settle();
         };
         let begin = rest.at;
         loop {
@@ -168,16 +175,16 @@ impl Rewrite {
             let len = temporary.file.metadata()?.len();
             let file = File::options().read(true).append(true).open(temporary.path())?;
             let was_provisional = tail.provisional.then(|| tail.path().to_owned());
-            let renamed = take_name_unless_killed(node, &mut temporary, config)?;
+            let renamed = take_name(node, &mut temporary, target)?;
             // From here on the new file is the AOF, whatever else fails.
             let old = tail
-                .adopt(&node.oplog, file, config.appendfilename.clone(), len)
+                .adopt(&node.oplog, file, target.clone(), len)
                 .map_err(|_| io::Error::other("the log began anew"))?;
             if let Some(path) = was_provisional {
                 // Its content is in the new file.
                 let _ = std::fs::remove_file(path);
             }
-            node.persist.aof.rewritten(len, strays);
+            node.persist.aof.rewritten(node, len, strays);
             renamed.settle()?;
             Ok((len, old, renamed))
         })?;
@@ -188,31 +195,27 @@ impl Rewrite {
         log::verbose!("The append only file has {base} bytes now");
         Ok(())
     }
+
+    fn open(&self, image: &Arc<Image>) -> io::Result<(Temporary, Option<Rest>)> {
+        let node = self.node;
+        let temporary = node.persist.create_temporary(&self.temporary)?;
+        let rest = node.persist.aof.with_tail(node, |tail| {
+            tail.as_ref().map(|tail| {
+                // Not by its name, which may mean another file by now: the directory can be changed.
+                let at = tail.position_at(&node.oplog, image.offset());
+                tail.duplicate().map(|file| Rest { file, at })
+            })
+        });
+        Ok((temporary, rest.transpose()?))
+    }
 }
 
 fn image_is_of_no_use(node: &Node) -> bool {
     node.persist.state().is_killed()
 }
 
-fn open(node: &Node, image: &Arc<Image>) -> io::Result<(Temporary, Option<Rest>)> {
-    let name = PathBuf::from(format!("temp-rewriteaof-bg-{}.aof", std::process::id()));
-    let temporary = node.persist.state().create_temporary(name)?;
-    let rest = node.persist.aof.with_tail(node, |tail| {
-        tail.as_ref().map(|tail| {
-            // Not by its name, which may mean another file by now: the directory can be changed.
-            let at = tail.position_at(&node.oplog, image.offset());
-            tail.duplicate().map(|file| Rest { file, at })
-        })
-    });
-    Ok((temporary, rest.transpose()?))
-}
-
-fn take_name_unless_killed(node: &Node, temporary: &mut Temporary, config: &Config) -> io::Result<Renamed> {
-    let state = node.persist.state();
-    if state.is_killed() {
-        return Err(io::Error::other("killed"));
-    }
-    node.latency.watch(&["aof-rename"], || temporary.take_name(&config.appendfilename))
+fn take_name(node: &Node, temporary: &mut Temporary, target: &Path) -> io::Result<Renamed> {
+    node.persist.unless_killed(false, || node.latency.watch(&["aof-rename"], || temporary.take_name(target)))
 }
 
 impl Rest {

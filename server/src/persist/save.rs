@@ -2,6 +2,7 @@
 
 use super::file::{Output, Temporary};
 use super::job::{self, Busy, Ended, Kind};
+use super::names::here;
 use super::{Logged, gate};
 use crate::config::{Config, REDIS_VERSION};
 use crate::node::Node;
@@ -51,7 +52,9 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Bus
     let config = node.config();
     let compress = config.rdbcompression;
     keys.hold_all();
-    let about = About { used: memory::used(node), note: Note::of(node, keys) };
+    let temporary = here(format!("temp-{}-bg.rdb", std::process::id()));
+    let (target, note) = (here(&config.dbfilename), Note::of(node, keys));
+    let about = About { temporary, target, used: memory::used(node), note };
     job::begin(
         node,
         keys,
@@ -64,8 +67,10 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Bus
     Ok(())
 }
 
-/// What is written at the head of a file.
+/// Where a file is to be, and what is written at its head.
 struct About {
+    temporary: PathBuf,
+    target: PathBuf,
     used: u64,
     note: Option<Note>,
 }
@@ -77,9 +82,7 @@ fn background(
     owner: &mut Owner<'static, Slot>,
     about: &About,
 ) -> Ended {
-    let name = PathBuf::from(format!("temp-{}-bg.rdb", std::process::id()));
-    let created = node.persist.state().create_temporary(name);
-    let mut temporary = match created {
+    let mut temporary = match node.persist.create_temporary(&about.temporary) {
         Ok(temporary) => temporary,
         Err(error) => {
             image.cancel();
@@ -92,13 +95,7 @@ fn background(
         }
     };
     let result = write(node, config, image, owner, &temporary, about).and_then(|()| {
-        // FLUSHALL and SHUTDOWN kill a save under the same lock, so that none is renamed after that.
-        let state = node.persist.state();
-        if state.is_killed() {
-            return Err(io::Error::other("killed"));
-        }
-        let renamed = temporary.take_name(&config.dbfilename)?;
-        drop(state);
+        let renamed = node.persist.unless_killed(true, || temporary.take_name(&about.target))?;
         renamed.settle()
     });
     match result {
@@ -140,21 +137,39 @@ fn write(
     temporary.file.sync_all()
 }
 
-/// FLUSHALL was carried out: a save that is under way is of no use, and with save points the file is emptied too.
+/// All keys were removed; what is left to do about the file.
+pub struct Flushed {
+    /// How many RDB files had got their names.
+    named: u64,
+}
+
+/// FLUSHALL was carried out, and all slots are still held: a save that is under way is of no use.
 #[cold]
-pub fn after_flushall(node: &Node) {
+pub fn flushed(node: &Node) -> Option<Flushed> {
     if node.persist.gate.has(gate::LOADING) {
+        return None;
+    }
+    let mut state = node.persist.state();
+    state.kill(Kind::Save);
+    Some(Flushed { named: state.named })
+}
+
+/// With save points the file is emptied too; no slot is held for that. A file that was saved since is newer.
+#[cold]
+pub fn after_flushall(node: &Node, flushed: &Flushed) {
+    let config = node.config();
+    if config.save.is_empty() {
         return;
     }
-    let config = node.config();
-    node.persist.state().kill(Kind::Save);
-    if config.save.is_empty() {
+    let _lock = node.persist.names.lock();
+    if node.persist.state().named != flushed.named {
         return;
     }
     match write_empty(node, &config) {
         Ok(()) => {
             log::notice!("DB saved on disk");
             let mut state = node.persist.state();
+            state.named += 1;
             state.saved(None);
             node.persist.show_save(&state);
         }

@@ -26,18 +26,15 @@ pub fn shut_down(node: &Node, keys: &mut Keyspace<'_, '_>, wish: Save) -> Result
     let loading = node.persist.gate.has(gate::LOADING);
     log::warning!("User requested shutdown...");
     keys.hold_all();
-    {
-        let mut state = node.persist.state();
-        if state.abandon(Kind::Save) {
-            log::warning!("There is a child saving an .rdb. Killing it!");
-        }
-        if node.persist.aof.is_waiting() && state.running_since_s(Kind::Rewrite).is_some() {
-            log::warning!("Writing initial AOF, can't exit.");
-            return Err(Logged);
-        }
-        if state.abandon(Kind::Rewrite) {
-            log::warning!("There is a child rewriting the AOF. Killing it!");
-        }
+    if node.persist.abandon(Kind::Save) {
+        log::warning!("There is a child saving an .rdb. Killing it!");
+    }
+    if node.persist.aof.is_waiting() && node.persist.state().running_since_s(Kind::Rewrite).is_some() {
+        log::warning!("Writing initial AOF, can't exit.");
+        return Err(Logged);
+    }
+    if node.persist.abandon(Kind::Rewrite) {
+        log::warning!("There is a child rewriting the AOF. Killing it!");
     }
     if node.persist.aof.is_written() {
         log::notice!("Calling fsync() on the AOF file.");
