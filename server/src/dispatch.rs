@@ -498,10 +498,16 @@ pub fn log_effects(node: &Node, local: &Local, scratch: &mut Records, db: u32, a
     if end.is_none() && local.effects.dirty > 0 && node.oplog.is_stream_for_file() {
         node.persist.aof.strays.add();
     }
+    publish_events(node, local);
+    end
+}
+
+/// Publishes the events of what was done, also of what the primary has done; the slots are still held.
+#[inline]
+fn publish_events(node: &Node, local: &Local) {
     if !local.effects.notices().is_empty() {
         node.publish_notices(local.effects.notices(), local.effects.wanted);
     }
-    end
 }
 
 /// After an error the client reads only its text.

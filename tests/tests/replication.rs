@@ -616,3 +616,55 @@ fn a_backlog_that_nobody_needs_any_more_ends_with_its_history() {
     assert_eq!((number(&mut client, "sync_full"), number(&mut client, "sync_partial_ok")), (2, 0));
     assert_same(&primary, &replica);
 }
+
+#[test]
+fn a_replica_publishes_the_events_of_what_its_primary_does() {
+    for threads in [1, 4] {
+        let options = || Options::codis(threads).set("notify-keyspace-events", "KEA");
+        let (primary, replica) = (Server::start(options()), Server::start(options()));
+        follow(&replica, primary.addr());
+        wait_for_link(&replica);
+        let mut listener = replica.client();
+        listener.run("PSUBSCRIBE *");
+        let mut client = primary.client();
+        for line in ["SET a 1", "SELECT 1", "LPUSH l x y", "SELECT 0", "DEL a", "MULTI", "INCR n", "RPUSH l z"] {
+            client.run(line);
+        }
+        client.run("EXEC");
+        client.call(&["EVAL", "redis.call('set', KEYS[1], 1) redis.call('del', KEYS[1])", "1", "s"]);
+        client.run("PSETEX e 1 v");
+        assert!(wait_until(PATIENCE, || client.run("GET e") == Reply::Bulk(None)));
+        client.run("PUBLISH end now");
+
+        let mut heard = Vec::new();
+        loop {
+            let Reply::Array(Some(message)) = listener.read() else { panic!("no message") };
+            let words: Vec<_> = message.iter().map(|word| format!("{word:?}")).collect();
+            let text = |at: usize| match &message[at] {
+                Reply::Bulk(Some(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+                _ => panic!("{words:?}"),
+            };
+            match text(2).split_once(':') {
+                Some((channel, topic)) => heard.push(format!("{} {topic} {}", &channel[5..], text(3))),
+                None => break,
+            }
+        }
+        let mut expected = Vec::new();
+        for (db, event, key) in [
+            (0, "set", "a"),
+            (1, "lpush", "l"),
+            (0, "del", "a"),
+            (0, "incrby", "n"),
+            (0, "rpush", "l"),
+            (0, "set", "s"),
+            (0, "del", "s"),
+            (0, "set", "e"),
+            (0, "expire", "e"),
+            (0, "del", "e"),
+        ] {
+            expected.push(format!("space@{db}__ {key} {event}"));
+            expected.push(format!("event@{db}__ {event} {key}"));
+        }
+        assert_eq!(heard, expected);
+    }
+}

@@ -1,6 +1,6 @@
 //! The steps of one command while its slots are held: whether it still may run, the handler, the log, those who wait.
 
-use super::{Desk, Turn, log_effects, reply_error};
+use super::{Desk, Turn, log_effects, publish_events, reply_error};
 use crate::conn::Client;
 use crate::node::Run;
 use crate::node_commands::{NodeCtx, Seat};
@@ -109,6 +109,7 @@ impl Desk {
                 _ => self.node.oplog.append_stream(piece),
             };
             piece.clear();
+            publish_events(self.node, &self.local);
         } else if let Some(end) = log_effects(self.node, &self.local, &mut self.records, db, args) {
             client.written = end;
         }
