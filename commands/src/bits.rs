@@ -26,7 +26,7 @@ fn setbit(ctx: &mut Ctx<'_, '_>) -> Outcome {
         _ => return Err(Error::Text(errors::BIT_VALUE)),
     };
     let (byte, mask) = ((offset / 8) as usize, 0x80u8 >> (offset % 8));
-    let len = ctx.keys.text(&key)?.map_or(0, Text::len).max(byte + 1);
+    let len = ctx.keys.text_to_change(&key)?.map_or(0, Text::len).max(byte + 1);
     let old = ctx.keys.edit_text(&key, len, |bytes| {
         let old = bytes[byte];
         bytes[byte] = if on { old | mask } else { old & !mask };
@@ -91,30 +91,29 @@ fn bitpos(ctx: &mut Ctx<'_, '_>) -> Outcome {
         bit @ 0..=1 => bit == 1,
         _ => return Err(Error::Text("ERR The bit argument must be 1 or 0.")),
     };
-    // With a missing key a bad range is no error, as in the original.
     let argc = ctx.args.len();
-    if ctx.keys.text(&key)?.is_none() {
-        // As an endless row of zeros.
-        ctx.out.int(if bit { -1 } else { 0 });
-        return Ok(());
-    }
-    let (start, end) = match argc {
-        3 => (0, -1),
-        4 => (ctx.int(3)?, -1),
-        5 => (ctx.int(3)?, ctx.int(4)?),
-        _ => return Err(Error::Text(errors::SYNTAX)),
+    let range = match argc {
+        3 => Ok((0, -1)),
+        4 => ctx.int(3).map(|start| (start, -1)),
+        5 => ctx.int(3).and_then(|start| Ok((start, ctx.int(4)?))),
+        _ => Err(Error::Text(errors::SYNTAX)),
     };
+    // With a missing key a bad range is no error, as in the original.
     let found = match ctx.keys.text(&key)? {
-        None => None,
-        Some(text) => text.with_bytes(|bytes| {
-            let range = plain_span(start, end, bytes.len());
-            match first_bit(&bytes[range.clone()], bit) {
-                Some(at) => Some(at + range.start as u64 * 8),
-                // Without an explicit end, zeros follow the string.
-                None if !bit && argc < 5 && !range.is_empty() => Some(range.end as u64 * 8),
-                None => None,
-            }
-        }),
+        // As an endless row of zeros.
+        None => (!bit).then_some(0),
+        Some(text) => {
+            let (start, end) = range?;
+            text.with_bytes(|bytes| {
+                let range = plain_span(start, end, bytes.len());
+                match first_bit(&bytes[range.clone()], bit) {
+                    Some(at) => Some(at + range.start as u64 * 8),
+                    // Without an explicit end, zeros follow the string.
+                    None if !bit && argc < 5 && !range.is_empty() => Some(range.end as u64 * 8),
+                    None => None,
+                }
+            })
+        }
     };
     ctx.out.int(found.map_or(-1, |at| at as i64));
     Ok(())

@@ -127,7 +127,7 @@ fn time_left(ctx: &mut Ctx<'_, '_>) -> i64 {
 
 fn persist(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let key = ctx.key(1);
-    let expires = ctx.keys.peek(&key).is_some_and(EntryRef::has_expire);
+    let expires = ctx.keys.look(&key).is_some_and(EntryRef::has_expire);
     if expires {
         ctx.keys.set_expire(&key, None);
         ctx.keys.dirty(1);
@@ -154,13 +154,13 @@ fn renamenx(ctx: &mut Ctx<'_, '_>) -> Outcome {
 /// Whether the key has its new name; over itself that is said only when it may replace.
 fn rename_key(ctx: &mut Ctx<'_, '_>, replace: bool) -> Result<bool, Error> {
     let (from, to) = (ctx.key(1), ctx.key(2));
-    if !ctx.keys.exists(&from) {
+    if ctx.keys.look(&from).is_none() {
         return Err(Error::Text(errors::NO_SUCH_KEY));
     }
     if from.bytes == to.bytes {
         return Ok(replace);
     }
-    if !replace && ctx.keys.exists(&to) {
+    if !replace && ctx.keys.look(&to).is_some() {
         return Ok(false);
     }
     ctx.keys.remove(&to);
@@ -180,9 +180,9 @@ fn move_key(ctx: &mut Ctx<'_, '_>) -> Outcome {
         return Err(Error::Text(errors::SAME_OBJECT));
     }
     let mut moved = false;
-    if ctx.keys.exists(&key) {
+    if ctx.keys.look(&key).is_some() {
         ctx.keys.select(to);
-        let free = !ctx.keys.exists(&key);
+        let free = ctx.keys.look(&key).is_none();
         ctx.keys.select(from);
         if free && let Some(entry) = ctx.keys.take(&key) {
             ctx.keys.select(to);

@@ -27,9 +27,14 @@ impl From<Corrupt> for Error {
     }
 }
 
-/// The sketch at `key`.
+/// The sketch at `key`, for a command that may change it.
 fn sketch_at<'k>(ctx: &'k mut Ctx<'_, '_>, key: &Key<'_>) -> Result<Option<(&'k [u8], Encoding)>, Error> {
-    match ctx.keys.text(key)? {
+    sketch_of(ctx.keys.text_to_change(key)?)
+}
+
+/// The sketch that a string is.
+fn sketch_of(text: Option<Text<'_>>) -> Result<Option<(&[u8], Encoding)>, Error> {
+    match text {
         None => Ok(None),
         Some(Text::Bytes(bytes)) => {
             let encoding = sketch::encoding(bytes).ok_or(Error::Text(NOT_A_SKETCH))?;
@@ -113,7 +118,7 @@ fn merged(ctx: &mut Ctx<'_, '_>, mut first: Option<&mut Vec<u8>>) -> Result<Box<
     let mut registers = Box::new([0; REGISTERS]);
     for i in 1..ctx.args.len() {
         let key = ctx.key(i);
-        if let Some((bytes, encoding)) = sketch_at(ctx, &key)? {
+        if let Some((bytes, encoding)) = sketch_of(ctx.keys.text(&key)?)? {
             sketch::merge(&mut registers, bytes, encoding)?;
             if let Some(first) = first.take_if(|_| i == 1) {
                 *first = bytes[..sketch::HEADER].to_vec();

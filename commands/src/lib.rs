@@ -16,6 +16,8 @@ pub mod hash;
 pub mod hyperloglog;
 pub mod keyspace;
 pub mod list;
+#[cfg(test)]
+mod marks;
 pub mod reply;
 pub mod scan;
 pub mod set;

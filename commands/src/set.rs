@@ -54,8 +54,8 @@ fn delete_if_empty(ctx: &mut Ctx<'_, '_>, key: &Key<'_>) {
 fn smove(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let (from, to, member) = (ctx.key(1), ctx.key(2), ctx.args.at(3));
     let intset_entries = ctx.settings.set_max_intset_entries;
-    ctx.keys.expire_if_due(&from);
-    ctx.keys.expire_if_due(&to);
+    ctx.keys.look(&from);
+    ctx.keys.look(&to);
     let moved = match ctx.keys.collection_at::<Set>(&from)? {
         None => false,
         Some(set) => {

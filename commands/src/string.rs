@@ -95,7 +95,7 @@ fn set(ctx: &mut Ctx<'_, '_>) -> Outcome {
         return Ok(());
     }
     let at = unit.map(|(argument, factor)| expire_at(ctx, argument, factor)).transpose()?.or(until);
-    if (only_new || only_old) && ctx.keys.exists(&key) != only_old {
+    if (only_new || only_old) && ctx.keys.look(&key).is_some() != only_old {
         ctx.out.null_bulk();
         return Ok(());
     }
@@ -106,7 +106,7 @@ fn set(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 fn setnx(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let key = ctx.key(1);
-    let new = !ctx.keys.exists(&key);
+    let new = ctx.keys.look(&key).is_none();
     if new {
         store(ctx, &key, ctx.args.at(2), None);
     }
@@ -174,14 +174,12 @@ fn mset(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 fn msetnx(ctx: &mut Ctx<'_, '_>) -> Outcome {
     check_pairs(ctx)?;
-    let any = (1..ctx.args.len()).step_by(2).any(|i| {
-        let key = ctx.key(i);
-        ctx.keys.exists(&key)
-    });
-    if !any {
+    // All of them are looked at: each counts as used.
+    let there = (1..ctx.args.len()).step_by(2).filter(|&i| ctx.keys.look(&ctx.key(i)).is_some()).count();
+    if there == 0 {
         set_pairs(ctx);
     }
-    ctx.out.int((!any).into());
+    ctx.out.int((there == 0).into());
     Ok(())
 }
 
@@ -193,7 +191,7 @@ fn strlen(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 fn append(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let (key, tail) = (ctx.key(1), ctx.args.at(2));
-    let Some(old) = ctx.keys.text(&key)?.map(Text::len) else {
+    let Some(old) = ctx.keys.text_to_change(&key)?.map(Text::len) else {
         ctx.keys.put_text(&key, tail, SetExpire::Clear);
         ctx.keys.changed(&key, STRING, "append");
         ctx.out.int(tail.len() as i64);
@@ -210,7 +208,7 @@ fn append(ctx: &mut Ctx<'_, '_>) -> Outcome {
 fn setrange(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let (key, offset, part) = (ctx.key(1), ctx.int(2)?, ctx.args.at(3));
     let Ok(offset) = usize::try_from(offset) else { return Err(Error::Text(errors::OFFSET_OUT_OF_RANGE)) };
-    let old = ctx.keys.text(&key)?.map_or(0, Text::len);
+    let old = ctx.keys.text_to_change(&key)?.map_or(0, Text::len);
     if part.is_empty() {
         ctx.out.int(old as i64);
         return Ok(());
@@ -248,7 +246,7 @@ fn getrange(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 fn add(ctx: &mut Ctx<'_, '_>, amount: i64) -> Outcome {
     let key = ctx.key(1);
-    let old = match ctx.keys.text(&key)? {
+    let old = match ctx.keys.text_to_change(&key)? {
         None => 0,
         Some(Text::Int(n)) => n,
         Some(Text::Bytes(bytes)) => parse_i64(bytes).ok_or(Error::Text(errors::NOT_AN_INTEGER))?,
@@ -281,7 +279,7 @@ fn decrby(ctx: &mut Ctx<'_, '_>) -> Outcome {
 fn incrbyfloat(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let key = ctx.key(1);
     let not_a_float = Error::Text(errors::NOT_A_FLOAT);
-    let old = match ctx.keys.text(&key)? {
+    let old = match ctx.keys.text_to_change(&key)? {
         None => LongDouble::ZERO,
         Some(text) => text.with_bytes(LongDouble::parse).ok_or(not_a_float.clone())?,
     };

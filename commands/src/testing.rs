@@ -5,11 +5,13 @@ use crate::ctx::{Ctx, Session};
 use crate::settings::Settings;
 use crate::table::Registry;
 use engine::clock::Now;
-use engine::keyspace::{Keyspace, Local};
+use engine::interest::{Stake, Watch};
+use engine::keyspace::{Key, Keyspace, Local};
 use engine::raw::lock::SlotLocks;
 use engine::records::Records;
 use engine::slot::Slot;
 use resp::{Arg, Out, Reply};
+use std::sync::Arc;
 
 /// One engine, one client.
 pub(crate) struct World {
@@ -99,6 +101,13 @@ impl World {
         self.events = effects.notices().iter().map(event).collect();
         self.dirty = effects.dirty;
         replies(out.as_slice()).pop().expect("one reply")
+    }
+
+    /// Watches a key.
+    pub(crate) fn watch(&mut self, key: &str) -> Arc<Watch> {
+        let watch = Arc::new(Watch::default());
+        self.look(|keys| keys.register(&Key::new(key.as_bytes()), Stake::Watch(Arc::clone(&watch))));
+        watch
     }
 
     /// The next list that somebody waits for.

@@ -83,6 +83,15 @@ impl Text<'_> {
     }
 }
 
+#[inline]
+fn text_of(entry: EntryRef<'_>) -> Result<Text<'_>, WrongType> {
+    match entry.value() {
+        Value::Bytes(bytes) => Ok(Text::Bytes(bytes)),
+        Value::Int(n) => Ok(Text::Int(n)),
+        _ => Err(WrongType),
+    }
+}
+
 /// Counters of one thread.
 #[derive(Default, Debug, Clone)]
 pub struct Stats {
@@ -415,12 +424,25 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     /// The string at `key`, for reading.
     #[inline]
     pub fn text(&mut self, key: &Key<'_>) -> Result<Option<Text<'_>>, WrongType> {
-        match self.read(key).map(EntryRef::value) {
-            None => Ok(None),
-            Some(Value::Bytes(bytes)) => Ok(Some(Text::Bytes(bytes))),
-            Some(Value::Int(n)) => Ok(Some(Text::Int(n))),
-            Some(_) => Err(WrongType),
+        self.read(key).map(text_of).transpose()
+    }
+
+    /// The entry of `key`, noting the access but neither a hit nor a miss: how a writing command looks at what is there,
+    /// also when it then changes nothing.
+    #[inline]
+    pub fn look(&mut self, key: &Key<'_>) -> Option<EntryRef<'_>> {
+        if self.reach_key(key) {
+            return None;
         }
+        let entry = self.held.slot(key.slot).db(self.db)?.find(key.hash, key.bytes)?;
+        entry.touch(self.now.lru());
+        Some(entry)
+    }
+
+    /// The string at `key`, for a command that is about to change it.
+    #[inline]
+    pub fn text_to_change(&mut self, key: &Key<'_>) -> Result<Option<Text<'_>>, WrongType> {
+        self.look(key).map(text_of).transpose()
     }
 
     /// Whether `key` is there; no access is noted.

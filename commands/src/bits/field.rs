@@ -172,7 +172,6 @@ pub(super) fn bitfield(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let writes = operations.iter().filter(|operation| !matches!(operation.action, Action::Get));
     let last_bit = writes.clone().map(|write| write.offset + u64::from(write.width.bits) - 1).max();
     let changes = writes.count();
-    let old_len = ctx.keys.text(&key)?.map_or(0, Text::len);
     let mut replies = Vec::with_capacity(operations.len());
     match last_bit {
         None => {
@@ -180,6 +179,7 @@ pub(super) fn bitfield(ctx: &mut Ctx<'_, '_>) -> Outcome {
             text.with_bytes(|bytes| replies.extend(operations.iter().map(|operation| apply(bytes, operation).0)));
         }
         Some(last) => {
+            let old_len = ctx.keys.text_to_change(&key)?.map_or(0, Text::len);
             let len = old_len.max((last / 8) as usize + 1);
             crate::string::check_len(len as u64)?;
             ctx.keys.edit_text(&key, len, |bytes| {

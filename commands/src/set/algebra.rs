@@ -50,7 +50,7 @@ fn look_up(ctx: &mut Ctx<'_, '_>, keys: &[Key<'_>], algebra: Algebra, reading: b
         let present = if reading {
             ctx.keys.collection::<Set>(key)?.is_some()
         } else {
-            ctx.keys.expire_if_due(key);
+            ctx.keys.look(key);
             ctx.keys.collection_at::<Set>(key)?.is_some()
         };
         if !present && algebra == Algebra::Intersection {
@@ -87,7 +87,8 @@ fn store_algebra(ctx: &mut Ctx<'_, '_>, algebra: Algebra) -> Outcome {
     let intset_entries = ctx.settings.set_max_intset_entries;
     if !look_up(ctx, &keys, algebra, false)? {
         if ctx.keys.remove(&target) {
-            ctx.keys.dirty(1);
+            // As in the original nobody is notified.
+            ctx.keys.changed(&target, 0, "sinterstore");
         }
         ctx.out.int(0);
         return Ok(());
@@ -110,7 +111,7 @@ fn store_algebra(ctx: &mut Ctx<'_, '_>, algebra: Algebra) -> Outcome {
         ctx.keys.changed(&target, SET, algebra.stored());
     } else {
         if ctx.keys.remove(&target) {
-            ctx.keys.notify(&target, GENERIC, "del");
+            ctx.keys.touched(&target, GENERIC, "del");
         }
         ctx.keys.dirty(1);
     }

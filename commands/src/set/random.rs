@@ -49,6 +49,8 @@ fn spop_many(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let count = usize::try_from(ctx.int(2)?).map_err(|_| Error::Text(errors::INDEX_OUT_OF_RANGE))?;
     let (key, intset_entries) = (ctx.key(1), ctx.settings.set_max_intset_entries);
     let mut random = SplitMix::new(ctx.keys.random());
+    // With a count it is a hit or a miss, as in the original.
+    ctx.keys.collection::<Set>(&key)?;
     let Some(set) = ctx.keys.collection_mut::<Set>(&key)?.filter(|_| count > 0) else {
         ctx.out.array(0);
         return Ok(());

@@ -188,7 +188,7 @@ fn store(
     }
     let keys = ctx.keys_at(3, 3 + count, 1);
     keys.iter().for_each(|key| {
-        ctx.keys.expire_if_due(key);
+        ctx.keys.look(key);
     });
     let mut inputs = Inputs::with_capacity(count);
     for key in &keys {

@@ -28,7 +28,7 @@ fn restore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         return Err(Error::Text(errors::SYNTAX));
     }
     let (key, replace) = (ctx.key(1), args.len() > 4);
-    if !replace && ctx.keys.exists(&key) {
+    if !replace && ctx.keys.look(&key).is_some() {
         return Err("BUSYKEY Target key name already exists.".into());
     }
     let ttl_ms = ctx.int(2)?;
