@@ -18,6 +18,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
@@ -126,9 +127,12 @@ fn run_id() -> String {
     (0..3).map(|n| format!("{:016x}", RandomState::new().hash_one(n))).collect::<String>()[..40].to_owned()
 }
 
-/// SIGTERM and SIGINT end the server; a second SIGINT ends it at once. SIGHUP and SIGPIPE are ignored, as the original
-/// ignores them; so is SIGXFSZ, since a file that may not grow is an error like a full disk.
+/// SIGTERM and SIGINT end the server; a SIGINT while that is still to be done, since a script has the slots for example,
+/// ends it at once. SIGHUP and SIGPIPE are ignored, as the original ignores them; so is SIGXFSZ, since a file that may not
+/// grow is an error like a full disk.
 fn watch_signals(node: &'static Node) -> io::Result<()> {
+    /// A shutdown was asked for and has not failed.
+    static ASKED: AtomicBool = AtomicBool::new(false);
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGXFSZ])?;
     spawn("signals", move || {
         for signal in signals.forever() {
@@ -136,12 +140,25 @@ fn watch_signals(node: &'static Node) -> io::Result<()> {
                 continue;
             }
             let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
-            if signal == SIGINT && node.stopping.load(std::sync::atomic::Ordering::SeqCst) {
+            let asked = ASKED.swap(true, Ordering::SeqCst);
+            if signal == SIGINT && (asked || node.stopping.load(Ordering::SeqCst)) {
                 log::warning!("You insist... exiting now.");
                 std::process::exit(1);
             }
             log::warning!("Received {name} scheduling shutdown...");
-            crate::persist::shutdown::by_signal(node);
+            if asked {
+                continue;
+            }
+            let shut_down = move || {
+                crate::persist::shutdown::by_signal(node);
+                // If it could not be done, the next signal asks again.
+                ASKED.store(false, Ordering::SeqCst);
+            };
+            // It may wait for long, and the next signal must be heard meanwhile.
+            if let Err(error) = spawn("shutdown", shut_down) {
+                ASKED.store(false, Ordering::SeqCst);
+                log::warning!("Cannot shut down, no thread for it: {}", crate::os_error::text(&error));
+            }
         }
     })?;
     Ok(())

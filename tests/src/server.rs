@@ -171,6 +171,13 @@ impl Server {
         self.wait(patience)
     }
 
+    /// Sends it SIGINT.
+    pub fn interrupt(&self) {
+        if let Some(pid) = self.child_pid() {
+            let _ = kill_process(pid, Signal::INT);
+        }
+    }
+
     /// Waits until it has ended by itself; `None` if it has not within `patience`.
     pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
         let mut ended = None;

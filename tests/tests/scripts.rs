@@ -191,6 +191,7 @@ fn the_words_of_refused_calls_are_those_of_redis() {
         assert!(text.ends_with(&format!("): @user_script:1: {expected}")), "{text:?} {expected:?}");
     }
     assert_eq!(error(&client.run("SCRIPT DEBUG yes")), "ERR The Lua debugger is not supported");
+    assert_eq!(error(&client.run("SCRIPT DEBUG x")), "ERR Use SCRIPT DEBUG yes/sync/no");
     assert_eq!(client.run("SCRIPT DEBUG no"), ok());
     assert_eq!(error(&client.run("SCRIPT")), "ERR wrong number of arguments for 'script' command");
     assert_eq!(error(&client.run("SCRIPT nonsense")), "ERR Unknown SCRIPT subcommand or wrong # of args.");
@@ -309,4 +310,30 @@ fn who_was_served_just_before_a_script_was_late_may_kill_it() {
     }
     assert_eq!(waiting[0].run("SCRIPT KILL"), ok());
     assert!(error(&runner.read()).contains("killed"));
+}
+
+#[test]
+fn a_second_interrupt_ends_a_server_whose_script_does_not_end() {
+    each(|options| {
+        let (mut server, _runner, _other) = busy(options, &["EVAL", LOOP, "0"]);
+        server.interrupt();
+        assert!(wait_until(PATIENCE, || server.log().contains("Received SIGINT scheduling shutdown")));
+        server.interrupt();
+        let ended = server.wait(PATIENCE).expect("it does not end");
+        assert_eq!(ended.code(), Some(1), "{}", server.log());
+        assert!(server.log().contains("You insist... exiting now."));
+    });
+}
+
+#[test]
+fn a_replica_is_heard_while_a_script_runs_too_long() {
+    each(|options| {
+        let (_server, _runner, mut other) = busy(options, &["EVAL", LOOP, "0"]);
+        assert_eq!(other.run("REPLCONF listening-port 7000 capa eof"), ok());
+        assert_eq!(other.run("REPLCONF GETACK *"), ok());
+        assert_eq!(error(&other.run("REPLCONF nonsense 1")), "ERR Unrecognized REPLCONF option: nonsense");
+        // Whatever this says, it says nothing.
+        send(&mut other, &[&["REPLCONF", "ACK", "1"]]);
+        assert_eq!(other.run("SCRIPT KILL"), ok());
+    });
 }

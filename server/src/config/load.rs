@@ -317,6 +317,13 @@ mod tests {
     }
 
     #[test]
+    fn only_ones_own_password_has_a_longest_form() {
+        let long = "x".repeat(513);
+        assert!(load(&format!("requirepass {long}")).is_err());
+        assert_eq!(load(&format!("masterauth {long}")).unwrap().masterauth, Some(long.into_bytes()));
+    }
+
+    #[test]
     fn a_password_is_never_shown() {
         let long = "x".repeat(600);
         for text in ["requirepass a secret", "masterauth 'secret", &format!("requirepass {long}secret")] {

@@ -299,6 +299,11 @@ pub(super) fn password(bytes: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
     Ok((!bytes.is_empty()).then(|| bytes.to_vec()))
 }
 
+/// The password of another server, however long it is, or none if it is empty.
+pub(super) fn password_of_primary(bytes: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
+    Ok((!bytes.is_empty()).then(|| bytes.to_vec()))
+}
+
 /// A text of Unicode.
 pub(super) fn text(bytes: &[u8]) -> Result<String, Refused> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| NOT_UTF8)

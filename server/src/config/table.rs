@@ -21,7 +21,7 @@
 use super::directive::{ChoiceField, Directive, Effect, Flag, Number, Text, words_of};
 use super::special::{
     BIND, CLIENT_OUTPUT_BUFFER_LIMIT, DIR, NOTIFY_KEYSPACE_EVENTS, SAVE, SKIPPED, SLAVEOF, SLOTS_MIGRATION_DURABILITY,
-    UNIXSOCKETPERM, file_name, password, path, path_bytes, path_if_any, text, text_if_any,
+    UNIXSOCKETPERM, file_name, password, password_of_primary, path, path_bytes, path_if_any, text, text_if_any,
 };
 use super::types::Choice;
 use super::{AppendFsync, BACKLOG_BYTES_MIN, Level, MaxmemoryPolicy, SERVER_THREADS_MAX, Supervised, SyslogFacility};
@@ -78,11 +78,11 @@ macro_rules! name_in_dir {
 }
 
 macro_rules! secret {
-    ($field:ident) => {
+    ($field:ident, $check:expr) => {
         Text {
             get: |config| config.$field.clone(),
             set: |config, value| {
-                config.$field = password(value)?;
+                config.$field = $check(value)?;
                 Ok(())
             },
             shape: "a password",
@@ -154,9 +154,9 @@ pub(super) fn find(name: &[u8]) -> Option<&'static Directive> {
 pub(super) static TABLE: &[Directive] = &[
     Directive::text("dbfilename", name_in_dir!(dbfilename, "dbfilename can't be a path, just a filename")).set()
         .about("name of the RDB file in `dir`"),
-    Directive::text("requirepass", secret!(requirepass)).set()
+    Directive::text("requirepass", secret!(requirepass, password)).set()
         .about("password that clients must give with AUTH"),
-    Directive::text("masterauth", secret!(masterauth)).set()
+    Directive::text("masterauth", secret!(masterauth, password_of_primary)).set()
         .about("password for the primary that is replicated"),
     Directive::text("unixsocket", optional_path!(unixsocket))
         .about("Unix socket to listen on"),

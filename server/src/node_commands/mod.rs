@@ -16,7 +16,7 @@ mod migrate;
 mod monitor;
 mod process;
 mod pubsub;
-mod replication;
+pub mod replication;
 mod saving;
 mod script;
 mod slowlog;

@@ -4,8 +4,10 @@ use super::{Handler, NodeCtx};
 use crate::config::Primary;
 use crate::conn::Replies;
 use crate::log;
+use crate::node::Node;
 use crate::repl::feed::put_online;
 use crate::repl::peer::{Delivery, Feed, Peer, Replica};
+use commands::args::Args;
 use commands::error::{Error, Outcome};
 use commands::table::{Access, Command, command};
 use engine::oplog::Consumer;
@@ -153,7 +155,15 @@ pub(super) fn backlog(node: &crate::node::Node, from: Option<u64>) -> Option<Bac
 }
 
 fn replconf(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
-    let args = ctx.args;
+    let (args, now_ms) = (ctx.args, ctx.keys.now().ms);
+    if answer_replconf(ctx.node, ctx.client.peer, &args, now_ms)? {
+        ctx.out.ok();
+    }
+    Ok(())
+}
+
+/// REPLCONF, which needs no keys, so that it is answered also while a script has them. Whether OK is to be said.
+pub fn answer_replconf(node: &Node, peer: &mut Option<Box<Peer>>, args: &Args<'_>, now_ms: i64) -> Result<bool, Error> {
     if args.len().is_multiple_of(2) {
         return Err(Error::Text(errors::SYNTAX));
     }
@@ -161,12 +171,12 @@ fn replconf(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         let (option, value) = (args.at(i).to_ascii_lowercase(), args.at(i + 1));
         match option.as_slice() {
             b"ack" => {
-                acknowledge(ctx, value);
-                return Ok(());
+                acknowledge(node, peer, value, now_ms);
+                return Ok(false);
             }
             b"getack" => {
-                ctx.node.repl.ack_wanted.store(true, Ordering::Release);
-                return Ok(());
+                node.repl.ack_wanted.store(true, Ordering::Release);
+                continue;
             }
             b"listening-port" | b"ip-address" | b"capa" => {}
             _ => {
@@ -174,7 +184,7 @@ fn replconf(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
                 return Err(format!("ERR Unrecognized REPLCONF option: {option}").into());
             }
         }
-        let intro = &mut ctx.client.peer.get_or_insert_with(Box::<Peer>::default).intro;
+        let intro = &mut peer.get_or_insert_with(Box::<Peer>::default).intro;
         match option.as_slice() {
             b"listening-port" => {
                 let port = resp::parse_i64(value).ok_or(Error::Text(errors::NOT_AN_INTEGER))?;
@@ -190,14 +200,12 @@ fn replconf(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
             _ => {}
         }
     }
-    ctx.out.ok();
-    Ok(())
+    Ok(true)
 }
 
 /// A replica says how far it is. Nobody is answered.
-fn acknowledge(ctx: &mut NodeCtx<'_, '_>, offset: &[u8]) {
-    let now_ms = ctx.keys.now().ms;
-    let Some(feed) = ctx.client.peer.as_mut().and_then(|peer| peer.feed.as_mut()) else { return };
+fn acknowledge(node: &Node, peer: &mut Option<Box<Peer>>, offset: &[u8], now_ms: i64) {
+    let Some(feed) = peer.as_mut().and_then(|peer| peer.feed.as_mut()) else { return };
     let Some(offset) = resp::parse_u64(offset) else { return };
     feed.replica.ack.fetch_max(offset, Ordering::AcqRel);
     let late = feed.replica.lag_s(now_ms) > 0;
@@ -205,9 +213,9 @@ fn acknowledge(ctx: &mut NodeCtx<'_, '_>, offset: &[u8]) {
     if feed.replica.stage() == Stage::WaitAck {
         put_online(feed);
     }
-    ctx.node.let_waiting_go_on();
+    node.let_waiting_go_on();
     if late {
-        ctx.node.refresh_gate(now_ms);
+        node.refresh_gate(now_ms);
     }
 }
 

@@ -124,10 +124,13 @@ fn script(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         }
         b"debug" if args.len() == 3 => {
             // Whoever asks for no debugger gets what is wanted.
-            if !args.is(2, "no") {
-                return Err(Error::Text("ERR The Lua debugger is not supported"));
+            match () {
+                () if args.is(2, "no") => ctx.out.ok(),
+                () if args.is(2, "yes") || args.is(2, "sync") => {
+                    return Err(Error::Text("ERR The Lua debugger is not supported"));
+                }
+                () => return Err(Error::Text("ERR Use SCRIPT DEBUG yes/sync/no")),
             }
-            ctx.out.ok();
         }
         _ => return Err(Error::Text("ERR Unknown SCRIPT subcommand or wrong # of args.")),
     }

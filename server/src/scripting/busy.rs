@@ -14,7 +14,7 @@ use crate::conn::{Client, Conn, Replies, Sent};
 use crate::mailbox::Mail;
 use crate::net::{FIRST_CONN, Net, WAKER};
 use crate::node::{Node, Run};
-use crate::node_commands::connection;
+use crate::node_commands::{connection, replication};
 use commands::args::Args;
 use commands::error::Error;
 use commands::table::Command;
@@ -258,7 +258,12 @@ fn answer(client: &mut Client, node: &'static Node, config: &Config, args: &Args
             (Errand::Kill, _) => node.scripts.kill()?,
             (Errand::Usual, "auth") => connection::authenticate(config, args.at(1), &mut client.authenticated)?,
             (Errand::Usual, "quit") => client.close_after_reply = true,
-            (Errand::Usual, _) => return Ok(false),
+            // A replica that is not heard for long is dropped.
+            (Errand::Usual, _) => {
+                if !replication::answer_replconf(node, &mut client.peer, args, Now::read().ms)? {
+                    return Ok(true);
+                }
+            }
             (Errand::Shutdown, _) => {
                 node.scripts.abandon();
                 return Ok(false);
