@@ -366,7 +366,7 @@ impl Executor {
         };
         let held = held.as_mut()?;
         let db = turn.client.session.db;
-        if desk.must_come_again(held, row, &args, db) {
+        if desk.must_come_again(held, row, &args, db, turn.now) {
             return None;
         }
         desk.begin(turn.client, row, &args);

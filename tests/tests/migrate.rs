@@ -70,6 +70,68 @@ fn a_write_that_comes_while_the_key_is_on_its_way_moves_too() {
 }
 
 #[test]
+fn a_key_that_ended_or_was_renamed_under_way_does_not_live_on_at_the_target() {
+    for (ends, there) in [("DEL key", 0), ("FLUSHALL", 0), ("RENAME key other", 1)] {
+        let server = Server::start(Options::codis(4));
+        let (mut mover, mut writer) = (server.client(), server.client());
+        let (listener, port) = listener();
+        writer.run("MSET key old more x");
+        send(&mut mover, &["MIGRATE", "127.0.0.1", &port, "", "0", "60000", "KEYS", "key", "more"]);
+        let mut peer = Client::accept(&listener).expect("it connects");
+        (0..3).for_each(|_| drop(request(&mut peer)));
+        writer.run(ends);
+        peer.send(b"+OK\r\n+OK\r\n+OK\r\n").expect("sent");
+        assert_eq!(request(&mut peer), [&b"DEL"[..], b"key"], "{ends}");
+        if ends == "FLUSHALL" {
+            assert_eq!(request(&mut peer), [&b"DEL"[..], b"more"]);
+            peer.send(b":1\r\n").expect("sent");
+        }
+        peer.send(b":1\r\n").expect("sent");
+        assert_eq!(mover.read(), ok(), "{ends}");
+        assert_eq!(writer.run("DBSIZE"), Reply::Int(there), "{ends}");
+        assert_eq!(writer.run("EXISTS other"), Reply::Int(there), "{ends}");
+    }
+}
+
+#[test]
+fn what_was_taken_before_a_failure_is_forgotten() {
+    let server = Server::start(Options::codis(1));
+    let (mut mover, mut writer) = (server.client(), server.client());
+    let (listener, port) = listener();
+    writer.run("SET key old");
+    send(&mut mover, &["MIGRATE", "127.0.0.1", &port, "key", "0", "60000"]);
+    let mut peer = Client::accept(&listener).expect("it connects");
+    (0..2).for_each(|_| drop(request(&mut peer)));
+    writer.run("SET key new");
+    peer.send(b"+OK\r\n+OK\r\n").expect("sent");
+    assert_eq!(request(&mut peer)[0], b"RESTORE");
+    peer.send(b"-OOM no room\r\n").expect("sent");
+    let mut peer = Client::accept(&listener).expect("it connects");
+    assert_eq!(request(&mut peer)[0], b"SELECT");
+    assert_eq!(request(&mut peer), [&b"DEL"[..], b"key"]);
+    peer.send(b"+OK\r\n:1\r\n").expect("sent");
+    assert_eq!(mover.read(), error("ERR Target instance replied with error: OOM no room"));
+    assert_eq!(writer.run("GET key"), Reply::Bulk(Some(b"new".to_vec())));
+}
+
+#[test]
+fn who_became_a_replica_under_way_removes_nothing() {
+    let server = Server::start(Options::codis(4));
+    let (mut mover, mut admin) = (server.client(), server.client());
+    let (listener, port) = listener();
+    admin.run("SET key value");
+    send(&mut mover, &["MIGRATE", "127.0.0.1", &port, "key", "0", "60000"]);
+    let mut peer = Client::accept(&listener).expect("it connects");
+    (0..2).for_each(|_| drop(request(&mut peer)));
+    assert_eq!(admin.call(&["SLAVEOF", "127.0.0.1", &NOBODYS_PORT.to_string()]), ok());
+    peer.send(b"+OK\r\n+OK\r\n").expect("sent");
+    assert_eq!(request(&mut peer), [&b"DEL"[..], b"key"]);
+    peer.send(b":1\r\n").expect("sent");
+    assert_eq!(mover.read(), error("READONLY You can't write against a read only slave."));
+    assert_eq!(admin.run("GET key"), Reply::Bulk(Some(b"value".to_vec())));
+}
+
+#[test]
 fn keys_that_were_not_taken_stay() {
     let server = Server::start(Options::codis(1));
     let mut client = server.client();

@@ -39,7 +39,22 @@ impl Keyspace<'_, '_> {
             && self.set_transit(key, Transit::Leaving)
     }
 
-    /// Takes the mark of a key back that has not left.
+    /// Marks `key` as leaving and as unchanged since, whatever it was before; false if it is not there, or arriving: then it
+    /// is another one than that which was to leave.
+    pub fn leave_again(&mut self, key: &Key<'_>) -> bool {
+        !self.expire_if_due(key)
+            && self.transit(key).is_some_and(|transit| transit != Transit::Arriving)
+            && self.set_transit(key, Transit::Leaving)
+    }
+
+    /// Takes the mark of a key back that was to leave, and has not: another one of its name may be arriving by now.
+    pub fn stay(&mut self, key: &Key<'_>) {
+        if self.transit(key).is_some_and(|transit| transit != Transit::Arriving) {
+            self.settle(key);
+        }
+    }
+
+    /// Takes the mark of a key back.
     pub fn settle(&mut self, key: &Key<'_>) {
         self.set_transit(key, Transit::Settled);
     }

@@ -8,6 +8,7 @@ use crate::repl::Gate;
 use commands::args::Args;
 use commands::ctx::Ctx;
 use commands::table::Command;
+use engine::clock::Now;
 use engine::keyspace::{Key, Keyspace};
 use engine::raw::lock::Held;
 use engine::slot::Slot;
@@ -23,11 +24,12 @@ impl Desk {
         row: &Command<Run>,
         args: &Args<'_>,
         db: u32,
+        now: Now,
     ) -> bool {
         // What a primary has done is done: its stream waits for nobody.
         if self.node.moves.claims.are_there()
             && self.piece.is_none()
-            && crate::slots_commands::must_wait(held, row, args, db)
+            && crate::slots_commands::must_wait(held, row, args, db, (!self.is_replica()).then_some(now))
         {
             return true;
         }
@@ -37,11 +39,17 @@ impl Desk {
             || self.piece.is_some() && (self.gate & Gate::REPLICA == 0 || !self.node.repl.is_attempt(&self.piece))
     }
 
+    /// Whether keys past their expiry are somebody else's to remove.
+    #[inline]
+    fn is_replica(&self) -> bool {
+        self.replaying || self.gate & Gate::REPLICA != 0
+    }
+
     /// It runs: sets what it is to do besides, and shows it to those who watch.
     #[inline]
     pub(super) fn begin(&mut self, client: &Client, row: &Command<Run>, args: &Args<'_>) {
         // Commands of a file are a primary's.
-        self.local.is_replica = self.replaying || self.gate & Gate::REPLICA != 0;
+        self.local.is_replica = self.is_replica();
         self.local.effects.logging = self.node.oplog.is_on() && !self.replaying;
         if self.node.monitors.are_there()
             && !self.replaying

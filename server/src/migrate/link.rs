@@ -95,8 +95,21 @@ impl Links {
             Err((ref broken, false)) if was_kept && !broken.is_timeout() => self.try_send(job, None),
             first => first,
         };
-        for parcel in job.parcels.iter_mut().filter(|parcel| parcel.state == State::ToSend) {
-            parcel.state = State::Stays;
+        let mut kept = 0;
+        for parcel in &mut job.parcels {
+            match parcel.state {
+                State::ToSend => parcel.state = State::Stays,
+                // It was told once, and nobody waits until it hears.
+                State::ToForget => {
+                    kept += 1;
+                    (parcel.state, parcel.taken) = (State::Stays, false);
+                }
+                State::Acknowledged | State::Stays => {}
+            }
+        }
+        if kept > 0 {
+            let Target { host, port, .. } = &job.target;
+            crate::log::warning!("MIGRATE: {host}:{port} may keep {kept} keys that were not to move");
         }
         match second {
             Ok(error) => error,
@@ -153,7 +166,7 @@ impl Link {
             note_error(&mut error, &line);
         }
         let mut refused = error.is_some();
-        for parcel in job.parcels.iter_mut().filter(|parcel| parcel.state == State::ToSend) {
+        for parcel in job.parcels.iter_mut().filter(|parcel| parcel.is_to_be_said()) {
             let line = match self.line() {
                 Ok(line) => line,
                 // What the other side said before matters more than that it went.
@@ -162,7 +175,12 @@ impl Link {
             };
             *answered = true;
             let taken = !note_error(&mut error, &line) && !refused;
-            parcel.state = if taken { State::Acknowledged } else { State::Stays };
+            match parcel.state {
+                State::ToForget if taken => (parcel.state, parcel.taken) = (State::Stays, false),
+                State::ToForget => {}
+                _ if taken => (parcel.state, parcel.taken) = (State::Acknowledged, true),
+                _ => parcel.state = State::Stays,
+            }
         }
         refused = error.is_some();
         self.db = (!refused).then_some(job.target_db);
@@ -183,7 +201,12 @@ impl Link {
             say(&[b"SELECT", job.target_db.to_string().as_bytes()]);
             before += 1;
         }
-        for Parcel { key, payload, expire_at_ms, .. } in job.parcels.iter().filter(|p| p.state == State::ToSend) {
+        for parcel in job.parcels.iter().filter(|parcel| parcel.is_to_be_said()) {
+            let Parcel { key, payload, expire_at_ms, state, .. } = parcel;
+            if *state == State::ToForget {
+                say(&[b"DEL", key]);
+                continue;
+            }
             let ttl = expire_at_ms.map_or(0, |at| (at - now_ms).max(1)).to_string();
             let words: [&[u8]; 5] = [b"RESTORE", key, ttl.as_bytes(), payload, b"REPLACE"];
             say(if job.replace { &words } else { &words[..4] });

@@ -5,13 +5,15 @@
 //!   dump keys, park client --job--> RESTORE key ttl payload ..  -------->
 //!                                   read replies                <--------
 //!   delete what is unchanged <-----
-//!   again with what changed ------> RESTORE .. REPLACE
+//!   again with what changed ------> RESTORE .. REPLACE, DEL of what has ended
 //!   resume client
 //! ```
 //! 1. No slot is held while bytes are on the way.
 //! 2. A key is deleted here only if the value and expiry that the other side acknowledged are those that it has at that
 //!    moment, under its slot's lock; otherwise it is sent again. So a write that comes in between is not lost.
 //! 3. A key that was not acknowledged stays, as after any failure.
+//! 4. The other side keeps nothing that it took and that is not to move: a key that has ended or was renamed here, one
+//!    whose later value it refuses, or one of a server that has become a replica, which deletes nothing.
 
 mod link;
 
@@ -24,7 +26,7 @@ use engine::keyspace::{Key, Keyspace};
 use engine::raw::alloc;
 use link::Links;
 use persistence::rdb::dump;
-use resp::Out;
+use resp::{Out, errors};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -60,6 +62,15 @@ pub struct Parcel {
     pub expire_at_ms: Option<i64>,
     /// How far it is.
     pub state: State,
+    /// The other side has taken it once, as it was then.
+    pub taken: bool,
+}
+
+impl Parcel {
+    /// Whether the other side is to hear of it.
+    fn is_to_be_said(&self) -> bool {
+        matches!(self.state, State::ToSend | State::ToForget)
+    }
 }
 
 /// How far a key is.
@@ -69,7 +80,9 @@ pub enum State {
     ToSend,
     /// The other side has it.
     Acknowledged,
-    /// Something failed: it stays here.
+    /// The other side has it, and is not to keep it: it has ended here or has another name, or is to stay here.
+    ToForget,
+    /// Nothing more is done about it: something failed, or the other side has forgotten it.
     Stays,
 }
 
@@ -168,26 +181,37 @@ fn settle_later(node: &'static Node, job: Job) {
 /// Deletes the keys that the other side has, on the client's reactor, and sends those again that changed meanwhile.
 fn settle(exec: &mut Executor, mut job: Job, now: Now) {
     let (node, compress) = (exec.node, exec.settled.config.rdbcompression);
+    let last = job.rounds >= ROUNDS;
+    let mut error = None;
     job.parcels.retain_mut(|parcel| {
         if parcel.state == State::Acknowledged {
             let key = Key::new(&parcel.key);
             match exec.in_slot(key.slot, job.db, now, |keys| delete_if_unchanged(keys, &key, parcel, compress)) {
                 // Somebody holds the slot.
                 None => {}
-                Some(None) => return false,
-                Some(Some((payload, expire_at_ms))) => {
+                Some(Fate::Deleted) => return false,
+                Some(Fate::Gone) => parcel.state = State::ToForget,
+                Some(Fate::Primarys) => {
+                    error = Some(errors::READ_ONLY);
+                    parcel.state = State::ToForget;
+                }
+                Some(Fate::Changed(..)) if last => {
+                    error = Some("TRYAGAIN the keys change faster than they can be moved");
+                    parcel.state = State::ToForget;
+                }
+                Some(Fate::Changed(payload, expire_at_ms)) => {
                     (parcel.payload, parcel.expire_at_ms, parcel.state) = (payload, expire_at_ms, State::ToSend);
                 }
             }
+        } else if parcel.state == State::Stays && parcel.taken {
+            parcel.state = State::ToForget;
         }
         parcel.state != State::Stays
     });
+    job.error = job.error.or(error.map(|text| text.as_bytes().to_vec()));
     if job.parcels.iter().any(|parcel| parcel.state == State::Acknowledged) {
         settle_later(node, job);
     } else if job.parcels.is_empty() {
-        finish(node, job);
-    } else if job.rounds == ROUNDS {
-        job.error.get_or_insert_with(|| b"TRYAGAIN the keys change faster than they can be moved".to_vec());
         finish(node, job);
     } else {
         // What the other side has is what we sent before.
@@ -199,21 +223,32 @@ fn settle(exec: &mut Executor, mut job: Job, now: Now) {
     }
 }
 
-/// A value as it goes out, with its expiry.
-type Image = (Vec<u8>, Option<i64>);
+/// What has become of a key that the other side has.
+enum Fate {
+    /// It has moved.
+    Deleted,
+    /// There is none of its name.
+    Gone,
+    /// This server has become a replica: the primary has the say.
+    Primarys,
+    /// Its value as it goes out now, and its expiry.
+    Changed(Vec<u8>, Option<i64>),
+}
 
-/// Deletes a key that the other side has, or says what it has become since.
-fn delete_if_unchanged(keys: &mut Keyspace<'_, '_>, key: &Key<'_>, sent: &Parcel, compress: bool) -> Option<Image> {
-    // A key that ended meanwhile has ended over there too, or will at the same moment.
-    let entry = keys.peek(key)?;
-    let image = (dump::dump(entry.value(), compress), entry.expire_at_ms());
-    if image.0 != sent.payload || image.1 != sent.expire_at_ms {
-        return Some(image);
+/// Deletes a key that the other side has, if it is what was sent.
+fn delete_if_unchanged(keys: &mut Keyspace<'_, '_>, key: &Key<'_>, sent: &Parcel, compress: bool) -> Fate {
+    if keys.is_replica() {
+        return Fate::Primarys;
+    }
+    let Some(entry) = keys.peek(key) else { return Fate::Gone };
+    let (payload, expire_at_ms) = (dump::dump(entry.value(), compress), entry.expire_at_ms());
+    if payload != sent.payload || expire_at_ms != sent.expire_at_ms {
+        return Fate::Changed(payload, expire_at_ms);
     }
     keys.remove(key);
     keys.changed(key, NO_EVENT, "del");
     keys.effects().log_instead(&[b"DEL", key.bytes]);
-    None
+    Fate::Deleted
 }
 
 fn finish(node: &'static Node, job: Job) {

@@ -56,7 +56,7 @@ fn migrate(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         let key = ctx.ctx.key(at);
         if let Some(entry) = ctx.ctx.keys.read(&key) {
             let (payload, expire_at_ms) = (dump::dump(entry.value(), compress), entry.expire_at_ms());
-            parcels.push(Parcel { key: key.bytes.to_vec(), payload, expire_at_ms, state: State::ToSend });
+            parcels.push(Parcel { key: key.bytes.to_vec(), payload, expire_at_ms, state: State::ToSend, taken: false });
         }
     }
     if parcels.is_empty() {

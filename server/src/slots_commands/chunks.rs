@@ -124,12 +124,12 @@ pub fn make(
     let before = out.len();
     let (messages, stage) = match stage {
         Stage::Retract => {
-            keys.settle(key);
+            keys.stay(key);
             delete(key.bytes, out);
             (1, Stage::Withdrawn)
         }
         Stage::Prepare => {
-            let there = !keys.expire_if_due(key) && keys.set_transit(key, Transit::Leaving);
+            let there = keys.leave_again(key);
             let (now_ms, entry) = (keys.now().ms, keys.at(key).filter(|_| there));
             match entry {
                 None if again => {
@@ -356,7 +356,8 @@ pub fn pack<'k>(
             stages.push(Stage::Absent);
             continue;
         }
-        let small = here.at(&key).map(|entry| match entry.value() {
+        let ours = here.at(&key).filter(|entry| entry.transit() != Transit::Arriving);
+        let small = ours.map(|entry| match entry.value() {
             Value::Bytes(bytes) => bytes.len() <= PACK_VALUE_BYTES,
             Value::Int(_) => true,
             value => bulks(value).is_none_or(|(_, bulks)| bulks <= limits.maxbulks && !is_heavy(value)),

@@ -119,6 +119,17 @@ pub struct State {
     pub standing: Standing,
 }
 
+impl State {
+    /// The batch is over, and another one may begin: who wants to know its end, and who has canceled it. Taken together
+    /// with its end, or they would be told of the next one, and who waits for that of this one.
+    pub fn end(&mut self) -> (Vec<Ticket>, Vec<Ticket>) {
+        self.busy = false;
+        self.standing = Standing::default();
+        self.unacknowledged = 0;
+        (std::mem::take(&mut self.waiting), std::mem::take(&mut self.canceling))
+    }
+}
+
 /// One database's connection to a target.
 pub struct Link {
     /// As given.
@@ -193,5 +204,19 @@ impl Exports {
         if links.get(&link.db).is_some_and(|there| Arc::ptr_eq(there, link)) {
             links.remove(&link.db);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_batch_is_let_go_with_its_end() {
+        let ticket = |client| Ticket { reactor: 0, client, wait: 0 };
+        let mut state = State { busy: true, waiting: vec![ticket(1)], canceling: vec![ticket(2)], ..State::default() };
+        assert_eq!(state.end(), (vec![ticket(1)], vec![ticket(2)]));
+        // Whoever finds it idle begins the next one, and finds nobody of the last.
+        assert!(!state.busy && state.waiting.is_empty() && state.canceling.is_empty());
     }
 }

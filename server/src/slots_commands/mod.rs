@@ -34,6 +34,7 @@ use crate::node::{Node, Run};
 use crate::node_commands::Handler;
 use commands::args::Args;
 use commands::table::{Access, Command};
+use engine::clock::Now;
 use engine::keyspace::Key;
 use engine::raw::entry::Transit;
 use engine::raw::lock::Held;
@@ -66,9 +67,16 @@ impl Moves {
 
 /// Whether a command must come again because of keys on their way: of those that leave nothing may be written, and those
 /// that arrive are not there yet. What names its keys late (a script, a transaction) is not asked; a key that it changes
-/// is sent again.
+/// is sent again. `expires_at` is the clock of a server that removes keys past their expiry: who asks for one that was to
+/// arrive finds that it is over, and does not wait until somebody else does.
 #[cold]
-pub fn must_wait(held: &mut Held<'_, Slot>, row: &Command<Run>, args: &Args<'_>, db: u32) -> bool {
+pub fn must_wait(
+    held: &mut Held<'_, Slot>,
+    row: &Command<Run>,
+    args: &Args<'_>,
+    db: u32,
+    expires_at: Option<Now>,
+) -> bool {
     if row.access != Access::Keys {
         return false;
     }
@@ -78,11 +86,13 @@ pub fn must_wait(held: &mut Held<'_, Slot>, row: &Command<Run>, args: &Args<'_>,
         if held.can_add() {
             held.add(key.slot);
         }
-        let entry = held.slot(key.slot).db(db).and_then(|keys| keys.find(key.hash, key.bytes));
-        match entry.map_or(Transit::Settled, |entry| entry.transit()) {
+        let Some(entry) = held.slot(key.slot).db(db).and_then(|keys| keys.find(key.hash, key.bytes)) else {
+            return false;
+        };
+        match entry.transit() {
             Transit::Settled => false,
             Transit::Leaving | Transit::Stale => writes,
-            Transit::Arriving => true,
+            Transit::Arriving => expires_at.is_none_or(|now| entry.expire_at_ms().is_none_or(|at| now.ms <= at)),
         }
     })
 }

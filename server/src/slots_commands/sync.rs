@@ -9,7 +9,7 @@
 //! ```
 //! A slot is held for a step at a time, also while a big value is made into a payload: only who writes to its key waits.
 //! A key that was changed meanwhile (a script may write what it did not announce) is sent again; one that will not hold
-//! still stays, and the target is told to drop its copy.
+//! still stays, and the target is told to drop its copy, as it is of one that has ended here meanwhile.
 
 use super::link::{NoLink, connect};
 use super::worker::Worker;
@@ -289,7 +289,7 @@ impl Mover<'_> {
         node.moves.claims.add(db, slot, keys.iter().map(|key| &key[..]));
         let moved = self.send_and_remove(slot, keys.clone());
         for key in keys {
-            self.worker.in_slot(slot, db, |here| here.settle(&Key::new(&key)));
+            self.worker.in_slot(slot, db, |here| here.stay(&Key::new(&key)));
         }
         node.moves.claims.release(db, slot);
         moved
@@ -297,10 +297,10 @@ impl Mover<'_> {
 
     fn send_and_remove(&mut self, slot: SlotId, mut keys: Vec<Box<[u8]>>) -> Result<usize, Failed> {
         let mut moved = 0;
-        for _ in 0..TRIES {
-            if keys.is_empty() {
-                return Ok(moved);
-            }
+        // Keys that the target has taken, and that have ended here before they were removed: by a script, a transaction
+        // or FLUSHALL. Its copies would bring them back.
+        let mut gone: Vec<Box<[u8]>> = Vec::new();
+        for attempt in 0..TRIES {
             let mut request = Vec::new();
             let mut sent = Vec::new();
             for key in keys {
@@ -309,10 +309,13 @@ impl Mover<'_> {
                     wire::arg(ttl_ms.to_string().as_bytes(), &mut request);
                     wire::arg(&payload, &mut request);
                     sent.push(key);
+                } else if attempt > 0 {
+                    gone.push(key);
                 }
             }
+            keys = Vec::new();
             if sent.is_empty() {
-                return Ok(moved);
+                break;
             }
             let mut whole = Vec::with_capacity(request.len() + 64);
             wire::header(1 + 3 * sent.len(), &mut whole);
@@ -321,19 +324,24 @@ impl Mover<'_> {
             let linked = self.link.is_some();
             if let Err(why) = self.deliver(&whole, REFUSED) {
                 let Failed(line) = &why;
-                if linked && line.starts_with(b"IOERR") {
+                // Who refuses takes nothing, but has taken what came before.
+                if linked && (attempt > 0 || line.starts_with(b"IOERR")) {
+                    sent.append(&mut gone);
                     self.forget(&sent);
                 }
                 return Err(why);
             }
             self.worker.node.moves.claims.end(self.job.db, slot);
-            let changed = self.worker.in_slot(slot, self.job.db, |here| remove(here, &sent));
-            moved += sent.len() - changed.len();
-            keys = changed;
+            keys = self.worker.in_slot(slot, self.job.db, |here| remove(here, &sent));
+            moved += sent.len() - keys.len();
         }
-        if !keys.is_empty() {
-            // They have changed each time: they stay here, and the target must not keep what it got.
-            self.deliver(&delete(&keys), REFUSED)?;
+        // Others have changed each time: they stay here, and the target must not keep what it got of them either.
+        keys.append(&mut gone);
+        if !keys.is_empty()
+            && let Err(why) = self.deliver(&delete(&keys), REFUSED)
+        {
+            self.forget(&keys);
+            return Err(why);
         }
         Ok(moved)
     }
@@ -470,9 +478,10 @@ impl Mover<'_> {
     }
 }
 
-/// Marks a key that leaves as unchanged and looks at it; its time to live, and what `look` says. `None` if it is gone.
+/// Marks a key that leaves as unchanged and looks at it; its time to live, and what `look` says. `None` if it is gone, or
+/// another server has begun to send one of its name.
 fn leaving<R>(here: &mut Keyspace<'_, '_>, key: &Key<'_>, look: impl FnOnce(Value<'_>) -> R) -> Option<(i64, R)> {
-    if here.expire_if_due(key) || !here.set_transit(key, Transit::Leaving) {
+    if !here.leave_again(key) {
         return None;
     }
     let now = here.now().ms;

@@ -3,7 +3,7 @@
 //! ```text
 //! [-1, error]   the command is unknown or has the wrong number of arguments
 //! [ 0, error]   the key is not here: ask the target
-//! [ 1, error]   the key is being sent and the command would change something: ask again soon
+//! [ 1, error]   the key is being sent and the command would change something, or it is not whole yet: ask again soon
 //! [ 2, reply]   done here
 //! ```
 //! Two answers differ from the original's. A key that was removed while it is sent gives 1 and not 0 until the target has
@@ -68,8 +68,10 @@ fn admit(ctx: &mut NodeCtx<'_, '_>, inner: Args<'_>) -> Result<Command<Run>, (i6
         return refused(0, "ERR the specified key doesn't exist");
     }
     if moving {
-        let leaves = ctx.keys.transit(&key) != Some(Transit::Settled) || claims.has_tag(db, &key);
-        if leaves && (!row.spec.flags.contains(Flags::READONLY) || claims.is_ending(db, key.slot)) {
+        let transit = ctx.keys.transit(&key);
+        let leaves = transit != Some(Transit::Settled) || claims.has_tag(db, &key);
+        let reads = row.spec.flags.contains(Flags::READONLY) && transit != Some(Transit::Arriving);
+        if leaves && (!reads || claims.is_ending(db, key.slot)) {
             return refused(1, "ERR the specified key is being migrated");
         }
     }

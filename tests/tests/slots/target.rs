@@ -203,6 +203,61 @@ fn nobody_sees_a_key_before_it_is_whole() {
 }
 
 #[test]
+fn nobody_waits_for_a_key_whose_time_is_over() {
+    for threads in [1, 4] {
+        let server = Server::start(Options::codis(threads));
+        let (mut source, mut reader) = (server.client(), server.client());
+        // Only who asks for the key finds that it is due.
+        run(&mut reader, "DEBUG SET-ACTIVE-EXPIRE 0");
+        assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC list L 50 6 a b"), ack(0, "2"));
+        assert_eq!(run(&mut reader, "LLEN L"), ":0");
+        assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC list M 50 6 a b"), ack(0, "2"));
+        assert_eq!(run(&mut reader, "RPUSH M x"), ":1");
+        assert_eq!(run(&mut reader, "TTL M"), ":-1");
+    }
+}
+
+#[test]
+fn a_half_key_is_neither_read_by_a_proxy_nor_sent_on() {
+    let (server, next) = (Server::start(Options::codis(4)), Server::start(Options::codis(1)));
+    let (mut source, mut client, mut there) = (server.client(), server.client(), next.client());
+    assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC list k{t} 60000 3 a b"), ack(0, "2"));
+    let migrated = "[:1 -ERR the specified key is being migrated]";
+    assert_eq!(run(&mut client, "SLOTSMGRT-EXEC-WRAPPER k{t} LLEN k{t}"), migrated);
+    for (command, rest, moved) in [
+        ("SLOTSMGRTONE-ASYNC", "5000 200 1000000 k{t}", ":0"),
+        ("SLOTSMGRTTAGONE-ASYNC", "5000 200 1000000 k{t}", ":0"),
+        ("SLOTSMGRTONE", "5000 k{t}", ":0"),
+        ("SLOTSMGRTTAGONE", "5000 k{t}", ":0"),
+    ] {
+        assert_eq!(run(&mut client, &crate::data::to(&next, command, rest)), moved, "{command}");
+        assert_eq!(run(&mut there, "DBSIZE"), ":0", "{command}");
+    }
+    assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC list k{t} 60000 3 c"), ack(0, "3"));
+    assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC expire k{t} 0"), ack(0, "1"));
+    assert_eq!(value(&mut client, "k{t}"), "list quicklist false a b c");
+}
+
+#[test]
+fn a_half_key_in_place_of_one_that_was_being_sent_is_not_taken_for_it() {
+    let (server, target) = (Server::start(Options::codis(4)), crate::data::Script::new());
+    let (mut client, mut source) = (server.client(), server.client());
+    run(&mut source, "SET k old");
+    client.send(format!("{}\r\n", target.to("SLOTSMGRTONE", "30000 k")).as_bytes()).expect("sent");
+    let mut link = target.accept();
+    link.line();
+    link.line();
+    run(&mut source, "EVAL redis.call('del','k') 0");
+    assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC list k 60000 3 a b"), ack(0, "2"));
+    link.send(b"+OK\r\n+OK\r\n");
+    assert_eq!(link.line(), "DEL k");
+    link.send(b":1\r\n");
+    assert_eq!(show(&client.read()), ":0");
+    assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC expire k 0"), ack(0, "1"));
+    assert_eq!(value(&mut source, "k"), "list quicklist false a b");
+}
+
+#[test]
 fn a_key_that_went_away_in_the_middle_is_not_begun_anew() {
     let server = Server::start(Options::codis(4));
     let mut admin = server.client();

@@ -239,6 +239,60 @@ fn a_copy_that_nobody_knows_of_does_not_come_back() {
 }
 
 #[test]
+fn a_key_that_ended_under_way_does_not_live_on_at_the_target() {
+    for ends in [&["MULTI", "DEL k{t}", "EXEC"][..], &["FLUSHALL"], &["EVAL redis.call('del','k{t}') 0"]] {
+        let (source, target) = (Server::start(Options::codis(4)), Script::new());
+        let (mut from, mut other) = (source.client(), source.client());
+        run(&mut from, "MSET k{t} old stays{t} 1");
+        // Alone, and among keys that are sent again.
+        for (command, moved) in [("SLOTSMGRTONE", ":0"), ("SLOTSMGRTTAGONE", ":1")] {
+            run(&mut from, "SET k{t} old");
+            from.send(format!("{}\r\n", target.to(command, "30000 k{t}")).as_bytes()).expect("sent");
+            let mut link = target.accept();
+            assert_eq!(link.line(), "SELECT 0");
+            assert!(link.line().starts_with("SLOTSRESTORE k{t} 0 "));
+            ends.iter().for_each(|line| drop(run(&mut other, line)));
+            let again = "EVAL redis.call('set','stays{t}','2') 0";
+            if moved == ":1" {
+                run(&mut other, again);
+            }
+            link.send(b"+OK\r\n+OK\r\n");
+            if moved == ":1" {
+                assert!(link.line().starts_with("SLOTSRESTORE stays{t} 0 "));
+                link.send(b"+OK\r\n");
+            }
+            assert_eq!(link.line(), "DEL k{t}", "{command}, {ends:?}");
+            link.send(b":1\r\n");
+            assert_eq!(crate::data::show(&from.read()), moved, "{command}, {ends:?}");
+            assert_eq!(run(&mut other, "EXISTS k{t}"), ":0");
+            run(&mut other, "SET stays{t} 1");
+            // The next command comes over a new link.
+            drop(link);
+        }
+    }
+}
+
+#[test]
+fn what_was_taken_before_a_refusal_is_forgotten() {
+    let (source, target) = (Server::start(Options::codis(1)), Script::new());
+    let (mut from, mut other) = (source.client(), source.client());
+    run(&mut from, "MSET gone{t} 1 k{t} 1");
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTTAGONE", "30000 k{t}")).as_bytes()).expect("sent");
+    let mut link = target.accept();
+    link.line();
+    link.line();
+    run(&mut other, "EVAL redis.call('del','gone{t}');redis.call('set','k{t}','2') 0");
+    link.send(b"+OK\r\n+OK\r\n");
+    assert!(link.line().starts_with("SLOTSRESTORE k{t} 0 "));
+    link.send(b"-OOM no room\r\n");
+    let mut told = target.accept();
+    assert_eq!((told.line(), told.line()), ("SELECT 0".to_owned(), "DEL k{t} gone{t}".to_owned()));
+    told.send(b"+OK\r\n:2\r\n");
+    assert_eq!(crate::data::show(&from.read()), "-ERR error on slotsrestore, migration failed");
+    assert_eq!(run(&mut other, "GET k{t}"), "2");
+}
+
+#[test]
 fn a_write_waits_until_the_key_has_moved_or_not() {
     let (source, target) = (Server::start(Options::codis(1)), Script::new());
     let (mut from, mut other) = (source.client(), source.client());

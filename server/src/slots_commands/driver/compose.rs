@@ -32,9 +32,15 @@ impl Driver {
             What::Keys { keys, tags } => {
                 for key in keys {
                     let slot = Key::new(&key).slot;
-                    self.in_slot(slot, |here| here.leave(&Key::new(&key)));
+                    let stays = self.in_slot(slot, |here| {
+                        let key = Key::new(&key);
+                        !here.leave(&key) && here.transit(&key) == Some(Transit::Arriving)
+                    });
                     let group = slots::tag_crc(&key).filter(|_| tags);
-                    chosen.add(key);
+                    // One that is not there is noted all the same: nobody is to make it meanwhile.
+                    if !stays {
+                        chosen.add(key);
+                    }
                     if let Some(crc) = group {
                         self.add_group(slot, crc, &mut chosen);
                     }

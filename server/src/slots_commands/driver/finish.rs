@@ -130,7 +130,7 @@ impl Driver {
     pub(super) fn settle(&mut self, batch: &Batch) {
         for (key, _) in batch.keys.iter().zip(&batch.removed).filter(|(_, removed)| !**removed) {
             let key = Key::new(key);
-            self.in_slot(key.slot, |here| here.settle(&key));
+            self.in_slot(key.slot, |here| here.stay(&key));
         }
         batch.slots.iter().for_each(|&slot| self.node.moves.claims.release(self.link.db, slot));
     }

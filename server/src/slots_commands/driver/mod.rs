@@ -11,12 +11,13 @@ mod finish;
 mod send;
 
 use super::chunks::Limits;
-use super::exports::{Link, Report, Request, Standing, What};
+use super::exports::{Link, Report, Request, What};
 use super::link::{NoLink, connect};
 use super::peer::{Peer, wait};
 use super::worker::Worker;
 use crate::log;
 use crate::node::Node;
+use crate::park::Ticket;
 use crate::persist;
 use engine::clock::Now;
 use engine::keyspace::Keyspace;
@@ -255,24 +256,24 @@ impl Driver {
         let mut state = self.link.state();
         // Together: who finds it busy cancels this batch, and nobody the next one by mistake.
         self.link.cancel.store(false, Ordering::Release);
-        state.busy = false;
-        state.standing = Standing::default();
-        state.unacknowledged = 0;
-        let canceling = std::mem::take(&mut state.canceling);
+        let (waiting, canceling) = state.end();
         drop(state);
-        self.tell(reply);
+        self.resume(waiting, reply);
         if !canceling.is_empty() {
             let mut out = Out::new();
             report.reply(true, &mut out);
-            canceling.into_iter().for_each(|ticket| self.node.resume(ticket, out.as_slice().to_vec()));
+            self.resume(canceling, out.as_slice());
         }
     }
 
+    /// Tells who waits for the batch's end before it is over.
     fn tell(&self, reply: &[u8]) {
         let waiting = std::mem::take(&mut self.link.state().waiting);
-        for ticket in waiting {
-            self.node.resume(ticket, reply.to_vec());
-        }
+        self.resume(waiting, reply);
+    }
+
+    fn resume(&self, clients: Vec<Ticket>, reply: &[u8]) {
+        clients.into_iter().for_each(|ticket| self.node.resume(ticket, reply.to_vec()));
     }
 
     fn in_slot<R>(&mut self, slot: SlotId, work: impl FnOnce(&mut Keyspace<'_, '_>) -> R) -> R {
