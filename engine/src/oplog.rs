@@ -15,7 +15,8 @@
 //! 5. What not every reader gets ([`Records`]) stands beside the log, for the file's writer: replicas never see it, and
 //!    it moves no offset. It is forgotten when the writer has let go of it, or the log of the bytes around it.
 //! 6. On a replica the log is its primary's stream byte for byte, so offsets mean the same on both; no effects of its own
-//!    are in it.
+//!    are in it. Whose the log is changes under its lock, and every append looks there: what holds no slot (SCRIPT LOAD,
+//!    WAIT) may have found the log its own and come to append only when it is a primary's stream, or the other way round.
 
 use crate::raw::log_segment::{Segment, Writer};
 use crate::raw::spin::Spin;
@@ -150,11 +151,17 @@ impl Oplog {
 
     /// Says whether the log is a primary's stream from now on. The caller holds all slots.
     pub fn follow(&self, following: bool) {
+        let mut inner = self.inner.lock();
         match following {
             true => self.wanted.fetch_or(FOLLOWING, Ordering::Release),
             false => self.wanted.fetch_and(!FOLLOWING, Ordering::Release),
         };
-        self.inner.lock().db = None;
+        inner.db = None;
+    }
+
+    /// Whether the log is a primary's stream; certain under its lock only.
+    fn is_followers(&self, _locked: &Inner) -> bool {
+        self.wanted.load(Ordering::Relaxed) & FOLLOWING != 0
     }
 
     /// Forgets everything and goes on at `offset`: another history begins. The caller holds all slots.
@@ -183,22 +190,28 @@ impl Oplog {
     }
 
     /// Appends whole records that apply to database `db`; the caller holds the slots that they changed. Returns the
-    /// offset after them.
-    pub fn append(&self, db: u32, records: &[u8]) -> Offset {
+    /// offset after them, or nothing if the log has become a primary's stream, which they do not belong in.
+    pub fn append(&self, db: u32, records: &[u8]) -> Option<Offset> {
         let mut inner = self.inner.lock();
+        if self.is_followers(&inner) {
+            return None;
+        }
         inner.select(db);
-        self.push(&mut inner, records)
+        Some(self.push(&mut inner, records))
     }
 
     /// As [`Oplog::append`], of records that need not all be for every reader.
     #[inline]
-    pub fn append_records(&self, db: u32, records: &Records) -> Offset {
+    pub fn append_records(&self, db: u32, records: &Records) -> Option<Offset> {
         if records.apart().is_empty() { self.append(db, records.bytes()) } else { self.append_apart(db, records) }
     }
 
     #[cold]
-    fn append_apart(&self, db: u32, records: &Records) -> Offset {
+    fn append_apart(&self, db: u32, records: &Records) -> Option<Offset> {
         let mut inner = self.inner.lock();
+        if self.is_followers(&inner) {
+            return None;
+        }
         inner.select(db);
         if self.is_wanted_by(Consumer::Aof) {
             let end = inner.end;
@@ -206,23 +219,41 @@ impl Oplog {
                 self.note_apart(&mut inner, Apart { at: end + part.at, what: part.what.clone() });
             }
         }
-        self.push(&mut inner, records.bytes())
+        Some(self.push(&mut inner, records.bytes()))
     }
 
-    /// Appends bytes that are for replicas only and mean the same in any database (PING), or are of the stream that this
-    /// log follows. Returns the offset after them.
-    pub fn append_for_replicas(&self, bytes: &[u8]) -> Offset {
+    /// Appends bytes of our own that are for replicas only and mean the same in any database (PING), unless the log has
+    /// become a primary's stream.
+    pub fn append_for_replicas(&self, bytes: &[u8]) {
         let mut inner = self.inner.lock();
+        if !self.is_followers(&inner) {
+            self.push_for_replicas(&mut inner, bytes);
+        }
+    }
+
+    /// Appends bytes of the stream that this log follows, unless it follows none any more; the caller holds the slots that
+    /// they changed.
+    pub fn append_stream(&self, bytes: &[u8]) {
+        let mut inner = self.inner.lock();
+        if self.is_followers(&inner) {
+            self.push(&mut inner, bytes);
+        }
+    }
+
+    /// As [`Oplog::append_stream`], of what a file need not repeat.
+    pub fn append_stream_for_replicas(&self, bytes: &[u8]) {
+        let mut inner = self.inner.lock();
+        if self.is_followers(&inner) {
+            self.push_for_replicas(&mut inner, bytes);
+        }
+    }
+
+    fn push_for_replicas(&self, inner: &mut Inner, bytes: &[u8]) {
         if self.is_wanted_by(Consumer::Aof) {
             let at = inner.end;
-            self.note_apart(&mut inner, Apart { at, what: What::Replicas(bytes.len() as u64) });
+            self.note_apart(inner, Apart { at, what: What::Replicas(bytes.len() as u64) });
         }
-        self.push(&mut inner, bytes)
-    }
-
-    /// Appends bytes of the stream that this log follows; the caller holds the slots that they changed.
-    pub fn append_stream(&self, bytes: &[u8]) -> Offset {
-        self.push(&mut self.inner.lock(), bytes)
+        self.push(inner, bytes);
     }
 
     fn push(&self, inner: &mut Inner, bytes: &[u8]) -> Offset {
@@ -504,7 +535,7 @@ mod apart_tests {
         log.want(Consumer::Aof, true);
         log.append(0, b"");
         let from = log.end();
-        assert_eq!(log.append_records(0, &records()), from + 10, "what the file gets has no place in the stream");
+        assert_eq!(log.append_records(0, &records()), Some(from + 10), "what the file gets has no place in the stream");
         let parts = [
             Apart { at: from + 1, what: What::File(b"file"[..].into()) },
             Apart { at: from + 1, what: What::Replicas(8) },
@@ -570,7 +601,8 @@ mod following_tests {
         let mut cursor = log.cursor(0);
         log.follow(true);
         log.restart(1000);
-        assert_eq!(log.append_stream(b"theirs"), 1006);
+        log.append_stream(b"theirs");
+        assert_eq!(log.end(), 1006);
         assert!(cursor.read(&log, |bytes| bytes.len()).is_err());
         let mut seen = Vec::new();
         let read = log.cursor(1000).read(&log, |bytes| {
@@ -578,6 +610,25 @@ mod following_tests {
             bytes.len()
         });
         assert_eq!((read, &seen[..]), (Ok(6), &b"theirs"[..]));
+    }
+
+    #[test]
+    fn what_is_not_of_the_stream_does_not_get_into_it_nor_the_stream_into_an_own_log() {
+        let log = Oplog::new(1 << 20);
+        log.want(Consumer::Replicas, true);
+        log.follow(true);
+        let mut apart = Records::default();
+        apart.push(crate::records::Reach::Replicas, |to| to.extend_from_slice(b"late"));
+        assert_eq!((log.append(0, b"late"), log.append_records(0, &apart)), (None, None));
+        log.append_for_replicas(b"late");
+        assert_eq!(log.end(), 0);
+        log.append_stream(b"a");
+        log.append_stream_for_replicas(b"b");
+        assert_eq!(log.end(), 2);
+        log.follow(false);
+        log.append_stream(b"late");
+        log.append_stream_for_replicas(b"late");
+        assert_eq!(log.end(), 2);
     }
 
     #[test]
@@ -639,6 +690,39 @@ mod loom_tests {
                 > 0
             {}
             assert_eq!(rest, b"abcdef");
+        });
+    }
+
+    /// Where a follower's log was found to end, the primary's stream goes on, whatever thought the log its own just before.
+    #[test]
+    fn loom_nothing_of_our_own_gets_behind_the_end_that_a_primary_is_told() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let log = Arc::new(Oplog::new(1 << 20));
+            log.want(Consumer::Replicas, true);
+            let late = {
+                let log = log.clone();
+                loom::thread::spawn(move || {
+                    if log.is_on() {
+                        log.append_for_replicas(b"own");
+                    }
+                    if log.is_on() {
+                        log.append(0, b"");
+                    }
+                })
+            };
+            log.follow(true);
+            let told = log.end();
+            log.append_stream(b"S");
+            late.join().expect("no panic");
+            assert_eq!(log.end(), told + 1);
+            let mut seen = Vec::new();
+            let read = log.cursor(told).read(&log, |bytes| {
+                seen.extend_from_slice(bytes);
+                bytes.len()
+            });
+            assert_eq!((read, &seen[..]), (Ok(1), &b"S"[..]));
         });
     }
 }

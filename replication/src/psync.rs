@@ -91,7 +91,8 @@ impl Answer {
             None => Answer::KeepAlive,
             Some(b"+FULLRESYNC") => {
                 let id = words.next().and_then(ReplId::parse);
-                let offset = words.next().and_then(resp::parse_u64);
+                // Offsets are signed with all others, and only grow.
+                let offset = words.next().and_then(resp::parse_i64).and_then(|offset| u64::try_from(offset).ok());
                 Answer::Full(id.zip(offset))
             }
             Some(b"+CONTINUE") => Answer::Partial(words.next().and_then(ReplId::parse)),
@@ -140,6 +141,8 @@ mod tests {
         let renamed = continue_line(id('b'), true);
         assert_eq!(Answer::parse(renamed.trim_end().as_bytes()), Answer::Partial(Some(id('b'))));
         assert_eq!(Answer::parse(b""), Answer::KeepAlive);
+        let wraps = format!("+FULLRESYNC {} 18446744073709551610", id('a'));
+        assert_eq!(Answer::parse(wraps.as_bytes()), Answer::Full(None));
         assert_eq!(Answer::parse(b"-NOMASTERLINK Can't SYNC while not connected with my master"), Answer::Later);
         assert_eq!(Answer::parse(b"-ERR unknown command 'PSYNC'"), Answer::Unknown);
     }

@@ -366,7 +366,9 @@ impl Executor {
         };
         let held = held.as_mut()?;
         let db = turn.client.session.db;
-        if desk.must_come_again(held, row, &args, db, turn.now) {
+        if desk.must_come_again(held, row, &args, db, turn.now)
+            || desk.must_apply_first(held, turn.client, row, turn.now)
+        {
             return None;
         }
         desk.begin(turn.client, row, &args);
@@ -487,10 +489,11 @@ fn queue(client: &mut Client, out: &mut Out, row: Command<Run>, args: &Args<'_>)
     out.simple("QUEUED");
 }
 
-/// Appends the effects to the oplog and publishes the events; the slots are still held.
+/// Appends the effects to the oplog and publishes the events; the slots are still held. What holds no slot may find that
+/// the log has become a primary's stream meanwhile, and then its effects are as those of a replica's own writes.
 #[inline]
 pub fn log_effects(node: &Node, local: &Local, scratch: &mut Records, db: u32, args: Args<'_>) -> Option<Offset> {
-    let end = local.effects.has_records().then(|| {
+    let end = local.effects.has_records().then_some(()).and_then(|()| {
         scratch.clear();
         local.effects.records(args.iter(), scratch);
         node.oplog.append_records(db, scratch)

@@ -7,7 +7,7 @@ use crate::node_commands::{NodeCtx, Seat};
 use crate::repl::Gate;
 use commands::args::Args;
 use commands::ctx::Ctx;
-use commands::table::Command;
+use commands::table::{Access, Command};
 use engine::clock::Now;
 use engine::keyspace::{Key, Keyspace};
 use engine::raw::lock::Held;
@@ -43,6 +43,27 @@ impl Desk {
     #[inline]
     fn is_replica(&self) -> bool {
         self.replaying || self.gate & Gate::REPLICA != 0
+    }
+
+    /// Whether a replica may not be told yet whom to follow: see [`crate::repl::Replication::must_drain`].
+    #[inline]
+    pub(super) fn must_apply_first(
+        &self,
+        held: &mut Held<'_, Slot>,
+        client: &Client,
+        row: &Command<Run>,
+        now: Now,
+    ) -> bool {
+        let asks = self.gate & Gate::REPLICA != 0
+            && matches!(row.access, Access::All | Access::Touch)
+            && self.piece.is_none()
+            && !self.replaying
+            && changes_primary(client, row);
+        if asks {
+            // A transaction takes them one by one.
+            held.add_all();
+        }
+        asks && self.node.repl.must_drain(now.ms)
     }
 
     /// It runs: sets what it is to do besides, and shows it to those who watch.
@@ -113,7 +134,7 @@ impl Desk {
             self.node.repl.stream_db.store(client.session.db, Ordering::Release);
             match row.spec.name {
                 // A file need not repeat them.
-                "publish" | "ping" | "replconf" => self.node.oplog.append_for_replicas(piece),
+                "publish" | "ping" | "replconf" => self.node.oplog.append_stream_for_replicas(piece),
                 _ => self.node.oplog.append_stream(piece),
             };
             piece.clear();
@@ -122,5 +143,14 @@ impl Desk {
             client.written = end;
         }
         dirty > 0 && self.local.effects.flushed
+    }
+}
+
+/// Whether a command may change whom this server follows.
+fn changes_primary(client: &Client, row: &Command<Run>) -> bool {
+    let is_slaveof = |name: &str| matches!(name, "slaveof" | "replicaof");
+    match row.spec.name {
+        "exec" => client.queue.iter().flat_map(|queue| &queue.requests).any(|queued| is_slaveof(queued.row.spec.name)),
+        name => is_slaveof(name),
     }
 }

@@ -221,6 +221,7 @@ fn acknowledge(node: &Node, peer: &mut Option<Box<Peer>>, offset: &[u8], now_ms:
 
 fn slaveof(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let (node, now_ms) = (ctx.node, ctx.keys.now().ms);
+    node.repl.end_drain();
     let is_logged = ctx.keys.effects().are_logged();
     let config = node.config();
     if config.cluster_enabled {

@@ -65,7 +65,7 @@ impl Applier {
         }
     }
 
-    /// The stream of this attempt begins, in database `db`.
+    /// The stream of `attempt` begins, in database `db`.
     pub fn begin(&mut self, db: u32, attempt: u64, node: &'static Node) {
         if self.client.is_some() {
             return;

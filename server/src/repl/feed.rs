@@ -10,6 +10,7 @@ use crate::conn::{Conn, Sent, Socket};
 use crate::log;
 use crate::node::Node;
 use engine::clock::Now;
+use engine::oplog::{Cursor, Oplog};
 use replication::feed::{LagLimit, Stage, Tick, tick};
 use replication::transfer::MARK_LEN;
 use std::fs::File;
@@ -60,6 +61,10 @@ pub fn is_behind(conn: &Conn, node: &Node) -> bool {
 /// Sends a replica what it can take now.
 pub fn feed(conn: &mut Conn, node: &Node, now: Now) -> Result<(), GiveUp> {
     let Some(feed) = conn.client.peer.as_mut().and_then(|peer| peer.feed.as_mut()) else { return Ok(()) };
+    if feed.era != node.repl.era() {
+        // Whoever has changed the history has said so, and the mail that ends this connection is on its way.
+        return Err(GiveUp);
+    }
     let deliveries = feed.replica.take_deliveries();
     for delivery in deliveries {
         if let Delivery::Cut { .. } | Delivery::Line(_) = delivery {
@@ -181,23 +186,41 @@ fn send_log(socket: &Socket, feed: &mut Feed, node: &Node) -> io::Result<usize> 
         feed.prologue.drain(..written);
         total += written;
     }
+    // What is appended in a later era is of another history, and its bytes have the offsets of those that this one gets.
+    let is_valid = || feed.era == node.repl.era();
+    let (bytes, blocked) = drain(cursor, &node.oplog, is_valid, |bytes| write(socket, bytes))?;
+    feed.blocked = blocked;
+    Ok(total + bytes)
+}
+
+/// Writes what the log has, a turn's worth. `is_valid` is asked when it is known up to where, and so about all of that.
+/// Returns the bytes, and whether `write` took none of some: nobody else may say so, since the log grows at any time.
+fn drain(
+    cursor: &mut Cursor,
+    log: &Oplog,
+    is_valid: impl Fn() -> bool,
+    mut write: impl FnMut(&[u8]) -> io::Result<Option<usize>>,
+) -> io::Result<(usize, bool)> {
+    let mut total = 0;
     while total < LOG_TURN_BYTES {
-        let mut written = Ok(None);
-        let read = cursor.read(&node.oplog, |bytes| {
-            written = write(socket, bytes);
+        let mut written = Ok(Some(0));
+        let read = cursor.read(log, |bytes| {
+            written = match is_valid() {
+                true => write(bytes),
+                false => Err(io::Error::other("the history has another name")),
+            };
             *written.as_ref().ok().and_then(Option::as_ref).unwrap_or(&0)
         });
-        match read {
-            // The history has changed: it must come again.
-            Err(too_old) => return Err(io::Error::other(too_old)),
-            Ok(0) if written?.is_none() => {
-                feed.blocked = cursor.offset() != node.oplog.end();
-                return Ok(total);
-            }
-            Ok(bytes) => total += bytes,
+        // Too old: the history has changed, and it must come again.
+        let bytes = read.map_err(io::Error::other)?;
+        total += bytes;
+        match written? {
+            None => return Ok((total, true)),
+            Some(_) if bytes == 0 => break,
+            Some(_) => {}
         }
     }
-    Ok(total)
+    Ok((total, false))
 }
 
 /// How many bytes the socket took; `None` if it takes none now.
@@ -334,6 +357,8 @@ mod tests {
     use super::*;
     use mio::net::TcpStream;
     use std::net::TcpListener;
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
 
     #[test]
     fn packets_are_gathered_where_the_settings_say_so() {
@@ -345,5 +370,36 @@ mod tests {
             let Socket::Tcp(stream) = &socket else { unreachable!("see above") };
             assert_eq!(stream.nodelay().expect("known"), !gathers);
         }
+    }
+
+    #[test]
+    fn a_log_that_grows_behind_the_last_look_is_no_full_socket() {
+        let (log, over) = (Oplog::new(1 << 20), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..300_000 {
+                    log.append(0, b"record");
+                }
+                over.store(true, Ordering::Release);
+            });
+            let mut cursor = log.cursor(0);
+            while !over.load(Ordering::Acquire) || cursor.offset() != log.end() {
+                match drain(&mut cursor, &log, || true, |bytes| Ok(Some(bytes.len()))) {
+                    Ok((_, blocked)) => assert!(!blocked, "every byte was taken"),
+                    // The writer is faster than this thread by all that is kept.
+                    Err(_) => cursor = log.cursor(log.end()),
+                }
+            }
+        });
+        let full = |log: &Oplog| drain(&mut log.cursor(log.oldest()), log, || true, |_| Ok(None)).ok();
+        assert_eq!(full(&log), Some((0, true)));
+    }
+
+    #[test]
+    fn nothing_of_another_era_is_sent() {
+        let log = Oplog::new(1 << 20);
+        log.append(0, b"record");
+        let sent = drain(&mut log.cursor(0), &log, || false, |_| panic!("sent"));
+        assert!(sent.is_err());
     }
 }

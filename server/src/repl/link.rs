@@ -1,4 +1,9 @@
 //! The link to this server's primary, as reactor 0 carries it: what `replication::link` decides, done.
+//!
+//! 1. Whatever an answer of the primary changes of this server's state it changes only while the attempt that asked counts,
+//!    under the state's lock; what changes the history waits for all slots.
+//! 2. What was received counts: a connection that ends is over when all whole requests are applied, and whoever changes the
+//!    primary waits for them ([`Replication::must_drain`]).
 
 #[cfg(test)]
 mod tests;
@@ -15,9 +20,10 @@ use engine::clock::Now;
 use engine::effects::encode;
 use mio::net::TcpStream;
 use mio::{Interest, Token};
+use replication::history::ReplId;
 use replication::link::{Action, Event, Introduction, Link, Phase, Say};
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::Ordering;
 
 /// The link's token, the last before those of connections.
@@ -29,6 +35,8 @@ const READ_BYTES: usize = 64 * 1024;
 const READS_MAX: usize = 16;
 /// Bytes of whole requests that wait to be applied before no more are read.
 const INPUT_BYTES_MAX: usize = 1 << 20;
+/// Why an answer is not taken.
+const OVERTAKEN: &str = "another primary is to be followed, or none";
 
 /// What other threads have found out for the link.
 pub enum News {
@@ -61,6 +69,12 @@ pub struct Driver {
     image: Option<Incoming>,
     applier: Applier,
     scratch: Vec<u8>,
+    /// It stands, and we have not said who we are.
+    connected: bool,
+    /// The primary goes on with what we have under this id, and these bytes are next.
+    answered: Option<(Option<ReplId>, Vec<u8>)>,
+    /// Why nothing more comes of a stream whose last requests are still to be applied.
+    ended: Option<String>,
 }
 
 impl Driver {
@@ -75,6 +89,9 @@ impl Driver {
             image: None,
             applier: Applier::new(node),
             scratch: vec![0; READ_BYTES],
+            connected: false,
+            answered: None,
+            ended: None,
         }
     }
 
@@ -83,7 +100,9 @@ impl Driver {
         if node.persist.gate.has(gate::LOADING) {
             return false;
         }
-        self.readable && self.may_read()
+        self.readable && self.may_read(node)
+            || self.connected
+            || self.answered.is_some()
             || self.link.phase() == Phase::Streaming && self.applier.is_put_off()
             || node.repl.orders.load(Ordering::Relaxed)
     }
@@ -93,10 +112,11 @@ impl Driver {
         self.link.phase() == Phase::Streaming && self.applier.is_stalled()
     }
 
-    fn may_read(&self) -> bool {
+    fn may_read(&self, node: &Node) -> bool {
         match self.link.phase() {
             Phase::Handshake | Phase::Transfer => true,
             // Where nothing can run what waits is a part of one request, and the parser says how long that may be.
+            Phase::Streaming if self.answered.is_some() || node.repl.is_draining() => false,
             Phase::Streaming => self.applier.waiting() < INPUT_BYTES_MAX || !self.applier.has_unfinished(),
             Phase::Off | Phase::Waiting | Phase::Connecting | Phase::Loading => false,
         }
@@ -106,7 +126,8 @@ impl Driver {
     pub fn on_event(&mut self, readable: bool, writable: bool, exec: &mut Executor, net: &mut Net, now: Now) {
         self.readable |= readable;
         if writable && self.link.phase() == Phase::Connecting {
-            self.on_connected(exec, net, now);
+            self.on_connected();
+            self.introduce(exec, net, now);
         } else if writable {
             self.flush(exec, net, now);
         }
@@ -127,13 +148,21 @@ impl Driver {
         if self.link.is_due(now.ms) {
             self.step(Event::Tick, &[], exec, net, now);
         }
+        self.introduce(exec, net, now);
+        self.go_on(exec, net, now);
+        exec.node.repl.forget_drain(now.ms);
         let mut reads = 0;
-        while self.readable && self.may_read() && reads < READS_MAX {
+        while self.readable && self.may_read(exec.node) && reads < READS_MAX {
             reads += 1;
             self.read(exec, net, now);
         }
         if self.link.phase() == Phase::Streaming {
             self.apply(exec, net, now);
+            if !self.applier.has_unfinished()
+                && let Some(why) = self.ended.take()
+            {
+                return self.step(Event::Broke(why), &[], exec, net, now);
+            }
             // Who cannot have the slots cannot apply, and must not look as if it followed.
             if self.applier.is_ack_due(now.ms) && exec.owner.try_privileged().is_some() {
                 self.applier.acknowledged(now.ms);
@@ -151,6 +180,10 @@ impl Driver {
             // The primary must not take a long load for a dead replica.
             self.send(b"\n", exec, net, now);
         }
+        if self.link.phase() == Phase::Streaming && self.applier.has_unfinished() {
+            // It is we who are late.
+            self.link.heard(now.ms);
+        }
         self.step(Event::Tick, &[], exec, net, now);
         self.publish(&exec.node.repl, now);
     }
@@ -161,8 +194,8 @@ impl Driver {
             News::Resolved { attempt, .. } | News::Loaded { attempt, .. } if attempt != exec.node.repl.attempt() => {}
             News::Resolved { address: Ok(address), .. } => self.open(address, exec, net, now),
             News::Resolved { address: Err(why), .. } => self.step(Event::Broke(why), &[], exec, net, now),
-            News::Loaded { outcome: Ok(db), .. } => {
-                self.applier.begin(db, self.attempt, exec.node);
+            News::Loaded { outcome: Ok(db), attempt } => {
+                self.applier.begin(db, attempt, exec.node);
                 self.step(Event::Loaded, &[], exec, net, now);
                 self.acknowledge(exec, net, now);
             }
@@ -197,9 +230,12 @@ impl Driver {
         let node = exec.node;
         match action {
             Action::Connect => {
-                // Before it is asked whom to follow: should that change behind it, so does the attempt.
-                self.attempt = node.repl.next_attempt();
-                let Some(primary) = node.repl.state().primary.clone() else { return };
+                let primary = {
+                    let mut state = node.repl.state();
+                    self.attempt = node.repl.next_attempt(&mut state);
+                    state.primary.clone()
+                };
+                let Some(primary) = primary else { return };
                 log::notice!("Connecting to MASTER {}:{}", primary.host, primary.port);
                 if let Some(address) = connect::resolve(node, &primary, self.attempt) {
                     self.open(address, exec, net, now);
@@ -212,9 +248,9 @@ impl Driver {
                 self.applier.suspend(node);
                 {
                     let mut state = node.repl.state();
-                    if self.attempt != node.repl.attempt() {
-                        // Orders that came meanwhile: there is no image, and the link ends in its next turn.
-                        return;
+                    if !node.repl.counts(self.attempt, &state) {
+                        drop(state);
+                        return self.step(Event::Broke(OVERTAKEN.into()), &[], exec, net, now);
                     }
                     state.backlog_from = None;
                 }
@@ -244,7 +280,7 @@ impl Driver {
             }
             Action::Load { cut, of } => {
                 let Some(image) = self.image.take() else { return };
-                let loading = image.load(cut, of, self.attempt, node);
+                let loading = image.load(cut, of, node, self.attempt);
                 if let Err(error) = loading {
                     self.step(Event::LoadFailed(error.to_string()), &[], exec, net, now);
                 }
@@ -252,25 +288,17 @@ impl Driver {
             Action::DropImage => {
                 self.image = None;
                 // A load that is under way ends in vain.
-                node.repl.next_attempt();
+                node.repl.next_attempt(&mut node.repl.state());
             }
             Action::Stream { from, id } => {
-                if let Some(id) = id {
-                    let mut state = node.repl.state();
-                    if id != state.history.id && self.attempt == node.repl.attempt() {
-                        state.history.learn(id, node.oplog.end());
-                        drop(state);
-                        // Those who follow us must learn the new name.
-                        node.drop_replicas("the primary's history has a new id");
-                    }
-                }
-                if self.link.phase() == Phase::Streaming {
-                    self.applier.suspend(node);
-                    self.applier.begin(node.repl.stream_db.load(Ordering::Acquire), self.attempt, node);
-                }
-                self.applier.add(bytes.get(from..).unwrap_or_default());
+                self.answered = Some((id, bytes.get(from..).unwrap_or_default().to_vec()));
+                node.repl.set_unapplied(true);
+                self.go_on(exec, net, now);
             }
-            Action::Suspend => self.applier.suspend(node),
+            Action::Suspend => {
+                self.applier.suspend(node);
+                node.repl.set_unapplied(false);
+            }
             Action::Log(Say::Notice, text) => log::notice!("{text}"),
             Action::Log(Say::Warning, text) => log::warning!("{text}"),
         }
@@ -295,7 +323,17 @@ impl Driver {
         }
     }
 
-    fn on_connected(&mut self, exec: &mut Executor, net: &mut Net, now: Now) {
+    fn on_connected(&mut self) {
+        self.connected = self.link.phase() == Phase::Connecting;
+    }
+
+    /// Looks whether the connection stands and says who we are: that is certain only while nobody has all slots, who may
+    /// be about to change it.
+    fn introduce(&mut self, exec: &mut Executor, net: &mut Net, now: Now) {
+        if !self.connected || exec.owner.try_privileged().is_none() {
+            return;
+        }
+        self.connected = false;
         let Some(socket) = &self.socket else { return };
         let failed = match (socket.take_error(), socket.peer_addr()) {
             (Ok(None), Ok(peer)) => {
@@ -332,9 +370,54 @@ impl Driver {
         node.repl.set_socket(None);
         self.unsent.clear();
         self.readable = false;
+        self.connected = false;
+        self.answered = None;
+        self.ended = None;
         if let Some(mut socket) = self.socket.take() {
             // It goes with its descriptor at the latest.
             let _ = net.poll.registry().deregister(&mut socket);
+        }
+    }
+
+    /// The stream goes on, as soon as its new name can be learnt.
+    fn go_on(&mut self, exec: &mut Executor, net: &mut Net, now: Now) {
+        let node = exec.node;
+        let Some((id, _)) = &self.answered else { return };
+        let Some(mut held) = exec.owner.try_privileged() else { return };
+        let is_new = id.is_some_and(|id| id != node.repl.state().history.id);
+        if is_new {
+            held.add_all();
+        }
+        let counts = {
+            let mut state = node.repl.state();
+            let counts = node.repl.counts(self.attempt, &state);
+            if let Some(id) = id.filter(|_| counts && is_new) {
+                state.history.learn(id, node.oplog.end());
+                node.repl.next_era();
+            }
+            counts
+        };
+        drop(held);
+        if !counts {
+            return self.step(Event::Broke(OVERTAKEN.into()), &[], exec, net, now);
+        }
+        if is_new {
+            // Those who follow us must learn the new name.
+            node.drop_replicas("the primary's history has a new id");
+        }
+        let Some((_, bytes)) = self.answered.take() else { return };
+        if self.link.phase() == Phase::Streaming {
+            self.applier.suspend(node);
+            self.applier.begin(node.repl.stream_db.load(Ordering::Acquire), self.attempt, node);
+        }
+        self.applier.add(&bytes);
+    }
+
+    /// Nothing more comes. What has come of a stream is applied first.
+    fn end(&mut self, why: String, exec: &mut Executor, net: &mut Net, now: Now) {
+        match self.link.phase() {
+            Phase::Streaming => self.ended = Some(why),
+            _ => self.step(Event::Broke(why), &[], exec, net, now),
         }
     }
 
@@ -345,15 +428,15 @@ impl Driver {
             None => self.readable = false,
             Some(Ok(0)) => {
                 self.readable = false;
-                // What came before the end still counts.
-                self.apply(exec, net, now);
-                self.step(Event::Broke("connection lost".into()), &[], exec, net, now);
+                self.end("connection lost".into(), exec, net, now);
             }
             Some(Ok(n)) => {
                 exec.node.stats[exec.reactor].bytes_in.add(n as u64);
                 let bytes = &scratch[..n];
                 if self.link.phase() == Phase::Streaming {
                     self.link.heard(now.ms);
+                    // Said before anything of it is applied, so that nobody changes the primary in the middle.
+                    exec.node.repl.set_unapplied(true);
                     self.applier.add(bytes);
                     self.apply(exec, net, now);
                 } else {
@@ -364,18 +447,19 @@ impl Driver {
             Some(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             Some(Err(error)) => {
                 self.readable = false;
-                self.apply(exec, net, now);
-                self.step(Event::Broke(crate::os_error::text(&error)), &[], exec, net, now);
+                self.end(crate::os_error::text(&error), exec, net, now);
             }
         }
         self.scratch = scratch;
     }
 
     fn apply(&mut self, exec: &mut Executor, net: &mut Net, now: Now) {
-        if self.link.phase() != Phase::Streaming {
+        if self.link.phase() != Phase::Streaming || self.answered.is_some() {
             return;
         }
-        if let Err(why) = self.applier.apply(exec, net, now) {
+        let applied = self.applier.apply(exec, net, now);
+        exec.node.repl.set_unapplied(self.applier.has_unfinished());
+        if let Err(why) = applied {
             log::warning!("Protocol error in the stream of the MASTER: {why}");
             exec.node.repl.state().resumable = false;
             self.step(Event::Broke(why), &[], exec, net, now);
@@ -406,6 +490,12 @@ impl Driver {
                 Ok(written) => drop(self.unsent.drain(..written)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if matches!(self.link.phase(), Phase::Loading | Phase::Streaming) => {
+                    // What has arrived still counts: whoever reads comes to the end of it.
+                    let _ = socket.shutdown(Shutdown::Both);
+                    self.readable = true;
+                    return self.unsent.clear();
+                }
                 Err(error) => {
                     self.unsent.clear();
                     return self.step(Event::Broke(crate::os_error::text(&error)), &[], exec, net, now);

@@ -12,7 +12,9 @@
 //! 1. Role, history and whose replica we are change only while all slots are held, so whoever holds one slot may rely
 //!    on them for as long.
 //! 2. A replica's cursor is made where its image ends: within the cut, or within the backlog.
-//! 3. What a command must know of all this is one word, the gate, which is 0 on a primary with enough replicas.
+//! 3. No replica is sent a byte of a later era than the one it asked in: whoever changes the history's id begins another
+//!    era before anything can be appended to it, and a feeder asks for the era behind the log's end.
+//! 4. What a command must know of all this is one word, the gate, which is 0 on a primary with enough replicas.
 
 mod apply;
 mod connect;
@@ -39,8 +41,11 @@ use replication::link::Phase;
 use replication::prologue::Prologues;
 use resp::{Flags, errors};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// So long a change of whom to follow waits for what has been received.
+const DRAIN_MS_MAX: i64 = 1000;
 
 /// What commands must look out for; 0 is nothing. A line of its own: every command reads it, hardly anybody writes it.
 #[derive(Default)]
@@ -120,6 +125,12 @@ pub struct Replication {
     pub ack_wanted: AtomicBool,
     /// Counts attempts at following: what belongs to an earlier one is void.
     attempt: AtomicU64,
+    /// Counts changes of the history's id under an unbroken log.
+    era: AtomicU64,
+    /// The link has whole requests that are not applied yet.
+    unapplied: AtomicBool,
+    /// Since when somebody waits for those before whom to follow changes, Unix milliseconds; 0: nobody does.
+    drain_since_ms: AtomicI64,
     /// Whom to follow has changed: the link is to look.
     orders: AtomicBool,
     /// The link's socket, to end it from any thread.
@@ -154,6 +165,9 @@ impl Replication {
             stream_db: AtomicU32::new(0),
             ack_wanted: AtomicBool::new(false),
             attempt: AtomicU64::new(0),
+            era: AtomicU64::new(0),
+            unapplied: AtomicBool::new(false),
+            drain_since_ms: AtomicI64::new(0),
             socket: Mutex::default(),
             waits: wait::Waits::default(),
         }
@@ -179,9 +193,62 @@ impl Replication {
         self.attempt.load(Ordering::Acquire)
     }
 
-    /// Another attempt: whatever the one before still does is void.
-    pub fn next_attempt(&self) -> u64 {
+    /// Another attempt: whatever the one before still does is void. Under the state's lock, so that who has that and finds
+    /// an attempt to count may rely on it.
+    pub fn next_attempt(&self, _state: &mut State) -> u64 {
         self.attempt.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Whether what belongs to `attempt` still counts.
+    pub fn counts(&self, attempt: u64, state: &State) -> bool {
+        attempt == self.attempt() && state.primary.is_some()
+    }
+
+    /// The era of the history: see rule 3.
+    pub fn era(&self) -> u64 {
+        self.era.load(Ordering::Acquire)
+    }
+
+    /// The history's id changes. The caller holds all slots.
+    fn next_era(&self) {
+        self.era.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether whom to follow may not change yet, since what the link has received is not applied: that counts, as with
+    /// 3.2, which has always applied what it has read. The link reads no more meanwhile, and a second is all it gets: it
+    /// may be waiting for a disk. The caller holds all slots.
+    pub fn must_drain(&self, now_ms: i64) -> bool {
+        if !self.unapplied.load(Ordering::Acquire) {
+            return false;
+        }
+        let since_ms = match self.drain_since_ms.compare_exchange(0, now_ms, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => now_ms,
+            Err(since_ms) => since_ms,
+        };
+        (0..DRAIN_MS_MAX).contains(&(now_ms - since_ms))
+    }
+
+    /// Says whether the link has whole requests that are not applied.
+    fn set_unapplied(&self, unapplied: bool) {
+        self.unapplied.store(unapplied, Ordering::Release);
+    }
+
+    /// Whether somebody waits until the link has applied what it has.
+    fn is_draining(&self) -> bool {
+        self.drain_since_ms.load(Ordering::Acquire) != 0
+    }
+
+    /// Who has waited may be gone: the link reads on.
+    fn forget_drain(&self, now_ms: i64) {
+        let since_ms = self.drain_since_ms.load(Ordering::Acquire);
+        if since_ms != 0 && !(0..2 * DRAIN_MS_MAX).contains(&(now_ms - since_ms)) {
+            self.end_drain();
+        }
+    }
+
+    /// Nobody waits for that any more.
+    pub fn end_drain(&self) {
+        self.drain_since_ms.store(0, Ordering::Release);
     }
 
     /// Whether a primary's request belongs to the attempt that counts.
@@ -275,17 +342,17 @@ impl Node {
                         false => state.history.renew(id),
                     }
                     state.unneeded_since_ms = now_ms;
+                    self.repl.next_era();
                 }
                 _ => {}
             }
+            self.repl.next_attempt(&mut state);
             state.primary = primary.clone();
             state.phase = if following { Phase::Waiting } else { Phase::Off };
             self.oplog.follow(following);
             if !following && was_replica {
                 self.oplog.want(engine::oplog::Consumer::Replicas, state.backlog_from.is_some());
             }
-            // With the state locked: who looks at both sees them agree.
-            self.repl.next_attempt();
         }
         if !following && self.persist.aof.is_on() && self.persist.aof.strays.are_missing() {
             crate::log::notice!("The AOF lacks what this server has changed as a replica: it is rewritten");
@@ -323,8 +390,13 @@ impl Node {
         if end == std::mem::replace(seen_end, end) {
             return;
         }
+        self.nudge_feeders(Some(me));
+    }
+
+    /// The same for a thread that is no reactor and has just appended something.
+    pub fn nudge_feeders(&self, but: Option<usize>) {
         for (reactor, replicas) in self.repl.hosts.iter().enumerate() {
-            if reactor != me && replicas.load(Ordering::Relaxed) > 0 {
+            if Some(reactor) != but && replicas.load(Ordering::Relaxed) > 0 {
                 self.mailboxes[reactor].nudge();
             }
         }

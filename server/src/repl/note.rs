@@ -76,7 +76,7 @@ impl Found {
         match std::str::from_utf8(name).unwrap_or_default() {
             STREAM_DB => self.stream_db = resp::parse_u64(value).and_then(|db| u32::try_from(db).ok()),
             ID => self.id = ReplId::parse(value),
-            OFFSET => self.offset = resp::parse_u64(value),
+            OFFSET => self.offset = resp::parse_i64(value).and_then(|offset| u64::try_from(offset).ok()),
             _ => {}
         }
     }
@@ -146,7 +146,9 @@ mod tests {
         found.take(ID.as_bytes(), id.as_str().as_bytes());
         found.take(b"ctime", b"1");
         assert_eq!(found, Found { stream_db: Some(3), id: Some(id), offset: Some(77) });
-        found.take(OFFSET.as_bytes(), b"-1");
-        assert!(!found.is_whole());
+        for nonsense in [&b"-1"[..], b"18446744073709551610"] {
+            found.take(OFFSET.as_bytes(), nonsense);
+            assert!(!found.is_whole());
+        }
     }
 }

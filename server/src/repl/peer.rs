@@ -90,6 +90,8 @@ pub struct Feed {
     pub lag: Lag,
     /// The socket took less than it was given: wait for the event.
     pub blocked: bool,
+    /// The era of the history that it asked in ([`super::Replication::era`]).
+    pub era: u64,
 }
 
 /// An image on its way.
@@ -185,7 +187,7 @@ impl Replica {
 
 impl Feed {
     /// For a replica that has just asked, or one that goes on from `cursor`. It is one of the node's replicas from now
-    /// on, until [`Peer::leave`].
+    /// on, until [`Peer::leave`]. The caller holds all slots.
     pub fn start(node: &Node, replica: Replica, cursor: Option<Cursor>) -> Feed {
         let replica = Arc::new(replica);
         if cursor.is_some() {
@@ -193,7 +195,8 @@ impl Feed {
         }
         node.repl.replicas().push(replica.clone());
         node.repl.hosts[replica.reactor].fetch_add(1, Ordering::Relaxed);
-        Feed { replica, cursor, prologue: Vec::new(), image: None, lag: Lag::default(), blocked: false }
+        let era = node.repl.era();
+        Feed { replica, cursor, prologue: Vec::new(), image: None, lag: Lag::default(), blocked: false, era }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::node::Node;
 use crate::persist::{go_after_others, shrink_away};
 use crate::rdb_file;
 use crate::repl::link::News;
-use crate::repl::room;
+use crate::repl::{State, room};
 use engine::clock::Now;
 use engine::keyspace::{Keyspace, Local};
 use engine::oplog::Consumer;
@@ -65,8 +65,8 @@ impl Incoming {
     }
 
     /// It is complete but for the `cut` last bytes, which are none of it: gives it to a thread that loads it and mails
-    /// the outcome. `of` says of what it is an image, `attempt` who asked for it.
-    pub fn load(mut self, cut: usize, of: Option<(ReplId, u64)>, attempt: u64, node: &'static Node) -> io::Result<()> {
+    /// the outcome. `of` says of what it is an image.
+    pub fn load(mut self, cut: usize, of: Option<(ReplId, u64)>, node: &'static Node, attempt: u64) -> io::Result<()> {
         self.file.set_len(self.len.saturating_sub(cut as u64))?;
         self.file.rewind()?;
         let file = self.file;
@@ -95,12 +95,14 @@ fn in_memory() -> io::Result<File> {
     Ok(memfd_create("image", MemfdFlags::CLOEXEC)?.into())
 }
 
-/// Whether the image is still wanted: whom to follow has not changed since its primary was connected to. The caller holds
-/// all slots.
-fn check_wanted(node: &Node, attempt: u64) -> Result<(), String> {
-    match attempt == node.repl.attempt() {
+/// Whether the image is still wanted. The caller holds all slots, and the state's lock until what follows from the answer
+/// is in the state: attempts begin at any time, for this thread may be held up for longer than a link waits. An attempt
+/// may have begun after nobody was followed any more: the link hears of that later.
+fn check_wanted(node: &Node, attempt: u64, state: &State) -> Result<(), String> {
+    match node.repl.counts(attempt, state) {
         true => Ok(()),
-        false => Err("its primary is followed no more".into()),
+        false if state.primary.is_none() => Err("no primary is followed any more".into()),
+        false => Err("another attempt has begun".into()),
     }
 }
 
@@ -109,14 +111,17 @@ fn empty(node: &'static Node, attempt: u64) -> Result<(), String> {
     let mut guest = node.guest();
     let mut held = guest.owner().wait_privileged();
     held.add_all();
-    check_wanted(node, attempt)?;
+    {
+        let mut state = node.repl.state();
+        check_wanted(node, attempt, &state)?;
+        state.resumable = false;
+    }
     let mut local = Local { is_replica: true, ..Local::default() };
     let garbage = {
         let mut keys = Keyspace::new(&mut held, &mut local, 0, Now::read());
         keys.flush(None);
         keys.garbage().take()
     };
-    node.repl.state().resumable = false;
     drop(held);
     // Here, so that the memory is there when the new data need it.
     drop(garbage);
@@ -148,18 +153,10 @@ fn load(mut file: File, of: Option<(ReplId, u64)>, node: &'static Node, attempt:
     let mut guest = node.guest();
     let mut held = guest.owner().wait_privileged();
     held.add_all();
-    check_wanted(node, attempt)?;
-    let garbage = {
-        let mut keys = Keyspace::new(&mut held, &mut local, 0, Now::read());
-        keys.flush(None);
-        for id in SlotId::all() {
-            keys.slot_mut(id).adopt(std::mem::take(fresh_slots.slot_mut(id)));
-        }
-        keys.garbage().take()
-    };
     let stream_db = loaded.stream.stream_db.unwrap_or(0);
     {
         let mut state = node.repl.state();
+        check_wanted(node, attempt, &state)?;
         let offset = of.map_or_else(|| node.oplog.end(), |(_, offset)| offset);
         node.oplog.restart(offset);
         state.backlog_from = Some(offset);
@@ -169,6 +166,14 @@ fn load(mut file: File, of: Option<(ReplId, u64)>, node: &'static Node, attempt:
         state.history.renew(id);
         node.oplog.want(Consumer::Replicas, true);
     }
+    let garbage = {
+        let mut keys = Keyspace::new(&mut held, &mut local, 0, Now::read());
+        keys.flush(None);
+        for id in SlotId::all() {
+            keys.slot_mut(id).adopt(std::mem::take(fresh_slots.slot_mut(id)));
+        }
+        keys.garbage().take()
+    };
     node.persist.aof.log_restarted(node);
     node.repl.stream_db.store(stream_db, Ordering::Release);
     drop(held);

@@ -207,6 +207,7 @@ fn serve(node: &'static Node, jobs: &Receiver<Pending>) {
         waiting.extend(jobs.try_iter());
         if waiting[before..].iter().any(|job| job.wanted.replicas > 0) && node.oplog.is_on() {
             node.oplog.append_for_replicas(ASK_REPLICAS);
+            node.nudge_feeders(None);
         }
         // Of those that want the file, what is in the log by now; an offset that is not is for the next look.
         let end = node.oplog.end();

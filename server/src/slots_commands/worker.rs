@@ -31,8 +31,11 @@ impl Worker {
         local.effects.logging = node.oplog.is_on();
         local.is_replica = node.repl.is_replica();
         let result = work(&mut Keyspace::new(&mut held, local, db, Now::read()));
-        crate::dispatch::log_effects(node, local, records, db, commands::args::Args::new(&[], &[]));
+        let logged = crate::dispatch::log_effects(node, local, records, db, commands::args::Args::new(&[], &[]));
         drop(held);
+        if logged.is_some() {
+            node.nudge_feeders(None);
+        }
         node.dirty.fetch_add(local.effects.dirty, Ordering::Relaxed);
         local.effects.reset();
         if !local.garbage.is_empty() {

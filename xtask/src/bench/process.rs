@@ -256,7 +256,11 @@ mod tests {
         let mut meter = ServingMeter::open(std::process::id()).unwrap();
         let seen = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
-            scope.spawn(|| while !seen.load(std::sync::atomic::Ordering::Relaxed) {});
+            scope.spawn(|| {
+                while !seen.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
             while meter.look().unwrap().others == 0 {}
             seen.store(true, std::sync::atomic::Ordering::Relaxed);
         });
