@@ -9,15 +9,19 @@ use resp::Reply;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Another process may take the port between our asking for it and the server's binding it.
 const START_ATTEMPTS: usize = 5;
+/// Below those that Linux gives to connections, and below those of Redis's own suite.
+const FREE_PORTS: Range<u16> = 11_000..21_000;
 /// When a test fails, so much of its servers' output is shown.
 const LOG_LINES_SHOWN: usize = 60;
 const START_PATIENCE: Duration = Duration::from_secs(90);
@@ -301,8 +305,18 @@ fn launch(options: &Options, port: u16, dir: &Path) -> Child {
     command.spawn().unwrap_or_else(|error| panic!("setpriv (package util-linux) does not start: {error}"))
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago. None that the system gives to connections of its own accord, where it can be helped:
+/// so it is still free when a server is started again.
 pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let seed = (std::process::id() as u16).wrapping_mul(997);
+    for _ in 0..FREE_PORTS.len() {
+        let nth = seed.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % FREE_PORTS.len() as u16;
+        let port = FREE_PORTS.start + nth;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
     listener.local_addr().expect("a listener has an address").port()
 }
