@@ -668,3 +668,42 @@ fn a_replica_publishes_the_events_of_what_its_primary_does() {
         assert_eq!(heard, expected);
     }
 }
+
+#[test]
+fn wait_counts_who_has_all_that_the_client_may_have_seen() {
+    let (primary, replica) = (Server::start(Options::codis(2)), Server::start(Options::codis(1)));
+    follow(&replica, primary.addr());
+    wait_for_link(&replica);
+    let (mut writer, mut reader, mut popper) = (primary.client(), primary.client(), primary.client());
+    writer.run("SET k 1");
+    assert_eq!(writer.run("WAIT 1 0"), Reply::Int(1));
+    popper.send(b"BLPOP q 0\r\n").expect("a live server");
+    assert!(wait_until(PATIENCE, || info(&mut writer, "blocked_clients").as_deref() == Some("1")));
+    replica.stand_still(true);
+    writer.run("SET k 2");
+    writer.run("RPUSH q element");
+    assert_eq!(reader.run("GET k"), Reply::Bulk(Some(b"2".to_vec())));
+    assert!(matches!(popper.read(), Reply::Array(Some(_))));
+    // Neither has written itself.
+    assert_eq!(reader.run("WAIT 1 100"), Reply::Int(0));
+    assert_eq!(popper.run("WAIT 1 100"), Reply::Int(0));
+    replica.stand_still(false);
+    assert_eq!(reader.run("WAIT 1 0"), Reply::Int(1));
+}
+
+#[test]
+fn a_transaction_that_was_begun_before_a_demotion_writes_nothing() {
+    let [server, primary] = [(); 2].map(|()| Server::start(Options::codis(2)));
+    let (mut client, mut reader, mut other) = (server.client(), server.client(), server.client());
+    for (client, line) in [(&mut client, "SET k v"), (&mut reader, "PING")] {
+        assert_eq!(client.run("MULTI"), Reply::Simple(b"OK".to_vec()));
+        assert_eq!(client.run(line), Reply::Simple(b"QUEUED".to_vec()));
+    }
+    let addr = primary.addr();
+    assert_eq!(other.run(&format!("SLAVEOF {} {}", addr.ip(), addr.port())), Reply::Simple(b"OK".to_vec()));
+    let refused = "EXECABORT Transaction discarded because of: READONLY You can't write against a read only slave.";
+    assert_eq!(client.run("EXEC"), Reply::Error(refused.into()));
+    assert_eq!(client.run("EXEC"), Reply::Error(b"ERR EXEC without MULTI".to_vec()));
+    assert_eq!(client.run("GET k"), Reply::Bulk(None));
+    assert_eq!(reader.run("EXEC"), Reply::Array(Some(vec![Reply::Simple(b"PONG".to_vec())])));
+}

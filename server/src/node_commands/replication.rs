@@ -288,8 +288,8 @@ fn wait(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     if timeout < 0 {
         return Err(Error::Text(errors::TIMEOUT_NEGATIVE));
     }
-    // What it wrote before the log began anew is not in it any more.
-    let (node, offset) = (ctx.node, (*ctx.client.written).min(ctx.node.oplog.end()));
+    // All that the client can have seen, which others may have written.
+    let (node, offset) = (ctx.node, ctx.node.oplog.end());
     let there = node.replicas_at(offset);
     let Some(parking) = ctx.client.parking.as_mut().filter(|_| there < replicas) else {
         ctx.ctx.out.int(there);

@@ -6,6 +6,8 @@
 
 use super::{Handler, NodeCtx};
 use crate::conn::Queue;
+use crate::persist::gate;
+use crate::repl::Gate;
 use crate::stakes::Stakes;
 use commands::error::{Error, Outcome};
 use commands::table::{Access, Command, command};
@@ -60,6 +62,13 @@ fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
         ctx.out.null_array();
         return Ok(());
     }
+    let writes = || queue.requests.iter().any(|request| request.row.spec.flags.contains(Flags::WRITE));
+    if let Some(refusal) = Gate::refusal(ctx.node.repl.gate.bits(), Flags::WRITE)
+        && !ctx.keys.is_from_primary()
+        && writes()
+    {
+        return Err(format!("EXECABORT Transaction discarded because of: {refusal}").into());
+    }
     let home = ctx.session.db;
     let was_replica = ctx.node.repl.is_replica();
     let mut changed_sides = false;
@@ -73,6 +82,10 @@ fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
         let records_at = block.mark();
         let takes_all = request.row.access == Access::All;
         ctx.invoke(&request.row, request.args(), None, None, true, &mut reply);
+        if ctx.node.persist.gate.has(gate::STOPPING) {
+            // That was SHUTDOWN, after which nothing happens and nobody is answered.
+            return Ok(());
+        }
         if takes_all && ctx.node.repl.is_replica() != was_replica {
             changed_sides = true;
             ctx.keys.effects().logging = ctx.node.oplog.is_on();
