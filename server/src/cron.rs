@@ -56,6 +56,7 @@ impl Cron {
             let totals = [sum(stats, |s| &s.commands), sum(stats, |s| &s.bytes_in), sum(stats, |s| &s.bytes_out)];
             exec.node.migrations.close_idle_sockets(now);
             exec.node.rates.sample(now.ms, totals);
+            crate::persist::shutdown::keep_promise(exec, now);
             crate::persist::tick(exec, now);
         }
         memory::make_room(exec, now);

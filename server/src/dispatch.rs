@@ -296,7 +296,7 @@ impl Executor {
             return Err(Error::Text(refusal));
         }
         if self.node.scripts.is_busy() {
-            busy::admit(&self.node.scripts, client.queue.is_some(), row, args)?;
+            busy::admit(self.node, client.queue.is_some(), row, args)?;
         }
         let bits = self.node.persist.gate.bits();
         if bits & (gate::REFUSED | gate::LOADING) != 0

@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 use resp::Reply;
+use std::fs::File;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use tests::{Client, Options, Server, encode, wait_until};
 
@@ -86,6 +88,68 @@ fn a_script_that_has_written_ends_only_with_the_server() {
         assert_eq!(other.read_to_end(), b"");
         runner.read_to_end();
         assert!(server.wait(PATIENCE).is_some_and(|status| status.success()));
+    });
+}
+
+/// Writes, waits for more clients than there are, and writes again: nobody can end it from outside in another way.
+const WAITING_WRITER: &str = "redis.call('set', KEYS[1], 'half') \
+    local function clients() return tonumber(string.match(redis.call('info', 'clients'), 'connected_clients:(%d+)')) end \
+    local before = clients() repeat for i = 1, 20000 do end until clients() > before \
+    redis.call('set', KEYS[1], 'whole') return 'done'";
+
+/// Runs [`WAITING_WRITER`] and, while it is late, each of `commands`, which it must survive. Returns their answers.
+fn survived(server: &Server, commands: &[&str]) -> Vec<String> {
+    let (mut runner, mut other) = (server.client(), server.client());
+    for client in [&mut runner, &mut other] {
+        assert_eq!(client.run("PING"), Reply::Simple(b"PONG".to_vec()));
+    }
+    send(&mut runner, &[&["EVAL", WAITING_WRITER, "1", "k"][..]]);
+    wait_until_busy(&mut other);
+    let mut answers = Vec::new();
+    for command in commands {
+        answers.push(error(&other.run(command)));
+        assert!(error(&other.run("PING")).starts_with("BUSY"), "after {command}");
+    }
+    // More than may have left since the script has counted.
+    let _more: [Client; 8] = std::array::from_fn(|_| server.client());
+    assert_eq!(runner.read(), Reply::Bulk(Some(b"done".to_vec())));
+    assert_eq!(other.run("GET k"), Reply::Bulk(Some(b"whole".to_vec())));
+    answers
+}
+
+#[test]
+fn a_shutdown_that_is_misspelt_ends_no_script() {
+    each(|options| {
+        let server = Server::start(options.set("lua-time-limit", "5").set("appendonly", "yes"));
+        let answers = survived(&server, &["SHUTDOWN nx", "SHUTDOWN nosaves", "SHUTDOWN n", "SHUTDOWN nosave now"]);
+        assert!(answers[..3].iter().all(|answer| answer == "ERR syntax error"), "{answers:?}");
+        assert!(answers[3].starts_with("BUSY"), "{answers:?}");
+        let server = server.crash().start_again();
+        assert_eq!(server.client().run("GET k"), Reply::Bulk(Some(b"whole".to_vec())));
+    });
+}
+
+#[test]
+fn a_shutdown_that_cannot_be_ends_no_script() {
+    each(|options| {
+        let server = Server::start(options.set("lua-time-limit", "5"));
+        let pipe = server.dir().join(format!("temp-rewriteaof-bg-{}.aof", server.pid()));
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+        let mut client = server.client();
+        client.call(&["DEBUG", "POPULATE", "100000"]);
+        // Nobody reads what is written to the pipe, so the first AOF is never done.
+        let _reader = File::options().read(true).write(true).open(&pipe).expect("opened");
+        assert_eq!(client.run("CONFIG SET appendonly yes"), ok());
+        assert!(wait_until(PATIENCE, || client.persistence("aof_rewrite_in_progress") == "1"));
+        let refused = "ERR Errors trying to SHUTDOWN. Check logs.";
+        assert_eq!(survived(&server, &["SHUTDOWN NOSAVE"; 2]), [refused; 2]);
+        assert!(server.log().contains("Writing initial AOF, can't exit."));
+        assert_eq!(error(&client.run("SHUTDOWN NOSAVE")), refused);
+        // A script that asks for it is told so too, and goes on.
+        let asks = "redis.call('set', KEYS[1], 'half') redis.pcall('shutdown', 'nosave') \
+            redis.call('set', KEYS[1], 'whole') return 'done'";
+        assert_eq!(client.call(&["EVAL", asks, "1", "other"]), Reply::Bulk(Some(b"done".to_vec())));
+        assert_eq!(client.run("GET other"), Reply::Bulk(Some(b"whole".to_vec())));
     });
 }
 
@@ -336,4 +400,34 @@ fn a_replica_is_heard_while_a_script_runs_too_long() {
         send(&mut other, &[&["REPLCONF", "ACK", "1"]]);
         assert_eq!(other.run("SCRIPT KILL"), ok());
     });
+}
+
+#[test]
+fn a_script_that_publishes_more_than_anybody_reads_can_be_ended() {
+    const MESSAGES: &str = "150";
+    for threads in [1, 2] {
+        let server = Server::start(Options::codis(threads).set("lua-time-limit", "5"));
+        // They go to the threads in turn.
+        let mut clients: [Client; 4] = std::array::from_fn(|_| server.client());
+        for client in &mut clients {
+            assert_eq!(client.run("PING"), Reply::Simple(b"PONG".to_vec()));
+        }
+        let [listener, elsewhere, runner, killer] = &mut clients;
+        assert!(matches!(listener.run("SUBSCRIBE c"), Reply::Array(Some(_))));
+        let script = "local v = string.rep('x', 1000000) for i = 1, tonumber(ARGV[1]) do redis.call('publish', 'c', v) end \
+            redis.log(redis.LOG_WARNING, 'all is published') while true do end";
+        send(runner, &[&["EVAL", script, "0", MESSAGES][..]]);
+        assert!(wait_until(PATIENCE, || server.log().contains("all is published")));
+        wait_until_busy(elsewhere);
+        assert!(error(&killer.run("GET k")).starts_with("BUSY"));
+        assert_eq!(killer.run("SCRIPT KILL"), ok());
+        assert!(error(&runner.read()).contains("Script killed by user"));
+        assert_eq!(elsewhere.run("PING"), Reply::Simple(b"PONG".to_vec()));
+        // It was not to have so much waiting.
+        assert!(wait_until(PATIENCE, || elsewhere.run("PUBLISH c x") == Reply::Int(0)));
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        let peak_mib = peak.and_then(|kib| kib.parse::<u64>().ok()).expect("a number") >> 10;
+        assert!(peak_mib < 220, "{peak_mib} MiB");
+    }
 }

@@ -4,6 +4,7 @@ use super::{Desk, Turn, log_effects, publish_events, reply_error};
 use crate::conn::Client;
 use crate::node::Run;
 use crate::node_commands::{NodeCtx, Seat};
+use crate::persist::gate;
 use crate::repl::Gate;
 use commands::args::Args;
 use commands::ctx::Ctx;
@@ -35,7 +36,9 @@ impl Desk {
         }
         // What was asked before the slots were held is true no longer. A stream that is not followed any more is put off
         // until the link hears of that, which is in its next turn.
-        !self.replaying && self.node.repl.gate.bits() != self.gate
+        !self.replaying
+            && (self.node.repl.gate.bits() != self.gate
+                || self.node.persist.gate.has(gate::STOPPING) && self.is_too_late(row))
             || self.piece.is_some() && (self.gate & Gate::REPLICA == 0 || !self.node.repl.is_attempt(&self.piece))
     }
 
@@ -64,6 +67,12 @@ impl Desk {
             held.add_all();
         }
         asks && self.node.repl.must_drain(now.ms)
+    }
+
+    /// Whether the command may change something after the last save, or begin another one: it never runs.
+    #[cold]
+    fn is_too_late(&self, row: &Command<Run>) -> bool {
+        row.access == Access::All || gate::must_wait(self.node, gate::STOPPING, row, self.reactor)
     }
 
     /// It runs: sets what it is to do besides, and shows it to those who watch.
@@ -114,7 +123,6 @@ impl Desk {
                     subscriptions: &mut client.subscriptions,
                     parking: Some(&mut client.parking),
                     peer: &mut client.peer,
-                    written: &mut client.written,
                 };
                 let (node, reactor, config) = (self.node, self.reactor, &*self.settled.config);
                 handler(&mut NodeCtx { ctx, node, client: seat, reactor, net, config, engine: &mut self.engine })

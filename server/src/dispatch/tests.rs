@@ -7,6 +7,8 @@ use crate::conn::Client;
 use crate::mailbox::Mailbox;
 use crate::net::{Net, WAKER};
 use crate::node::Node;
+use crate::persist::shutdown::keep_promise;
+use crate::persist::{self, gate};
 use commands::args::Args;
 use engine::clock::Now;
 use engine::keyspace::{Key, Local};
@@ -130,4 +132,49 @@ fn whoever_sees_a_change_finds_it_in_the_log() {
         done.store(true, Ordering::Relaxed);
         assert!(looker.join().expect("every look found a log that knows what it saw") > 0);
     });
+}
+
+#[test]
+fn a_server_ends_that_has_ended_a_script_for_it_whoever_asked() {
+    let mut desk = Desk::new();
+    let node = desk.exec.node;
+    let stopping = || node.stopping.load(Ordering::SeqCst);
+    node.scripts.begin();
+    node.scripts.set_busy();
+    keep_promise(&mut desk.exec, Now::default());
+    assert!(!stopping());
+    node.scripts.abandon();
+    node.scripts.end();
+    keep_promise(&mut desk.exec, Now::default());
+    assert!(stopping());
+}
+
+#[test]
+fn what_has_its_slots_only_after_the_last_save_does_not_run() {
+    let mut desk = Desk::new();
+    let node = desk.exec.node;
+    let Executor { owner, desk } = &mut desk.exec;
+    let mut held = owner.nothing();
+    let mut comes_again = |name: &str| {
+        let row = node.registry.get(name.as_bytes()).expect("a command");
+        desk.must_come_again(&mut held, row, &Args::new(&[], &[]), 0, Now::default())
+    };
+    let late = ["set", "mset", "exec", "eval", "evalsha", "bgsave", "bgrewriteaof", "restore", "slotsrestore", "blpop"];
+    assert!(!late.iter().any(|name| comes_again(name)));
+    // What was asked before the slots were held has not seen this.
+    node.persist.gate.set(gate::STOPPING, true);
+    for name in late {
+        assert!(comes_again(name), "{name}");
+    }
+    assert!(!["get", "ping", "wait"].iter().any(|name| comes_again(name)));
+}
+
+#[test]
+fn no_save_begins_after_the_last_one() {
+    let mut desk = Desk::new();
+    let node = desk.exec.node;
+    node.persist.state().save_scheduled = true;
+    node.persist.gate.set(gate::STOPPING, true);
+    persist::tick(&mut desk.exec, Now::default());
+    assert!(node.persist.state().job().is_none());
 }

@@ -5,6 +5,7 @@
 
 use super::{Desk, Executor, log_effects};
 use crate::park::Ticket;
+use crate::persist::gate;
 use commands::args::Args;
 use commands::blocking::{Served, serve};
 use engine::clock::Now;
@@ -56,6 +57,10 @@ impl Executor {
     fn serve_again(&mut self, now: Now) {
         let Executor { owner, desk } = self;
         let Some(mut held) = owner.try_privileged() else { return };
+        if desk.node.persist.gate.has(gate::STOPPING) {
+            // What would be given to them is saved as not given.
+            return;
+        }
         desk.local.effects.logging = desk.node.oplog.is_on();
         for ready in std::mem::take(&mut desk.unserved) {
             held.add(slots::slot_of(&ready.key));

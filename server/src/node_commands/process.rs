@@ -1,7 +1,7 @@
 //! The process: TIME, SHUTDOWN.
 
 use super::{Handler, NodeCtx};
-use crate::persist::shutdown::{Save, shut_down};
+use crate::persist::shutdown::{self, Save, shut_down};
 use commands::error::{Error, Outcome};
 use commands::table::{Access, Command, command};
 use resp::{Flags, KeySpec, errors};
@@ -26,11 +26,13 @@ fn shutdown(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         Some(_) => Save::No,
     };
     let node = ctx.node;
+    shut_down(node, &mut ctx.ctx.keys, wish).map_err(|_| Error::Text(shutdown::REFUSED))?;
     if wish == Save::No {
+        // A script that asks for it ends here.
         node.scripts.abandon();
     }
     // No reply: the connection ends with the process, after the listeners, so that whoever sees it end finds no server.
-    shut_down(node, &mut ctx.ctx.keys, wish).map_err(|_| Error::Text("ERR Errors trying to SHUTDOWN. Check logs."))
+    Ok(())
 }
 
 const FAST_RANDOM: Flags = Flags::RANDOM.or(Flags::FAST);

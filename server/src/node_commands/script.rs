@@ -5,6 +5,7 @@
 //! EVAL that every reader understands, or as what its commands did (`redis.replicate_commands`).
 
 use super::{Handler, NodeCtx};
+use crate::persist::gate;
 use crate::scripting::engine::{Engine, Named};
 use crate::scripting::host::ScriptHost;
 use commands::error::{Error, Outcome};
@@ -32,10 +33,16 @@ fn run(ctx: &mut NodeCtx<'_, '_>, named: Named<'_>) -> Outcome {
         return Err(Error::Text("ERR Number of keys can't be greater than number of args"));
     }
     let Ok(count) = usize::try_from(count) else { return Err(Error::Text("ERR Number of keys can't be negative")) };
+    let start = ctx.out.len();
     let mut engine = ctx.engine.take().unwrap_or_else(|| Box::new(Engine::new(&ctx.node.scripts)));
     let ran = run_with(ctx, &mut engine, named, count);
     ctx.node.scripts.set_memory(ctx.reactor, engine.vm.used_memory());
     *ctx.engine = Some(engine);
+    if ctx.node.persist.gate.has(gate::STOPPING) {
+        // It has called SHUTDOWN. What it did after that is not saved, and it is not answered.
+        ctx.out.truncate(start);
+        return Ok(());
+    }
     if let Err(error) = ran {
         error.write_reply(ctx.ctx.out);
     }

@@ -155,6 +155,7 @@ pub fn tick(exec: &mut Executor, now: Now) {
         _ => {}
     }
     exec.with_all(now, |keys| match decision {
+        _ if node.persist.gate.has(gate::STOPPING) => {}
         Decision::Save(_) => drop(save::begin(node, keys)),
         _ => drop(rewrite::begin(node, keys)),
     });

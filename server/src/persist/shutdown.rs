@@ -3,6 +3,7 @@
 use super::job::Kind;
 use super::save;
 use super::{Logged, aof_note, gate};
+use crate::dispatch::Executor;
 use crate::log;
 use crate::node::Node;
 use engine::clock::Now;
@@ -19,6 +20,27 @@ pub enum Save {
     No,
 }
 
+/// What a client is told whose SHUTDOWN cannot be carried out.
+pub const REFUSED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
+
+/// Whether a SHUTDOWN that saves nothing could be carried out now. If not, the log says why.
+pub fn check(node: &Node) -> Result<(), Logged> {
+    if node.persist.aof.is_waiting() && node.persist.state().running_since_s(Kind::Rewrite).is_some() {
+        log::warning!("Writing initial AOF, can't exit.");
+        return Err(Logged);
+    }
+    Ok(())
+}
+
+/// Ends the server if a script was ended for that, but the client that asked for it left before it could go on.
+pub fn keep_promise(exec: &mut Executor, now: Now) {
+    let node = exec.node;
+    if node.scripts.is_abandoned() && !node.persist.gate.has(gate::STOPPING) {
+        // The script is not at its end yet, or this is refused by nothing any more.
+        let _: Option<Result<(), Logged>> = exec.with_all(now, |keys| shut_down(node, keys, Save::No));
+    }
+}
+
 /// Saves what is to be saved and asks all threads to end; all slots are or can be held. When it cannot, the server goes
 /// on.
 pub fn shut_down(node: &Node, keys: &mut Keyspace<'_, '_>, wish: Save) -> Result<(), Logged> {
@@ -29,9 +51,9 @@ pub fn shut_down(node: &Node, keys: &mut Keyspace<'_, '_>, wish: Save) -> Result
     if node.persist.abandon(Kind::Save) {
         log::warning!("There is a child saving an .rdb. Killing it!");
     }
-    if node.persist.aof.is_waiting() && node.persist.state().running_since_s(Kind::Rewrite).is_some() {
-        log::warning!("Writing initial AOF, can't exit.");
-        return Err(Logged);
+    // Where half of a script's writes are in memory there is no way back.
+    if !node.scripts.is_abandoned() {
+        check(node)?;
     }
     if node.persist.abandon(Kind::Rewrite) {
         log::warning!("There is a child rewriting the AOF. Killing it!");

@@ -1,20 +1,23 @@
 //! What a node answers while a script is past its time, on the script's own thread and on the others.
 //!
 //! Refused with BUSY is everything but AUTH, QUIT, REPLCONF, SCRIPT KILL and SHUTDOWN NOSAVE. Other threads see that
-//! when they check a command. The script's own thread visits its connections from the script's hook:
+//! when they check a command. A SHUTDOWN that the server would refuse ends no script: that is asked first, here. The
+//! script's own thread visits its connections from the script's hook:
 //!
 //! 1. The client that runs the script is not in `conns`, so it is not visited.
 //! 2. A visit reads little ahead and sends no more than a bound. What it leaves, in the socket or in the input, is
 //!    served after the script: the connection is queued in `again`, for no event will come for it.
 //! 3. A visit runs no command on keys, parks nobody, and closes nothing: that too is left for later.
+//!
+//! Who listens goes on hearing: the messages of the script itself come to its own thread's clients before it ends.
 
-use super::Scripts;
 use crate::config::Config;
 use crate::conn::{Client, Conn, Replies, Sent};
 use crate::mailbox::Mail;
 use crate::net::{FIRST_CONN, Net, WAKER};
 use crate::node::{Node, Run};
 use crate::node_commands::{connection, replication};
+use crate::persist::shutdown;
 use commands::args::Args;
 use commands::error::Error;
 use commands::table::Command;
@@ -41,7 +44,7 @@ enum Errand {
     Usual,
     /// SCRIPT KILL.
     Kill,
-    /// SHUTDOWN NOSAVE.
+    /// SHUTDOWN with a word that begins like NOSAVE.
     Shutdown,
 }
 
@@ -59,10 +62,20 @@ fn errand(row: &Command<Run>, args: &Args<'_>) -> Result<Errand, Error> {
 /// Whether a command may run on a thread that runs no script, while one runs elsewhere and is past its time. SHUTDOWN
 /// NOSAVE ends the script here, and then finds the slots free. (Queued in a transaction it does so when it runs.)
 #[cold]
-pub fn admit(scripts: &Scripts, queueing: bool, row: &Command<Run>, args: &Args<'_>) -> Result<(), Error> {
-    if matches!(errand(row, args)?, Errand::Shutdown) && !queueing {
-        scripts.abandon();
+pub fn admit(node: &Node, queueing: bool, row: &Command<Run>, args: &Args<'_>) -> Result<(), Error> {
+    match errand(row, args)? {
+        Errand::Shutdown if !queueing => abandon(node, args),
+        _ => Ok(()),
     }
+}
+
+/// Ends the running script for a SHUTDOWN, if that will end the server.
+fn abandon(node: &Node, args: &Args<'_>) -> Result<(), Error> {
+    if !args.is(1, "nosave") {
+        return Err(Error::Text(errors::SYNTAX));
+    }
+    shutdown::check(node).map_err(|_| Error::Text(shutdown::REFUSED))?;
+    node.scripts.abandon();
     Ok(())
 }
 
@@ -264,10 +277,7 @@ fn answer(client: &mut Client, node: &'static Node, config: &Config, args: &Args
                     return Ok(true);
                 }
             }
-            (Errand::Shutdown, _) => {
-                node.scripts.abandon();
-                return Ok(false);
-            }
+            (Errand::Shutdown, _) => return abandon(node, args).map(|()| false),
         }
         out.ok();
         Ok(true)

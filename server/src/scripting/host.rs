@@ -198,6 +198,7 @@ impl<'s, 'c, 'h> ScriptHost<'s, 'c, 'h> {
             Visits::default()
         });
         visits.serve(self.ctx.net, self.ctx.node, self.ctx.reactor, self.ctx.config, now);
+        self.ctx.hand_out_all();
     }
 }
 

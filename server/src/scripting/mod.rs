@@ -6,7 +6,7 @@
 //! 1. A script that has written is never killed, but by SHUTDOWN NOSAVE. Killing and the first write change the same
 //!    word, so one of them comes first.
 //! 2. A script that SHUTDOWN NOSAVE ended is not logged, and the node stays busy until it has stopped: nobody sees
-//!    half of a script's writes.
+//!    half of a script's writes. From then on the node does stop, even if the client that asked for it is gone.
 //! 3. An engine that has not seen the last SCRIPT FLUSH forgets its scripts before it runs one.
 
 pub mod busy;
@@ -144,6 +144,11 @@ impl Scripts {
         self.state.load(Relaxed) & BUSY != 0
     }
 
+    /// Whether a script was ended by SHUTDOWN NOSAVE, or is about to end by it.
+    pub fn is_abandoned(&self) -> bool {
+        self.state.load(SeqCst) & ABANDON != 0
+    }
+
     /// The running script is past its time.
     pub fn set_busy(&self) {
         self.state.fetch_or(BUSY, SeqCst);
@@ -216,7 +221,7 @@ mod tests {
         scripts.abandon();
         assert_eq!(scripts.fate(), Fate::Abandoned);
         assert!(scripts.end());
-        assert!(scripts.is_busy());
+        assert!(scripts.is_busy() && scripts.is_abandoned());
     }
 
     #[test]
