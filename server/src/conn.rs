@@ -110,7 +110,7 @@ pub struct Client {
     pub parking: Parking,
     /// What it is in replication, if it has said so.
     pub peer: Option<Box<Peer>>,
-    /// The log's end after its last write: what WAIT waits for.
+    /// The log's end after its last write: what must be on disk before it is told of that.
     pub written: u64,
 }
 
@@ -238,6 +238,8 @@ pub struct Conn {
     pub flush_due: bool,
     /// It is among those that go on when clients are no longer paused.
     pub paused: bool,
+    /// It was to be sent more than its class may have waiting, and missed something: it ends.
+    pub overflowed: bool,
     /// Since when replies waiting are over the soft limit, Unix milliseconds.
     pub over_soft_limit_since_ms: Option<i64>,
 }
@@ -285,6 +287,7 @@ impl Conn {
             stalled: false,
             flush_due: false,
             paused: false,
+            overflowed: false,
             over_soft_limit_since_ms: None,
         }
     }
@@ -294,7 +297,7 @@ impl Conn {
         let limit = &config.client_output_buffer_limit[self.client.class() as usize];
         let [_, _, memory] = as_chunks(self.waiting());
         let waiting = memory as u64;
-        if limit.hard_bytes != 0 && waiting >= limit.hard_bytes {
+        if self.overflowed || limit.hard_bytes != 0 && waiting >= limit.hard_bytes {
             return true;
         }
         if limit.soft_bytes == 0 || waiting < limit.soft_bytes {

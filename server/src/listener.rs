@@ -35,6 +35,8 @@ enum Listener {
 /// All listening sockets; their tokens count from 1.
 pub struct Listeners {
     all: Vec<Listener>,
+    /// By listener: connections may wait there of which no event will tell again.
+    pending: Vec<bool>,
     unix_path: Option<std::path::PathBuf>,
 }
 
@@ -77,7 +79,7 @@ impl Listeners {
         if all.is_empty() {
             return Err("Configured to not listen anywhere, exiting.".into());
         }
-        Ok(Listeners { all, unix_path: config.unixsocket.clone() })
+        Ok(Listeners { pending: vec![false; all.len()], all, unix_path: config.unixsocket.clone() })
     }
 
     /// Asks for their events.
@@ -92,9 +94,17 @@ impl Listeners {
         Ok(())
     }
 
+    /// A listener's token, if connections may wait there of which no event will tell again.
+    pub fn pending(&self) -> Option<usize> {
+        self.pending.iter().position(|pending| *pending).map(|at| at + 1)
+    }
+
     /// Accepts what waits at the listener with this token, but for those that must be refused.
-    pub fn accept(&self, token: usize, config: &Config, node: &Node, into: &mut Vec<Socket>) {
-        let Some(listener) = token.checked_sub(1).and_then(|i| self.all.get(i)) else { return };
+    pub fn accept(&mut self, token: usize, config: &Config, node: &Node, into: &mut Vec<Socket>) {
+        let Some(at) = token.checked_sub(1) else { return };
+        let (Some(listener), Some(pending)) = (self.all.get(at), self.pending.get_mut(at)) else { return };
+        // Said once, not each time that it is tried again.
+        let has_failed = std::mem::replace(pending, true);
         for _ in 0..ACCEPTS_MAX {
             let accepted = match listener {
                 Listener::Tcp(listener) => listener.accept().map(|(stream, _)| Socket::Tcp(stream)),
@@ -106,8 +116,14 @@ impl Listeners {
                         into.push(socket);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    *pending = false;
+                    return;
+                }
                 Err(error) => {
+                    if has_failed {
+                        return;
+                    }
                     log::warning!("Accepting client connection: accept: {}", crate::os_error::text(&error));
                     return;
                 }

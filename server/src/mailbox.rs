@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Messages to clients that may wait in one mailbox, bytes.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// So many are handed out by the thread itself before its command ends.
+const MESSAGE_BYTES_MANY: usize = 1 << 20;
 
 /// Work for another thread.
 pub type Call = Box<dyn FnOnce(&mut Executor, Now) + Send>;
@@ -100,6 +102,12 @@ impl Mailbox {
         self.load.load(Ordering::Relaxed) > MESSAGE_BYTES_MAX
     }
 
+    /// Whether more messages wait than a command that goes on for long should leave.
+    #[inline]
+    pub fn has_many_messages(&self) -> bool {
+        self.load.load(Ordering::Relaxed) > MESSAGE_BYTES_MANY
+    }
+
     /// Wakes the reactor, whatever it does.
     pub fn wake(&self) {
         // It fails only when the descriptor is gone, and then so is the reactor.
@@ -110,6 +118,12 @@ impl Mailbox {
     pub fn take(&self, mail: &mut Vec<Mail>) {
         self.load.store(0, Ordering::Relaxed);
         std::mem::swap(&mut *self.queue(), mail);
+    }
+
+    /// Takes the messages to clients, and leaves all else in order.
+    pub fn take_messages(&self) -> Vec<Mail> {
+        self.load.store(0, Ordering::Relaxed);
+        self.queue().extract_if(.., |mail| matches!(mail, Mail::Published(_) | Mail::Shown(_))).collect()
     }
 
     /// Takes the new connections, and leaves all else in order.

@@ -10,6 +10,8 @@
 //!    Whatever else is sent to a connection goes after what is kept for it.
 
 mod listening;
+#[cfg(test)]
+mod tests;
 
 use crate::clients::ClientInfo;
 use crate::config::Config;
@@ -126,6 +128,13 @@ impl Net {
             } else {
                 self.node.mailboxes[to].send(Mail::Accepted(socket));
             }
+        }
+    }
+
+    /// Tries again where accepting ended before there was nothing left: for want of descriptors, or after a great many.
+    pub fn accept_pending(&mut self, config: &Config, now: Now) {
+        if let Some(token) = self.listeners.as_ref().and_then(Listeners::pending) {
+            self.accept(token, config, now);
         }
     }
 

@@ -170,10 +170,11 @@ impl Node {
         Ok(result)
     }
 
-    /// Whether clients are not served at `now`: they are paused, or messages to clients pile up in some mailbox.
+    /// Whether clients are not served at `now`: they are paused, or messages to clients pile up in some mailbox. Not for
+    /// that while a script is late: what is let through then makes no messages, and is all that can end the script.
     #[inline]
     pub fn holds_back(&self, now: Now) -> bool {
-        self.is_paused(now) || self.mailboxes.iter().any(Mailbox::is_flooded)
+        self.is_paused(now) || self.mailboxes.iter().any(Mailbox::is_flooded) && !self.scripts.is_busy()
     }
 
     /// Whether clients are paused at `now`.

@@ -243,6 +243,7 @@ impl Reactor {
             return;
         }
         self.cron.run(&mut self.exec, now);
+        self.net.accept_pending(&self.exec.settled.config, now);
         let timeout_ms = self.exec.settled.config.timeout as i64 * 1000;
         for index in 0..self.net.conns.len() {
             let Some(conn) = &mut self.net.conns[index] else { continue };

@@ -257,3 +257,23 @@ fn the_watchdog_names_the_command_that_takes_long() {
     assert!(log.contains("WATCHDOG TIMER EXPIRED") && log.contains("in debugCommand"), "{log}");
     assert_eq!(client.run("CONFIG SET watchdog-period 0"), ok());
 }
+
+#[test]
+fn who_came_while_descriptors_were_short_is_served_when_they_are_not() {
+    let limit = |server: &Server, files: &str| {
+        let pid = server.pid().to_string();
+        let status =
+            std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={files}:")]).status();
+        assert!(status.expect("prlimit (package util-linux) runs").success());
+    };
+    for threads in [1, 4] {
+        let server = Server::start(Options::codis(threads));
+        limit(&server, "1");
+        let mut client = server.client();
+        client.send(b"PING\r\n").expect("the socket takes it");
+        assert!(wait_until(PATIENCE, || server.log().contains("Accepting client connection: accept: Too many open")));
+        limit(&server, "4096");
+        // Nobody else comes, whose connection would tell of this one too.
+        assert_eq!(client.read(), Reply::Simple(b"PONG".to_vec()));
+    }
+}

@@ -7,6 +7,7 @@ use super::Net;
 use crate::config::Config;
 use crate::conn::{Client, Conn, Replies, Sent, as_chunks};
 use crate::log;
+use crate::mailbox::Mail;
 use crate::pubsub::Message;
 use engine::clock::Now;
 use std::sync::atomic::Ordering;
@@ -66,14 +67,37 @@ impl Net {
 
     /// Hands a message to those who listen.
     pub fn deliver(&mut self, message: &Message, config: &Config) {
+        // Among them the reply to SUBSCRIBE.
+        self.send_kept();
         let Net { conns, due, audience, .. } = self;
         audience.deliver(message, |place, frame| hear(conns, due, place, frame, config));
     }
 
     /// Hands the line of a command to those who watch.
     pub fn show(&mut self, line: &[u8], config: &Config) {
+        self.send_kept();
         let Net { conns, due, monitors, .. } = self;
         monitors.iter().for_each(|&place| hear(conns, due, place, line, config));
+    }
+
+    /// Hands out the messages that wait for this reactor's clients, in the middle of a command, whose client must not be
+    /// among them. Who takes in too little is ended when the turn is over, and gets no more until then.
+    pub fn hand_out(&mut self, config: &Config) {
+        for mail in self.node.mailboxes[self.reactor].take_messages() {
+            match mail {
+                Mail::Published(message) => self.deliver(&message, config),
+                Mail::Shown(line) => self.show(&line, config),
+                _ => {}
+            }
+        }
+        for &place in &self.due {
+            if let Some(Some(conn)) = self.conns.get_mut(place)
+                && !conn.held
+            {
+                let (_, written) = conn.flush();
+                self.node.stats[self.reactor].bytes_out.add(written as u64);
+            }
+        }
     }
 
     /// Sends what was handed out, and ends those whose output is over its limit.
@@ -102,15 +126,18 @@ fn hear(conns: &mut [Option<Box<Conn>>], due: &mut Vec<usize>, place: usize, byt
     let Some(conn) = conns.get_mut(place).and_then(Option::as_mut) else { return };
     let hard = config.client_output_buffer_limit[conn.client.class() as usize].hard_bytes;
     let [_, _, memory] = as_chunks(conn.waiting());
-    let full = hard != 0 && memory as u64 >= hard;
-    if full || conn.client.close_after_reply || conn.client.replies == Replies::Off {
+    if conn.client.close_after_reply || conn.client.replies == Replies::Off {
         return;
     }
-    conn.output.extend_raw(bytes);
+    // What it misses it must not go on without.
+    conn.overflowed |= hard != 0 && memory as u64 >= hard;
+    if !conn.overflowed {
+        conn.output.extend_raw(bytes);
+    }
     if !std::mem::replace(&mut conn.flush_due, true) {
         due.push(place);
     }
-    if conn.waiting() > SEND_AT_BYTES && !conn.held {
+    if conn.waiting() > SEND_AT_BYTES && !conn.held && !conn.overflowed {
         // How it ended shows again at the end of the turn.
         let _ = conn.flush();
     }

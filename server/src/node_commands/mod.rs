@@ -31,6 +31,7 @@ use crate::dispatch::reply_error;
 use crate::net::Net;
 use crate::node::{Node, Run};
 use crate::park::Parking;
+use crate::persist::gate;
 use crate::pubsub::Subscriptions;
 use crate::repl::peer::Peer;
 use crate::scripting::engine::Engine;
@@ -44,6 +45,7 @@ use engine::raw::ticks::Ticks;
 use resp::{Flags, Out};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Runs one command on the node.
 pub type Handler = fn(&mut NodeCtx<'_, '_>) -> Outcome;
@@ -68,8 +70,6 @@ pub struct Seat<'c> {
     pub parking: Option<&'c mut Parking>,
     /// What it is in replication.
     pub peer: &'c mut Option<Box<Peer>>,
-    /// The log's end after its last write.
-    pub written: &'c mut u64,
 }
 
 /// The surroundings of a command on the node.
@@ -126,7 +126,10 @@ impl NodeCtx<'_, '_> {
         if row.access == Access::All {
             keys.hold_all();
         }
-        Self::show(self.node, self.client.info, row, session.db, in_script, &args);
+        let shown = self.node.monitors.are_there();
+        if shown {
+            Self::show(self.node, self.client.info, row, session.db, in_script, &args);
+        }
         let (begin, now, started) = (out.len(), keys.now(), Ticks::now());
         let mut ctx = Ctx { args, out, keys, session, settings: self.ctx.settings, first, in_script };
         let outcome = match row.handler {
@@ -144,7 +147,6 @@ impl NodeCtx<'_, '_> {
                     subscriptions: &mut *self.client.subscriptions,
                     parking: None,
                     peer: &mut *self.client.peer,
-                    written: &mut *self.client.written,
                 },
                 reactor: self.reactor,
                 net: &mut *self.net,
@@ -160,12 +162,32 @@ impl NodeCtx<'_, '_> {
             ticks.add(took);
         }
         self.node.note_time(row, &args, took, now);
+        if shown {
+            self.hand_out();
+        }
+    }
+
+    /// Hands out what waits for this thread's clients, if it is much: while a script or a transaction runs, nobody else
+    /// does. Not if the client that runs it listens too, whose turn comes after.
+    pub fn hand_out(&mut self) {
+        if self.node.mailboxes[self.reactor].has_many_messages() {
+            self.hand_out_all();
+        }
+    }
+
+    /// As [`NodeCtx::hand_out`], however little it is.
+    pub fn hand_out_all(&mut self) {
+        let listens = self.client.subscriptions.is_some() || self.client.info.monitor.load(Relaxed);
+        // The thread that loads a file has no clients.
+        if !listens && !self.node.persist.gate.has(gate::LOADING) {
+            self.net.hand_out(self.config);
+        }
     }
 
     /// Shows a command that a script or a transaction runs to those who MONITOR.
-    #[inline]
+    #[cold]
     fn show(node: &Node, info: &ClientInfo, row: &Command<Run>, db: u32, in_script: bool, args: &Args<'_>) {
-        if node.monitors.are_there() && !row.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN) {
+        if !row.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN) {
             let from = if in_script { b"lua".to_vec() } else { info.monitor_name() };
             node.monitors.show(&node.mailboxes, db, &from, args);
         }

@@ -97,6 +97,9 @@ fn publish(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         ctx.keys.effects().tell_replicas(&[b"PUBLISH", channel, payload]);
     }
     ctx.out.int(receivers as i64);
+    if receivers > 0 {
+        ctx.hand_out();
+    }
     Ok(())
 }
 
