@@ -277,3 +277,33 @@ fn a_damaged_file_ends_the_start_and_is_named() {
         assert!(log.contains("Fatal error loading the DB: ") && log.contains(says), "{damage}: {log}");
     }
 }
+
+#[test]
+fn payloads_of_later_servers_are_logged_as_every_reader_knows_them() {
+    let server = Server::start(Options::codis(2).set("appendonly", "yes").set("appendfsync", "always"));
+    // A string, of the version of Redis 5 and without a checksum.
+    const VALUE: &[u8] = b"\0\x03abc";
+    let payload = [VALUE, b"\x09\0", &[0; 8]].concat();
+    let mut client = server.client();
+    let commands: [&[&[u8]]; 5] = [
+        &[b"RESTORE", b"k:1", b"0", &payload],
+        &[b"RESTORE", b"k:2", b"1000000", &payload, b"REPLACE"],
+        &[b"SLOTSRESTORE", b"k:3", b"0", &payload],
+        &[b"SLOTSRESTORE-ASYNC", b"object", b"k:4", b"0", &payload],
+        &[b"RESTORE", b"k:5", b"0", &[VALUE, b"\x07\0", &[0; 8]].concat()],
+    ];
+    for command in commands {
+        let reply = client.call(command);
+        assert!(!matches!(reply, Reply::Error(_)), "{reply:?}");
+    }
+    let log = fs::read(server.dir().join("appendonly.aof")).expect("an AOF");
+    let count = |tail: &[u8]| {
+        let wanted = [VALUE, tail].concat();
+        log.windows(wanted.len()).filter(|part| *part == wanted).count()
+    };
+    assert_eq!((count(b"\x09\0"), count(b"\x07\0"), count(b"\x07\0\0\0\0\0\0\0\0\0")), (0, 5, 0));
+    let server = server.crash().start_again();
+    for n in 1..=5 {
+        assert_eq!(server.client().run(&format!("GET k:{n}")), Reply::Bulk(Some(b"abc".to_vec())));
+    }
+}

@@ -10,6 +10,7 @@ use super::source::Source;
 use super::{Error, VERSION, VERSION_READ_MAX};
 use crate::crc64;
 use engine::raw::entry::{Entry, Value};
+use std::borrow::Cow;
 
 /// The payload of a value.
 pub fn dump(value: Value<'_>, compress: bool) -> Vec<u8> {
@@ -34,6 +35,18 @@ pub fn verify(payload: &[u8]) -> Option<&[u8]> {
     let checksum = u64::from_le_bytes(*checksum);
     let known = u32::from(u16::from_le_bytes(*version)) <= VERSION_READ_MAX;
     (known && (checksum == 0 || checksum == crc64::checksum(summed))).then_some(value)
+}
+
+/// A payload of the same value for readers of [`VERSION`], such as replicas of 3.2: `payload` itself, whose value is
+/// `value`, unless it is of a later version or has no checksum.
+pub fn for_older_readers<'p>(payload: &'p [u8], value: Value<'_>) -> Cow<'p, [u8]> {
+    let footer = payload.last_chunk().map(|&[low, high, ref checksum @ ..]: &[u8; 10]| {
+        (u32::from(u16::from_le_bytes([low, high])), u64::from_le_bytes(*checksum))
+    });
+    match footer {
+        Some((..=VERSION, 1..)) => Cow::Borrowed(payload),
+        _ => Cow::Owned(dump(value, true)),
+    }
 }
 
 /// An entry of what [`verify`] gave, under `key`.

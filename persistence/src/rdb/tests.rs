@@ -157,6 +157,14 @@ proptest! {
         prop_assert_eq!(restored.view().expire_at_ms(), Some(5));
         prop_assert_eq!(restored.view().encoding(), entry.view().encoding());
         prop_assert_eq!(Plain::of(restored.view()), value);
+        prop_assert_eq!(&*dump::for_older_readers(&payload, restored.view().value()), &payload[..]);
+        // As a later server would say it.
+        let mut later = [verified, &9u16.to_le_bytes()].concat();
+        later.extend(crate::crc64::checksum(&later).to_le_bytes());
+        let again = dump::for_older_readers(&later, restored.view().value());
+        let read = dump::restore(dump::verify(&again).expect("whole"), Limits::default(), b"k3", None, 7).expect("whole");
+        prop_assert_eq!(again[again.len() - 10..][..2].to_vec(), 7u16.to_le_bytes());
+        prop_assert_eq!(Plain::of(read.view()), Plain::of(restored.view()));
         prop_assert!(dump::restore(&verified[..verified.len() - 1], Limits::default(), b"k", None, 0).is_err());
         let longer = [verified, b"x"].concat();
         prop_assert!(dump::restore(&longer, Limits::default(), b"k", None, 0).is_err());

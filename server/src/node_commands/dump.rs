@@ -8,6 +8,7 @@ use commands::table::{Command, command};
 use persistence::rdb::decode::Limits;
 use persistence::rdb::dump;
 use resp::{Flags, KeySpec, errors};
+use std::borrow::Cow;
 
 /// No class: RESTORE wakes watchers and tells nobody of an event, as in 3.2.
 const NO_EVENT: u32 = 0;
@@ -41,23 +42,28 @@ fn restore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let expire_at_ms = (ttl_ms > 0).then(|| now.ms.saturating_add(ttl_ms));
     let entry = dump::restore(verified, limits(ctx.settings), key.bytes, expire_at_ms, now.lru())
         .map_err(|_| Error::Text("ERR Bad data format"))?;
+    let logged = dump::for_older_readers(payload, entry.view().value());
     ctx.keys.remove(&key);
     ctx.keys.put_entry(&key, entry);
     ctx.keys.changed(&key, NO_EVENT, "restore");
-    log_restored(ctx, expire_at_ms);
+    if expire_at_ms.is_some() || matches!(logged, Cow::Owned(_)) {
+        log_restored(ctx, &logged, expire_at_ms);
+    }
     ctx.out.ok();
     Ok(())
 }
 
-/// Logs the key's end as a moment, where 3.2 logs the time that was left when the command came.
-fn log_restored(ctx: &mut NodeCtx<'_, '_>, expire_at_ms: Option<i64>) {
-    let Some(at) = expire_at_ms else { return };
+/// Logs a payload that every reader knows, and the key's end as a moment, where 3.2 logs the time that was left when the
+/// command came.
+fn log_restored(ctx: &mut NodeCtx<'_, '_>, payload: &[u8], expire_at_ms: Option<i64>) {
     let args = ctx.args;
-    let (key, payload) = (args.at(1), args.at(3));
+    let key = args.at(1);
     let effects = ctx.keys.effects();
     let words: [&[u8]; 5] = [b"RESTORE", key, b"0", payload, b"REPLACE"];
     effects.log_instead(if args.len() > 4 { &words } else { &words[..4] });
-    effects.log_instead(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
+    if let Some(at) = expire_at_ms {
+        effects.log_instead(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
+    }
 }
 
 /// When values take their compact forms.

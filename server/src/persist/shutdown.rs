@@ -51,8 +51,10 @@ pub fn shut_down(node: &Node, keys: &mut Keyspace<'_, '_>, wish: Save) -> Result
     if node.persist.abandon(Kind::Save) {
         log::warning!("There is a child saving an .rdb. Killing it!");
     }
-    // Where half of a script's writes are in memory there is no way back.
-    if !node.scripts.is_abandoned() {
+    // Half of a script's writes may be in memory: there is no way back, and nothing to save, whoever comes first.
+    let halfway = node.scripts.is_abandoned();
+    let wish = if halfway { Save::No } else { wish };
+    if !halfway {
         check(node)?;
     }
     if node.persist.abandon(Kind::Rewrite) {

@@ -70,9 +70,11 @@ fn slotsrestore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         let verified = verified.ok_or(Error::Text("ERR dump payload version or checksum are wrong"))?;
         let expire_at_ms = moment(ctx, ttl_ms);
         let entry = dump::restore(verified, limits(ctx), key.bytes, expire_at_ms, now.lru());
-        entries.push((key, expire_at_ms, at, entry.map_err(|_| Error::Text("ERR bad data format"))?));
+        let entry = entry.map_err(|_| Error::Text("ERR bad data format"))?;
+        let payload = dump::for_older_readers(args.at(at + 2), entry.view().value());
+        entries.push((key, expire_at_ms, payload, entry));
     }
-    for (key, expire_at_ms, at, entry) in entries {
+    for (key, expire_at_ms, payload, entry) in entries {
         if ctx.keys.remove_any(&key) {
             crate::log::notice!(
                 "slotsrestore: the key '{}' was here already and is replaced",
@@ -81,7 +83,7 @@ fn slotsrestore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         }
         ctx.keys.put_entry(&key, entry);
         ctx.keys.changed(&key, NO_EVENT, "restore");
-        ctx.keys.effects().log_instead(&[b"RESTORE", key.bytes, b"0", args.at(at + 2), b"REPLACE"]);
+        ctx.keys.effects().log_instead(&[b"RESTORE", key.bytes, b"0", &payload, b"REPLACE"]);
         log_expire(ctx, key.bytes, expire_at_ms);
     }
     match durable::hold(ctx, Came::Whole, b"+OK\r\n", Refuse::Error).map_err(unsafe_keys)? {
@@ -198,10 +200,11 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
             absent(ctx, &key)?;
             let (payload, at) = (args.at(VALUE), moment(ctx, ttl_ms));
             let entry = decoded(ctx, payload, &key, at)?;
+            let payload = dump::for_older_readers(payload, entry.view().value());
             ctx.node.moves.arrivals.end(ctx.node, ctx.session.db, key.bytes);
             ctx.keys.put_entry(&key, entry);
             ctx.keys.changed(&key, NO_EVENT, "restore");
-            ctx.keys.effects().log_instead(&[b"RESTORE", key.bytes, b"0", payload, b"REPLACE"]);
+            ctx.keys.effects().log_instead(&[b"RESTORE", key.bytes, b"0", &payload, b"REPLACE"]);
             log_expire(ctx, key.bytes, at);
             done()
         }
@@ -287,8 +290,9 @@ fn many(ctx: &mut NodeCtx<'_, '_>, slot: SlotId) -> Result<Vec<u8>, Vec<u8>> {
         }
         match (entry, item.value) {
             (Some(entry), Packed::Object(payload)) => {
+                let payload = dump::for_older_readers(payload, entry.view().value());
                 ctx.keys.put_entry(&key, entry);
-                ctx.keys.effects().log_instead(&[b"RESTORE", key.bytes, b"0", payload, b"REPLACE"]);
+                ctx.keys.effects().log_instead(&[b"RESTORE", key.bytes, b"0", &payload, b"REPLACE"]);
             }
             (_, Packed::Text(text)) => {
                 ctx.keys.put_text(&key, text, at.map_or(SetExpire::Clear, SetExpire::At));
