@@ -457,7 +457,11 @@ impl Driver {
         if self.link.phase() != Phase::Streaming || self.answered.is_some() {
             return;
         }
+        let before = self.applier.waiting();
         let applied = self.applier.apply(exec, net, now);
+        if self.applier.waiting() < before {
+            exec.node.repl.drained_some(now.ms);
+        }
         exec.node.repl.set_unapplied(self.applier.has_unfinished());
         if let Err(why) = applied {
             log::warning!("Protocol error in the stream of the MASTER: {why}");

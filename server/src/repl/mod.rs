@@ -215,8 +215,8 @@ impl Replication {
     }
 
     /// Whether whom to follow may not change yet, since what the link has received is not applied: that counts, as with
-    /// 3.2, which has always applied what it has read. The link reads no more meanwhile, and a second is all it gets: it
-    /// may be waiting for a disk. The caller holds all slots.
+    /// 3.2, which has always applied what it has read. The link reads no more meanwhile, so there is an end to it; and a
+    /// second without progress is all it gets: it may be waiting for a disk. The caller holds all slots.
     pub fn must_drain(&self, now_ms: i64) -> bool {
         if !self.unapplied.load(Ordering::Acquire) {
             return false;
@@ -231,6 +231,13 @@ impl Replication {
     /// Says whether the link has whole requests that are not applied.
     fn set_unapplied(&self, unapplied: bool) {
         self.unapplied.store(unapplied, Ordering::Release);
+    }
+
+    /// The link has applied some of what it has.
+    fn drained_some(&self, now_ms: i64) {
+        let renew = |since_ms| (since_ms != 0).then_some(now_ms);
+        // Mostly nobody waits.
+        let _ = self.drain_since_ms.fetch_update(Ordering::AcqRel, Ordering::Acquire, renew);
     }
 
     /// Whether somebody waits until the link has applied what it has.
