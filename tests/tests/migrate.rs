@@ -93,15 +93,21 @@ fn a_key_that_ended_or_was_renamed_under_way_does_not_live_on_at_the_target() {
     }
 }
 
+/// Has `key` migrated to whom this gives, who has been told all of it and has not answered.
+fn begin(mover: &mut Client, listener: &TcpListener, port: &str) -> Client {
+    send(mover, &["MIGRATE", "127.0.0.1", port, "key", "0", "60000"]);
+    let mut peer = Client::accept(listener).expect("it connects");
+    (0..2).for_each(|_| drop(request(&mut peer)));
+    peer
+}
+
 #[test]
 fn what_was_taken_before_a_failure_is_forgotten() {
     let server = Server::start(Options::codis(1));
     let (mut mover, mut writer) = (server.client(), server.client());
     let (listener, port) = listener();
     writer.run("SET key old");
-    send(&mut mover, &["MIGRATE", "127.0.0.1", &port, "key", "0", "60000"]);
-    let mut peer = Client::accept(&listener).expect("it connects");
-    (0..2).for_each(|_| drop(request(&mut peer)));
+    let mut peer = begin(&mut mover, &listener, &port);
     writer.run("SET key new");
     peer.send(b"+OK\r\n+OK\r\n").expect("sent");
     assert_eq!(request(&mut peer)[0], b"RESTORE");
@@ -120,9 +126,7 @@ fn who_became_a_replica_under_way_removes_nothing() {
     let (mut mover, mut admin) = (server.client(), server.client());
     let (listener, port) = listener();
     admin.run("SET key value");
-    send(&mut mover, &["MIGRATE", "127.0.0.1", &port, "key", "0", "60000"]);
-    let mut peer = Client::accept(&listener).expect("it connects");
-    (0..2).for_each(|_| drop(request(&mut peer)));
+    let mut peer = begin(&mut mover, &listener, &port);
     assert_eq!(admin.call(&["SLAVEOF", "127.0.0.1", &NOBODYS_PORT.to_string()]), ok());
     peer.send(b"+OK\r\n+OK\r\n").expect("sent");
     assert_eq!(request(&mut peer), [&b"DEL"[..], b"key"]);
