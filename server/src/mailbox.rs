@@ -6,6 +6,7 @@
 
 use crate::conn::Socket;
 use crate::dispatch::Executor;
+use crate::monitor::Line;
 use crate::park::Ticket;
 use crate::pubsub::Message;
 use crate::repl::link::News;
@@ -46,8 +47,8 @@ pub enum Mail {
     Call(Call),
     /// A message for those who subscribe.
     Published(Arc<Message>),
-    /// A command for those who watch: a whole line.
-    Shown(Arc<[u8]>),
+    /// A command for those who watch.
+    Shown(Arc<Line>),
 }
 
 /// A reactor's queue.

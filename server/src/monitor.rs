@@ -2,6 +2,7 @@
 //!
 //! While nobody watches this costs a look at one counter. Lines are posted under one mutex while the command's slots are
 //! held, so all monitors see one order, in which commands on one key stand as they ran. AUTH is never shown.
+//! A line waits in a mailbox while clients go on, so it carries a stamp: who joins later does not see it.
 
 use crate::config::quote;
 use crate::mailbox::{Mail, Mailbox};
@@ -15,12 +16,27 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[derive(Default)]
 pub struct Monitors {
     count: AtomicUsize,
-    by_reactor: Mutex<Vec<usize>>,
+    watched: Mutex<Watched>,
+}
+
+#[derive(Default)]
+struct Watched {
+    /// Counts lines.
+    stamp: u64,
+    by_reactor: Vec<usize>,
+}
+
+/// A command that was shown.
+pub struct Line {
+    /// RESP bytes.
+    pub bytes: Box<[u8]>,
+    /// Its number.
+    pub stamp: u64,
 }
 
 impl Monitors {
-    fn lock(&self) -> MutexGuard<'_, Vec<usize>> {
-        self.by_reactor.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether anybody watches.
@@ -29,20 +45,21 @@ impl Monitors {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// One more client of `reactor` watches.
-    pub fn join(&self, reactor: usize) {
-        let mut by_reactor = self.lock();
-        if by_reactor.len() <= reactor {
-            by_reactor.resize(reactor + 1, 0);
+    /// One more client of `reactor` watches. It sees the lines with a higher stamp than the one returned.
+    pub fn join(&self, reactor: usize) -> u64 {
+        let mut watched = self.lock();
+        if watched.by_reactor.len() <= reactor {
+            watched.by_reactor.resize(reactor + 1, 0);
         }
-        by_reactor[reactor] += 1;
+        watched.by_reactor[reactor] += 1;
         self.count.fetch_add(1, Ordering::SeqCst);
+        watched.stamp
     }
 
     /// One fewer.
     pub fn leave(&self, reactor: usize) {
-        let mut by_reactor = self.lock();
-        if let Some(count) = by_reactor.get_mut(reactor) {
+        let mut watched = self.lock();
+        if let Some(count) = watched.by_reactor.get_mut(reactor) {
             *count -= 1;
             self.count.fetch_sub(1, Ordering::SeqCst);
         }
@@ -54,11 +71,13 @@ impl Monitors {
         if args.at(0).eq_ignore_ascii_case(b"auth") {
             return;
         }
-        let by_reactor = self.lock();
+        let mut watched = self.lock();
+        watched.stamp += 1;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let line: Arc<[u8]> = line(now.as_secs(), now.subsec_micros(), db, from, args).into();
-        for (mailbox, _) in mailboxes.iter().zip(by_reactor.iter()).filter(|(_, count)| **count > 0) {
-            mailbox.send_message(Mail::Shown(line.clone()), line.len());
+        let bytes = line(now.as_secs(), now.subsec_micros(), db, from, args).into();
+        let line = Arc::new(Line { bytes, stamp: watched.stamp });
+        for (mailbox, _) in mailboxes.iter().zip(watched.by_reactor.iter()).filter(|(_, count)| **count > 0) {
+            mailbox.send_message(Mail::Shown(line.clone()), line.bytes.len());
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::log;
 use crate::mailbox::Mail;
 use crate::node::Node;
 use crate::park::Parked;
-use crate::pubsub::Audience;
+use crate::pubsub::{Audience, Ear};
 use engine::clock::Now;
 use mio::{Poll, Token};
 use resp::Out;
@@ -67,8 +67,8 @@ pub struct Net {
     next_reactor: usize,
     /// Who listens.
     audience: Audience,
-    /// Places of those that are shown every command.
-    monitors: Vec<usize>,
+    /// Those that are shown every command.
+    monitors: Vec<Ear>,
     /// Places with output to send before the reactor sleeps.
     due: Vec<usize>,
     /// Places that are served when clients are no longer paused.

@@ -257,10 +257,11 @@ impl Subscriptions {
 }
 
 /// A connection that listens.
-struct Ear {
-    place: usize,
+pub struct Ear {
+    /// Where it is among the connections of its reactor.
+    pub place: usize,
     /// It hears what is stamped later.
-    since: u64,
+    pub since: u64,
 }
 
 /// The connections of one reactor that listen, by what they listen to.

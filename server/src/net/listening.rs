@@ -8,7 +8,8 @@ use crate::config::Config;
 use crate::conn::{Client, Conn, Replies, Sent, as_chunks};
 use crate::log;
 use crate::mailbox::Mail;
-use crate::pubsub::Message;
+use crate::monitor::Line;
+use crate::pubsub::{Ear, Message};
 use engine::clock::Now;
 use std::sync::atomic::Ordering;
 
@@ -47,8 +48,8 @@ impl Net {
     /// `client` is shown every command from now on.
     pub fn watch_commands(&mut self, client: u64) {
         if let Some(&place) = self.places.get(&client) {
-            self.monitors.push(place);
-            self.node.monitors.join(self.reactor);
+            let since = self.node.monitors.join(self.reactor);
+            self.monitors.push(Ear { place, since });
         }
     }
 
@@ -60,7 +61,7 @@ impl Net {
             subs.patterns.iter().for_each(|pattern| self.audience.leave_pattern(pubsub, reactor, pattern, place));
         }
         if client.info.monitor.load(Ordering::Relaxed) {
-            self.monitors.retain(|monitor| *monitor != place);
+            self.monitors.retain(|monitor| monitor.place != place);
             self.node.monitors.leave(reactor);
         }
     }
@@ -74,10 +75,12 @@ impl Net {
     }
 
     /// Hands the line of a command to those who watch.
-    pub fn show(&mut self, line: &[u8], config: &Config) {
+    pub fn show(&mut self, line: &Line, config: &Config) {
         self.send_kept();
         let Net { conns, due, monitors, .. } = self;
-        monitors.iter().for_each(|&place| hear(conns, due, place, line, config));
+        for monitor in monitors.iter().filter(|monitor| line.stamp > monitor.since) {
+            hear(conns, due, monitor.place, &line.bytes, config);
+        }
     }
 
     /// Hands out the messages that wait for this reactor's clients, in the middle of a command, whose client must not be

@@ -6,9 +6,10 @@ use crate::conn::Socket;
 use crate::mailbox::{Mail, Mailbox};
 use crate::node::Node;
 use crate::pubsub::Subscriptions;
+use commands::args::Args;
 use engine::clock::Now;
 use mio::{Poll, Waker};
-use resp::Out;
+use resp::{Arg, Out};
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::sync_channel;
@@ -48,8 +49,10 @@ fn deliver(net: &mut Net, node: &Node, config: &Config) {
     let mut mail = Vec::new();
     node.mailboxes[0].take(&mut mail);
     for mail in mail {
-        if let Mail::Published(message) = mail {
-            net.deliver(&message, config);
+        match mail {
+            Mail::Published(message) => net.deliver(&message, config),
+            Mail::Shown(line) => net.show(&line, config),
+            _ => {}
         }
     }
 }
@@ -67,6 +70,28 @@ fn a_message_comes_after_the_reply_to_subscribe_also_within_one_turn() {
     let mut heard = vec![0; expected.len()];
     peer.read_exact(&mut heard).expect("it comes");
     assert_eq!(String::from_utf8_lossy(&heard), expected);
+}
+
+#[test]
+fn who_monitors_is_not_shown_what_ran_before_though_it_is_still_on_its_way() {
+    let (mut net, mut peer, node) = listener();
+    let config = Config::default();
+    let show = |text: &[u8]| {
+        let whole = [Arg { start: 0, len: text.len() as u32 }];
+        node.monitors.show(&node.mailboxes, 9, b"127.0.0.1:5", &Args::new(text, &whole));
+    };
+    // Somebody else watches already.
+    node.monitors.join(0);
+    show(b"before");
+    let id = net.conns[PLACE].as_ref().expect("there").client.info.id;
+    net.watch_commands(id);
+    show(b"after");
+    deliver(&mut net, node, &config);
+    net.flush_due(&config, Now::default());
+    net.close(PLACE);
+    let mut heard = String::new();
+    peer.read_to_string(&mut heard).expect("it ends");
+    assert!(heard.ends_with(" [9 127.0.0.1:5] \"after\"\r\n") && !heard.contains("before"), "{heard}");
 }
 
 #[test]
