@@ -860,6 +860,11 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         self.local.is_replica
     }
 
+    /// Says so for what is still to come of the running command, which has made the server a replica or a primary.
+    pub fn set_replica(&mut self, is_replica: bool) {
+        self.local.is_replica = is_replica;
+    }
+
     /// Carries out commands of a file as those of a primary: keys past their expiry are as any others, since they were
     /// when it was written. Gives what was in force, to be given back.
     pub fn replaying(&mut self, how: (bool, bool)) -> (bool, bool) {

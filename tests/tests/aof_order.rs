@@ -1,11 +1,12 @@
-//! What replies and the append only file owe each other when a connection or a history ends.
+//! What replies, the append only file and the replicas owe each other when a connection or a history ends, or a
+//! transaction changes sides.
 
 #![forbid(unsafe_code)]
 
 use resp::Reply;
 use std::time::Duration;
-use tests::replicas::{follow, info, wait_for_link};
-use tests::{Options, Server, wait_until};
+use tests::replicas::{assert_same, follow, info, wait_for_link, wait_for_stream};
+use tests::{Client, NOBODYS_PORT, Options, Server, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -49,4 +50,87 @@ fn a_full_sync_to_an_earlier_offset_makes_the_file_anew() {
     let again = replica.crash().start_again();
     let mut client = again.client();
     assert_eq!(client.call(&["EXISTS", "from-primary", "acknowledged", "old:1", "old:49"]), Reply::Int(2));
+}
+
+/// Runs `lines` as one transaction, in which nothing may fail.
+fn transaction(client: &mut Client, lines: &[&str]) {
+    client.run("MULTI");
+    lines.iter().for_each(|line| assert_eq!(client.run(line), Reply::Simple(b"QUEUED".to_vec()), "{line}"));
+    let ok = || Reply::Simple(b"OK".to_vec());
+    assert_eq!(client.run("EXEC"), Reply::Array(Some(lines.iter().map(|_| ok()).collect())), "{lines:?}");
+}
+
+/// Waits until the file has what was changed by a replica.
+fn wait_for_rewrite(server: &Server) {
+    let mut client = server.client();
+    let is_made_up_for = || {
+        server.log().contains("Background AOF rewrite finished successfully")
+            && ["aof_rewrite_scheduled", "aof_rewrite_in_progress"].iter().all(|field| client.persistence(field) == "0")
+    };
+    assert!(wait_until(PATIENCE, is_made_up_for), "{}", server.log());
+}
+
+#[test]
+fn what_stands_behind_a_change_of_sides_in_a_transaction_is_logged_where_it_belongs() {
+    let demotion = format!("SLAVEOF 127.0.0.1 {NOBODYS_PORT}");
+    let (demotion, promotion) = (demotion.as_str(), "SLAVEOF NO ONE");
+    let cases: [(bool, &[&str]); 6] = [
+        // As Sentinel and people promote; the data are another database's than the transaction ends in.
+        (true, &[promotion, "SET behind 1"]),
+        (true, &["SELECT 3", promotion, "SET behind 1", "SELECT 0"]),
+        (true, &["SET before 1", promotion, "SET behind 1"]),
+        (false, &[demotion, promotion, "SET behind 1"]),
+        (false, &["SET before 1", demotion, promotion, "SET behind 1"]),
+        (false, &["SET before 1", demotion, "SET between 1", promotion, "SET behind 1"]),
+    ];
+    for threads in [1, 4] {
+        for (is_replica, lines) in cases {
+            let primary = Server::start(Options::codis(threads));
+            let server = Server::start(with_aof(threads, "always").set("slave-read-only", "no"));
+            if is_replica {
+                primary.client().run("SET k v");
+                follow(&server, primary.addr());
+                wait_for_link(&server);
+                wait_for_rewrite(&server);
+                // What the primary does is in the file, also as a transaction.
+                transaction(&mut primary.client(), &["SET k w", "SET l v"]);
+                wait_for_stream(&primary, &server);
+            }
+            let below = Server::start(Options::codis(1));
+            follow(&below, server.addr());
+            wait_for_link(&below);
+            let rewrites = server.log().matches("AOF rewrite finished").count();
+            transaction(&mut server.client(), lines);
+            let as_replica = |line: &&str| line.ends_with("between 1") || is_replica && line.ends_with("before 1");
+            let lacks = lines.iter().any(as_replica);
+            assert_eq!(server.log().contains("The AOF lacks what"), lacks, "{lines:?}: {}", server.log());
+            if lacks {
+                let is_made_up_for = || server.log().matches("AOF rewrite finished").count() > rewrites;
+                assert!(wait_until(PATIENCE, is_made_up_for), "{lines:?}: {}", server.log());
+            }
+            assert_same(&server, &below);
+            let digest = server.client().run("DEBUG DIGEST");
+            let server = server.crash().start_again();
+            assert_eq!(server.client().run("DEBUG DIGEST"), digest, "{lines:?}, {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn what_stands_behind_the_beginning_of_a_file_in_one_transaction_or_script_is_in_it() {
+    for threads in [1, 4] {
+        let server = Server::start(Options::codis(threads).set("appendonly", "no"));
+        let mut client = server.client();
+        client.run("SET before 1");
+        transaction(&mut client, &["CONFIG SET appendonly yes", "SET behind 1"]);
+        wait_for_rewrite(&server);
+        let server = server.crash().start_as(with_aof(threads, "always"));
+        assert_eq!(server.client().run("EXISTS before behind"), Reply::Int(2));
+        let server = Server::start(Options::codis(threads).set("appendonly", "no"));
+        let script = "redis.call('config','set','appendonly','yes') return redis.call('incr','behind')";
+        assert_eq!(server.client().call(&["EVAL", script, "0"]), Reply::Int(1));
+        wait_for_rewrite(&server);
+        let server = server.crash().start_as(with_aof(threads, "always"));
+        assert_eq!(server.client().run("GET behind"), Reply::bulk("1"));
+    }
 }

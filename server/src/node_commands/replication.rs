@@ -220,7 +220,7 @@ fn acknowledge(node: &Node, peer: &mut Option<Box<Peer>>, offset: &[u8], now_ms:
 }
 
 fn slaveof(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
-    let (node, now_ms) = (ctx.node, ctx.keys.now().ms);
+    let node = ctx.node;
     node.repl.end_drain();
     let is_logged = ctx.keys.effects().are_logged();
     let config = node.config();
@@ -230,7 +230,7 @@ fn slaveof(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let who = format!("id={} addr={}", ctx.client.info.id, ctx.client.info.addr);
     if ctx.args.is(1, "no") && ctx.args.is(2, "one") {
         if config.slaveof.is_some() {
-            node.set_primary(None, is_logged, now_ms);
+            change_sides(ctx, None, is_logged);
             log::notice!("MASTER MODE enabled (user request from '{who}')");
         }
         ctx.out.ok();
@@ -248,9 +248,17 @@ fn slaveof(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         return Ok(());
     }
     log::notice!("SLAVE OF {host}:{port} enabled (user request from '{who}')");
-    node.set_primary(Some(Primary { host, port }), is_logged, now_ms);
+    change_sides(ctx, Some(Primary { host, port }), is_logged);
     ctx.out.ok();
     Ok(())
+}
+
+/// Follows `primary` from now on, or nobody. What stands behind this in a transaction is of the new side.
+fn change_sides(ctx: &mut NodeCtx<'_, '_>, primary: Option<Primary>, is_logged: bool) {
+    let (node, now_ms) = (ctx.node, ctx.keys.now().ms);
+    ctx.keys.set_replica(primary.is_some());
+    node.set_primary(primary, is_logged, now_ms);
+    ctx.keys.effects().logging = node.oplog.is_on();
 }
 
 fn role(ctx: &mut NodeCtx<'_, '_>) -> Outcome {

@@ -70,8 +70,7 @@ fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
         return Err(format!("EXECABORT Transaction discarded because of: {refusal}").into());
     }
     let home = ctx.session.db;
-    let was_replica = ctx.node.repl.is_replica();
-    let mut changed_sides = false;
+    let (mut is_replica, mut changed_sides) = (ctx.node.repl.is_replica(), false);
     let (mut db, mut dirty, mut block, mut reply) = (home, 0, Records::default(), Out::new());
     reply.array(queue.requests.len());
     for request in &queue.requests {
@@ -80,26 +79,28 @@ fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
             select(ctx.session.db, &mut block);
         }
         let records_at = block.mark();
-        let takes_all = request.row.access == Access::All;
         ctx.invoke(&request.row, request.args(), None, None, true, &mut reply);
         if ctx.node.persist.gate.has(gate::STOPPING) {
             // That was SHUTDOWN, after which nothing happens and nobody is answered.
             return Ok(());
         }
-        if takes_all && ctx.node.repl.is_replica() != was_replica {
-            changed_sides = true;
-            ctx.keys.effects().logging = ctx.node.oplog.is_on();
+        let was_replica = is_replica;
+        is_replica = ctx.node.repl.is_replica();
+        changed_sides |= is_replica != was_replica;
+        let changes = ctx.keys.effects().drain(request.args().iter(), &mut block, Reach::All);
+        if changes > 0 && !ctx.keys.is_from_primary() && ctx.node.oplog.is_stream_for_file() {
+            // At once: the next command may make this server a primary, which has the file made up for it.
+            ctx.node.persist.aof.strays.add();
         }
-        dirty += ctx.keys.effects().drain(request.args().iter(), &mut block, Reach::All);
+        dirty += changes;
         if block.mark() == records_at {
             block.truncate(before);
         } else {
             db = ctx.session.db;
         }
     }
-    if changed_sides && ctx.node.repl.is_replica() {
+    if changed_sides && is_replica {
         // From now on the log is the primary's stream: no byte of ours may come into it.
-        ctx.keys.effects().logging = false;
         block.clear();
     }
     // 3.2 logs the frame of a transaction that might have written, even when it has not. Where the role has changed, an

@@ -70,6 +70,8 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Bus
     keys.hold_all();
     if aof.is_waiting() && !node.oplog.is_wanted_by(Consumer::Aof) {
         node.oplog.want(Consumer::Aof, true);
+        // What stands behind this in a transaction or script is not in the cut.
+        keys.effects().logging = node.oplog.is_on();
     }
     if aof.is_waiting() && !aof.is_written() {
         let offset = node.oplog.cut();

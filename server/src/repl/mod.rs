@@ -343,8 +343,9 @@ impl Node {
                 (true, false) => {
                     let end = self.oplog.end();
                     let id = crate::start::random_id();
-                    // A link that never came up leaves data of no known history.
-                    match state.resumable {
+                    // A link that never came up leaves data of no known history, and so does a transaction that has written
+                    // as a replica.
+                    match state.resumable && is_logged {
                         true => state.history.branch(id, end),
                         false => state.history.renew(id),
                     }
