@@ -27,10 +27,11 @@ impl Desk {
         db: u32,
         now: Now,
     ) -> bool {
-        // What a primary has done is done: its stream waits for nobody.
+        // What a primary has done is done: its stream and its file wait for nobody.
         if self.node.moves.claims.are_there()
             && self.piece.is_none()
-            && crate::slots_commands::must_wait(held, row, args, db, (!self.is_replica()).then_some(now))
+            && !self.replaying
+            && crate::slots_commands::must_wait(self.node, held, row, args, db, (!self.is_replica()).then_some(now))
         {
             return true;
         }

@@ -12,11 +12,15 @@
 //!    that what is left of an older connection, its end included, changes nothing of it. Its owner changes under its
 //!    slot's lock only.
 //! 2. The owner outlives the entry: a key that went away in the middle is not mistaken for one that has not begun.
-//! 3. The mutex is a leaf.
+//! 3. What a primary's stream brings, or the file that is read, is one builder's, [`STREAM`], whatever link or client brings
+//!    it: such a key is there for readers as it is for those of the primary, which is an original one, and what becomes of
+//!    it is the primary's business. Who is nobody's replica has no such keys: they go with the next cron.
+//! 4. The mutex is a leaf.
 
 use super::growing::Growing;
 use crate::dispatch::Executor;
 use crate::node::Node;
+use crate::persist::gate;
 use engine::clock::Now;
 use engine::keyspace::{Key, Keyspace};
 use engine::raw::entry::{Body, Entry, Transit};
@@ -69,8 +73,12 @@ struct Text {
     until_ms: i64,
 }
 
+/// Who builds what comes in a primary's stream or a file. No client has this id.
+pub const STREAM: u64 = 0;
+
 /// Bytes of a string at most, which is what a command may carry.
 const TEXT_BYTES_MAX: usize = 512 << 20;
+
 impl Arrivals {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -95,6 +103,11 @@ impl Arrivals {
             Some(owner) if owner.begun => Claim::Own,
             Some(_) => Claim::Free,
         }
+    }
+
+    /// Whether that key is built by a primary's stream.
+    pub fn is_of_stream(&self, db: u32, key: &[u8]) -> bool {
+        self.lock().owners.get(&(db, Box::from(key))).is_some_and(|owner| owner.client == STREAM)
     }
 
     /// A client has removed a key, to begin it perhaps. Where another one was building it, that one's rest stays shut out.
@@ -170,7 +183,17 @@ fn forget(arrivals: &Arrivals, keys: &mut Keyspace<'_, '_>, key: &Key<'_>) {
     }
 }
 
-/// Removes what gone clients were building.
+/// Whether the rest of a key may come yet that a stream or a file has begun. Roles change, and a file is read to its end,
+/// while all slots are held.
+fn is_awaited(node: &Node, keys: &mut Keyspace<'_, '_>, key: &Key<'_>) -> bool {
+    // One past its expiry is there until the primary says otherwise.
+    let how = keys.replaying((true, true));
+    let arrives = keys.transit(key) == Some(Transit::Arriving);
+    keys.replaying(how);
+    arrives && (node.repl.is_replica() || node.persist.gate.has(gate::LOADING))
+}
+
+/// Removes what gone clients were building, and what a stream was that is followed no longer.
 pub fn sweep(exec: &mut Executor, now: Now) {
     let node = exec.node;
     let arrivals = &node.moves.arrivals;
@@ -181,7 +204,11 @@ pub fn sweep(exec: &mut Executor, now: Now) {
         let State { owners, abandoned, texts } = &mut *arrivals.lock();
         let late = texts.iter().filter(|(_, text)| text.until_ms < now.ms);
         abandoned.extend(late.filter_map(|(place, _)| Some((place.clone(), owners.get(place)?.client))));
-        std::mem::take(abandoned)
+        let of_stream = owners.iter().filter(|(_, owner)| owner.client == STREAM);
+        let of_stream: Vec<_> = of_stream.map(|(place, _)| (place.clone(), STREAM)).collect();
+        let mut due = std::mem::take(abandoned);
+        due.extend(of_stream);
+        due
     };
     for ((db, name), client) in abandoned {
         let key = Key::new(&name);
@@ -191,10 +218,13 @@ pub fn sweep(exec: &mut Executor, now: Now) {
             if arrivals.lock().owners.get(&(db, name.clone())).is_none_or(|owner| owner.client != client) {
                 return;
             }
+            if client == STREAM && is_awaited(node, keys, &key) {
+                return;
+            }
             forget(arrivals, keys, &key);
             arrivals.end(node, db, key.bytes);
         });
-        if !done {
+        if !done && client != STREAM {
             // Somebody keeps the slot: at the next turn.
             arrivals.lock().abandoned.push(((db, name), client));
         }

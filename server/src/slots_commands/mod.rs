@@ -68,9 +68,11 @@ impl Moves {
 /// Whether a command must come again because of keys on their way: of those that leave nothing may be written, and those
 /// that arrive are not there yet. What names its keys late (a script, a transaction) is not asked; a key that it changes
 /// is sent again. `expires_at` is the clock of a server that removes keys past their expiry: who asks for one that was to
-/// arrive finds that it is over, and does not wait until somebody else does.
+/// arrive finds that it is over, and does not wait until somebody else does. A replica has its primary's keys as that shows
+/// them, and an original shows them before they are whole.
 #[cold]
 pub fn must_wait(
+    node: &Node,
     held: &mut Held<'_, Slot>,
     row: &Command<Run>,
     args: &Args<'_>,
@@ -92,6 +94,7 @@ pub fn must_wait(
         match entry.transit() {
             Transit::Settled => false,
             Transit::Leaving | Transit::Stale => writes,
+            Transit::Arriving if expires_at.is_none() && node.moves.arrivals.is_of_stream(db, key.bytes) => false,
             Transit::Arriving => expires_at.is_none_or(|now| entry.expire_at_ms().is_none_or(|at| now.ms <= at)),
         }
     })

@@ -3,7 +3,7 @@
 //! What is stored is logged as its effects and with moments instead of times to live, so that a replica or a file read
 //! later ends a key when it ends here. The original logs the messages, which restarts every key's time.
 
-use super::arrivals::Claim;
+use super::arrivals::{Claim, STREAM};
 use super::durable::{self, Came, Refuse};
 use crate::node_commands::{Handler, NodeCtx};
 use commands::error::{Error, Outcome};
@@ -157,7 +157,7 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
         Message::Delete => {
             let was = ctx.keys.remove_any(&key);
             ctx.node.moves.arrivals.drop_text(&mut ctx.ctx.keys, &key);
-            ctx.node.moves.arrivals.removed_by(ctx.node, ctx.client.info.id, ctx.session.db, key.bytes);
+            ctx.node.moves.arrivals.removed_by(ctx.node, builder(ctx), ctx.session.db, key.bytes);
             if was {
                 ctx.keys.changed(&key, NO_EVENT, "del");
                 ctx.keys.effects().log_instead(&[b"DEL", key.bytes]);
@@ -214,7 +214,7 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
             if fresh {
                 ctx.keys.hush_list(&key);
                 ctx.keys.set_transit(&key, Transit::Arriving);
-                ctx.node.moves.arrivals.begin(ctx.node, ctx.client.info.id, ctx.session.db, key.bytes);
+                ctx.node.moves.arrivals.begin(ctx.node, builder(ctx), ctx.session.db, key.bytes);
             }
             let at = moment(ctx, ttl_ms);
             ctx.keys.set_expire(&key, at);
@@ -226,6 +226,11 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
             piece(size.to_string().into_bytes())
         }
     }
+}
+
+/// Who builds the keys of this client.
+fn builder(ctx: &NodeCtx<'_, '_>) -> u64 {
+    if ctx.keys.is_from_primary() { STREAM } else { ctx.client.info.id }
 }
 
 /// How a key stands to whoever sends it. A log that is read, or a primary's, was checked when it was written, and may
@@ -322,7 +327,7 @@ fn part(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, at: Option<i64>, hint: i64) ->
         check_piece(ctx, key, true)?;
         ctx.keys.put_text(key, b"", SetExpire::Clear);
         ctx.keys.set_transit(key, Transit::Arriving);
-        arrivals.begin(ctx.node, ctx.client.info.id, db, key.bytes);
+        arrivals.begin(ctx.node, builder(ctx), db, key.bytes);
     }
     let until_ms = at.unwrap_or(i64::MAX);
     let Some(len) = arrivals.add_part((db, key.bytes), text, hint, until_ms) else {

@@ -6,6 +6,7 @@
 //! * `dialogues.rs`: what original servers said to each other, with ours in place of the one or the other.
 //! * `extensions.rs`: what only servers of ours say to each other, and what operators may ask for besides.
 //! * `effects.rs`: what commands leave in logs, files, counters and with who watches. `rows.rs`: defaults, limits, refusals, ends of links.
+//! * `streams.rs`: what replicas and files get of keys that an original was sent in pieces.
 //! * `noise.rs`: bytes that no server sends.
 //! * `data.rs`: keys of all types, and how to compare them; a target made of a script.
 
@@ -21,5 +22,6 @@ mod extensions;
 mod noise;
 mod rows;
 mod source;
+mod streams;
 mod target;
 mod whole;
