@@ -7,8 +7,8 @@
 //!    sees nobody announced may go alone.
 //! 2. A guest waits for the reactor's running command at most; it holds nothing while it waits.
 //! 3. Guests work when others do not want to, and may lose the processor while they hold a slot. A reactor that has nothing
-//!    to do but to wait for that slot sleeps, and is told ([`engine::raw::lock`], invariant 4): if it tried again and again,
-//!    the guest might get no processor for milliseconds.
+//!    to do but to wait for that slot, for clients or for the primary's stream, sleeps, and is told
+//!    ([`engine::raw::lock`], invariant 4): if it tried again and again, the guest might get no processor for milliseconds.
 
 use crate::node::Node;
 use engine::raw::lock::Owner;

@@ -34,6 +34,9 @@ pub const WAKER: Token = Token(0);
 /// Tokens from 1 up to here are listeners.
 pub const FIRST_CONN: usize = 64;
 
+/// Turns after which somebody is taken to keep the slots for long.
+pub const LONG_WAIT_TURNS: u32 = 32;
+
 /// Kept replies are sent when they are more than this.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 /// Kept replies are sent when they answer more requests than this: clients with deep pipelines can go on meanwhile.
@@ -267,16 +270,15 @@ impl Net {
 
     /// Whether everybody in `again` has been put off many times already.
     pub fn all_wait_for_slots(&self) -> bool {
-        /// Turns after which somebody is taken to keep the slots for long.
-        const LONG: u32 = 32;
-        let long = |&index: &usize| matches!(self.conns.get(index), Some(Some(conn)) if conn.deferrals > LONG);
-        !self.again.is_empty() && self.again.iter().all(long)
+        let long =
+            |&index: &usize| matches!(self.conns.get(index), Some(Some(conn)) if conn.deferrals > LONG_WAIT_TURNS);
+        self.again.iter().all(long)
     }
 
     /// Whether everybody in `again` waits for what a guest has.
     pub fn all_wait_for_guests(&self) -> bool {
         let waits = |&index: &usize| matches!(self.conns.get(index), Some(Some(conn)) if conn.deferrals > 0 && conn.behind_guest);
-        !self.again.is_empty() && self.again.iter().all(waits)
+        self.again.iter().all(waits)
     }
 
     /// Goes on with the clients that waited for room or for the disk.

@@ -10,6 +10,8 @@ mod feeding;
 mod reading;
 mod releasing;
 mod requests;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use crate::conn::{Conn, Sent};
@@ -105,7 +107,7 @@ impl Reactor {
             }
             let now = Now::read();
             self.batch.began = Ticks::now();
-            self.guests_asked = self.net.all_wait_for_guests();
+            self.guests_asked = self.all_wait_for_guests();
             if self.guests_asked {
                 self.node().locks.want(self.exec.reactor);
             }
@@ -179,9 +181,9 @@ impl Reactor {
 
     fn timeout(&self) -> Duration {
         let mailbox = &self.node().mailboxes[self.exec.reactor];
-        if !self.net.again.is_empty() || self.unsettled || !mailbox.may_sleep() {
+        if !self.net.again.is_empty() || self.unsettled || self.has_link_work() || !mailbox.may_sleep() {
             // Somebody else holds the slots that a request needs, or there is more to read.
-            let pause = self.net.all_wait_for_slots() || self.may_wait_for_guests();
+            let pause = self.all_wait_for_slots() || self.may_wait_for_guests();
             return if pause { SLOTS_PAUSE } else { Duration::ZERO };
         }
         // Asked after sleep was announced: whoever makes room after this wakes us.
@@ -190,7 +192,7 @@ impl Reactor {
             self.node().persist.note_stall(self.exec.reactor);
         }
         let room = !self.net.stalled.is_empty() && !self.node().persist.is_stalled(self.node());
-        if room || self.has_replication_work() {
+        if room || self.has_hungry_replicas() || self.has_link_work() {
             mailbox.woke();
             return Duration::ZERO;
         }
@@ -202,9 +204,23 @@ impl Reactor {
         }
     }
 
+    /// Whether everybody who has something to do, connections and the link, waits for slots that are kept long.
+    fn all_wait_for_slots(&self) -> bool {
+        let (some, link) = (!self.net.again.is_empty(), self.has_link_work());
+        let link_waits = || self.link.as_ref().is_some_and(|link| link.waits_for_slots(self.node()));
+        (some || link) && self.net.all_wait_for_slots() && (!link || link_waits())
+    }
+
+    /// Whether all of them wait for what a guest has.
+    fn all_wait_for_guests(&self) -> bool {
+        let (some, link) = (!self.net.again.is_empty(), self.has_link_work());
+        let link_waits = || self.link.as_ref().is_some_and(|link| link.waits_for_guest(self.node()));
+        (some || link) && self.net.all_wait_for_guests() && (!link || link_waits())
+    }
+
     /// Whether a guest will wake us when there is something to do.
     fn may_wait_for_guests(&self) -> bool {
-        if !self.guests_asked || self.unsettled || !self.net.all_wait_for_guests() || self.has_replication_work() {
+        if !self.guests_asked || self.unsettled || !self.all_wait_for_guests() || self.has_hungry_replicas() {
             return false;
         }
         // Who is told after this is woken.

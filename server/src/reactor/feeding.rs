@@ -14,13 +14,18 @@ const LAST_FEED_MAX: Duration = Duration::from_secs(1);
 const LAST_FEED_PAUSE: Duration = Duration::from_millis(1);
 
 impl Reactor {
-    /// Whether replicas or the link could go on at once.
-    pub(super) fn has_replication_work(&self) -> bool {
+    /// Whether the link has something to do.
+    pub(super) fn has_link_work(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.has_work(self.exec.node))
+    }
+
+    /// Whether replicas could go on at once.
+    pub(super) fn has_hungry_replicas(&self) -> bool {
         let node = self.exec.node;
         let hungry = |&index: &usize| {
             self.net.conns.get(index).and_then(Option::as_ref).is_some_and(|conn| repl::feed::has_work(conn, node))
         };
-        self.net.replicas.iter().any(hungry) || self.link.as_ref().is_some_and(|link| link.has_work(node))
+        self.net.replicas.iter().any(hungry)
     }
 
     /// Sends replicas what is new, and wakes reactors that have replicas.

@@ -41,6 +41,8 @@ pub struct Applier {
     unfinished: bool,
     /// It waits for room in a snapshot's queue, or for the disk; the reactor is woken when there may be some.
     stalled: bool,
+    /// It was a guest that had the slots.
+    behind_guest: bool,
     /// The primary's address, as CLIENT LIST shows it.
     pub peer: String,
 }
@@ -61,6 +63,7 @@ impl Applier {
             attempt: 0,
             unfinished: false,
             stalled: false,
+            behind_guest: false,
             peer: String::new(),
         }
     }
@@ -124,6 +127,11 @@ impl Applier {
         self.unfinished && self.stalled
     }
 
+    /// Whether the next request could not have its slots, and whether it was a guest that had them.
+    pub fn in_vain(&self) -> (bool, bool) {
+        (self.deferrals > 0, self.behind_guest)
+    }
+
     /// Whether it is time to tell the primary how far we are.
     pub fn is_ack_due(&self, now_ms: i64) -> bool {
         self.stream.is_ack_due(now_ms)
@@ -138,7 +146,7 @@ impl Applier {
     pub fn apply(&mut self, exec: &mut Executor, net: &mut Net, now: Now) -> Result<(), String> {
         let input = std::mem::take(&mut self.input);
         let (mut at, mut result, mut count) = (0, Ok(()), 0);
-        self.unfinished = false;
+        (self.unfinished, self.behind_guest) = (false, false);
         exec.begin_batch();
         while at < input.len() {
             if count == REQUESTS_MAX {
@@ -207,6 +215,7 @@ impl Applier {
         let unlogged = exec.end_piece();
         if ran == Ran::PutOff {
             self.stalled = std::mem::take(&mut exec.stalled);
+            self.behind_guest = exec.owner.met_guest();
             self.deferrals += 1;
             self.stream.take_back(unlogged, bytes);
             return false;

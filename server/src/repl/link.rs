@@ -6,7 +6,7 @@
 //!    primary waits for them ([`Replication::must_drain`]).
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use super::apply::Applier;
 use super::receive::Incoming;
@@ -75,6 +75,10 @@ pub struct Driver {
     answered: Option<(Option<ReplId>, Vec<u8>)>,
     /// Why nothing more comes of a stream whose last requests are still to be applied.
     ended: Option<String>,
+    /// It could not have what it needed at last, and a guest had that.
+    behind_guest: bool,
+    /// Tries in a row to have it.
+    tries: u32,
 }
 
 impl Driver {
@@ -92,6 +96,8 @@ impl Driver {
             connected: false,
             answered: None,
             ended: None,
+            behind_guest: false,
+            tries: 0,
         }
     }
 
@@ -105,6 +111,29 @@ impl Driver {
             || self.answered.is_some()
             || self.link.phase() == Phase::Streaming && self.applier.is_put_off()
             || node.repl.orders.load(Ordering::Relaxed)
+    }
+
+    /// Whether all that there is to do has been tried, and waits for slots or the right to take some; `tried` says for whose
+    /// or how long.
+    fn only_waits(&self, node: &Node, tried: bool) -> bool {
+        let has_more = self.readable && self.may_read(node) || node.repl.orders.load(Ordering::Relaxed);
+        tried && !has_more && self.has_work(node)
+    }
+
+    /// Whether it waits for what a guest has, and for nothing else.
+    pub fn waits_for_guest(&self, node: &Node) -> bool {
+        self.only_waits(node, self.behind_guest)
+    }
+
+    /// Whether it has been trying for long, and has nothing else to do.
+    pub fn waits_for_slots(&self, node: &Node) -> bool {
+        self.only_waits(node, self.tries > crate::net::LONG_WAIT_TURNS)
+    }
+
+    /// Notes whether an attempt to have slots was in vain.
+    fn note_try(&mut self, (in_vain, behind_guest): (bool, bool)) {
+        self.behind_guest = in_vain && behind_guest;
+        self.tries = if in_vain { self.tries.saturating_add(1) } else { 0 };
     }
 
     /// Whether the stream waits for room in a queue.
@@ -330,7 +359,12 @@ impl Driver {
     /// Looks whether the connection stands and says who we are: that is certain only while nobody has all slots, who may
     /// be about to change it.
     fn introduce(&mut self, exec: &mut Executor, net: &mut Net, now: Now) {
-        if !self.connected || exec.owner.try_privileged().is_none() {
+        if !self.connected {
+            return;
+        }
+        let in_vain = exec.owner.try_privileged().is_none();
+        self.note_try((in_vain, exec.owner.met_guest()));
+        if in_vain {
             return;
         }
         self.connected = false;
@@ -373,6 +407,7 @@ impl Driver {
         self.connected = false;
         self.answered = None;
         self.ended = None;
+        self.note_try((false, false));
         if let Some(mut socket) = self.socket.take() {
             // It goes with its descriptor at the latest.
             let _ = net.poll.registry().deregister(&mut socket);
@@ -382,8 +417,11 @@ impl Driver {
     /// The stream goes on, as soon as its new name can be learnt.
     fn go_on(&mut self, exec: &mut Executor, net: &mut Net, now: Now) {
         let node = exec.node;
-        let Some((id, _)) = &self.answered else { return };
-        let Some(mut held) = exec.owner.try_privileged() else { return };
+        let Some(id) = self.answered.as_ref().map(|(id, _)| *id) else { return };
+        let Some(mut held) = exec.owner.try_privileged() else {
+            return self.note_try((true, exec.owner.met_guest()));
+        };
+        self.note_try((false, false));
         let is_new = id.is_some_and(|id| id != node.repl.state().history.id);
         if is_new {
             held.add_all();
@@ -459,6 +497,7 @@ impl Driver {
         }
         let before = self.applier.waiting();
         let applied = self.applier.apply(exec, net, now);
+        self.note_try(self.applier.in_vain());
         if self.applier.waiting() < before {
             exec.node.repl.drained_some(now.ms);
         }

@@ -1,4 +1,4 @@
-//! The link at a moment that no other thread can be made to meet: between what it was told last and what it reads next.
+//! The link at moments that no other thread can be made to meet: between what it was told last and what it reads next.
 
 use super::*;
 use crate::config::Primary;
@@ -32,6 +32,29 @@ fn at_the_images_end(desk: &mut Desk, listener: &TcpListener) -> (Driver, std::n
         driver.read(&mut desk.exec, &mut desk.net, Now::read());
     }
     (driver, primary)
+}
+
+/// A link whose stream has begun.
+pub(crate) fn streaming(desk: &mut Desk, listener: &TcpListener) -> (Driver, std::net::TcpStream) {
+    let (mut driver, mut primary) = at_the_images_end(desk, listener);
+    primary.write_all(&IMAGE[IMAGE.len() - 1..]).expect("sent");
+    while driver.link.phase() != Phase::Streaming {
+        driver.on_event(true, false, &mut desk.exec, &mut desk.net, Now::read());
+        driver.turn(&mut desk.exec, &mut desk.net, Now::read());
+        let mut mails = Vec::new();
+        desk.exec.node.mailboxes[0].take(&mut mails);
+        for mail in mails {
+            if let Mail::Link(news) = mail {
+                driver.on_news(news, &mut desk.exec, &mut desk.net, Now::read());
+            }
+        }
+    }
+    (driver, primary)
+}
+
+/// Whether the stream has a request that was tried, and must come again.
+pub(crate) fn is_put_off(driver: &Driver) -> bool {
+    driver.applier.has_unfinished()
 }
 
 /// What became of the image whose last byte comes now.
