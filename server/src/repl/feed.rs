@@ -355,20 +355,44 @@ const _: () = assert!(MARK_LEN == replication::history::ID_LEN);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clients::ClientInfo;
+    use crate::conn::Client;
+    use crate::dispatch::tests::Desk;
+    use crate::repl::peer::{Introduced, Peer, Replica};
     use mio::net::TcpStream;
     use std::net::TcpListener;
     use std::sync::atomic::AtomicBool;
     use std::thread;
 
+    /// What a replica is told first, whether it gets an image or not, is when its socket is made ready.
     #[test]
     fn packets_are_gathered_where_the_settings_say_so() {
+        let node = Desk::new().exec.node;
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let stream = TcpStream::connect(listener.local_addr().expect("an address")).expect("a socket");
-        let socket = Socket::Tcp(stream);
-        for gathers in [true, false] {
-            gather_packets(&socket, &Config { repl_disable_tcp_nodelay: gathers, ..Config::default() });
-            let Socket::Tcp(stream) = &socket else { unreachable!("see above") };
-            assert_eq!(stream.nodelay().expect("known"), !gathers);
+        for (gathers, is_full) in [(true, true), (false, true), (true, false), (false, false)] {
+            let set = node.change_config(|config| {
+                config.repl_disable_tcp_nodelay = gathers;
+                Ok::<_, ()>(())
+            });
+            assert_eq!(set, Ok(()));
+            let stream = TcpStream::connect(listener.local_addr().expect("an address")).expect("a socket");
+            stream.set_nodelay(gathers).expect("as it is not to be");
+            let mut conn = Conn::new(Socket::Tcp(stream), Client::new(ClientInfo::default().into(), true), 0);
+            let replica = Replica::new(&conn.client.info, Introduced::default(), true, 0);
+            let (line, cursor) = (b"+CONTINUE\r\n".to_vec(), node.oplog.cursor(0));
+            replica.deliver(
+                node,
+                match is_full {
+                    true => Delivery::Cut { line, cursor, prologue: Vec::new() },
+                    false => Delivery::Line(line),
+                },
+            );
+            let fed = Feed::start(node, replica, None);
+            conn.client.peer = Some(Box::new(Peer { intro: Introduced::default(), feed: Some(fed) }));
+            // Whether the socket stands already or not, it takes the setting.
+            let _ = feed(&mut conn, node, Now::read());
+            let Socket::Tcp(stream) = &*conn.socket else { unreachable!("see above") };
+            assert_eq!(stream.nodelay().expect("known"), !gathers, "{gathers} {is_full}");
         }
     }
 
@@ -401,5 +425,17 @@ mod tests {
         log.append(0, b"record");
         let sent = drain(&mut log.cursor(0), &log, || false, |_| panic!("sent"));
         assert!(sent.is_err());
+        // Whoever changes the era does so before anything is appended in it: what is sent was there when it was asked for.
+        let append_and_go_on = || {
+            log.append(0, b"later");
+            true
+        };
+        let mut asked = 0;
+        let sent = drain(&mut log.cursor(0), &log, append_and_go_on, |bytes| {
+            asked += 1;
+            assert!(bytes.ends_with(b"record"), "{}", bytes.escape_ascii());
+            Ok(None)
+        });
+        assert_eq!((sent.ok(), asked), (Some((0, true)), 1));
     }
 }
