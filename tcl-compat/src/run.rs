@@ -73,7 +73,7 @@ impl Job {
         self.unit.split('/').next() == Some(SENTINEL)
     }
 
-    /// How long a client that begins to wait is given before the test goes on, in milliseconds: see `unit.tcl`.
+    /// How long a request without an answer is given before another client speaks, in milliseconds: see `unit.tcl`.
     fn settle_ms(&self) -> u32 {
         /// Some turns of a busy machine's scheduler.
         const ARRIVAL_MS: u32 = 30;
