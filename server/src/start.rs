@@ -9,6 +9,7 @@ use crate::log;
 use crate::mailbox::Mailbox;
 use crate::net::WAKER;
 use crate::node::Node;
+use crate::persist::gate;
 use crate::reactor::Reactor;
 use engine::keyspace::Local;
 use engine::raw::{alloc, collate, ticks};
@@ -63,14 +64,21 @@ pub fn serve(config: Config, supervisor: Option<Supervisor>) -> Result<(), Strin
     node.persist.aof.start(node).map_err(fail("Starting a thread"))?;
     let load = move || {
         crate::persist::load::at_start(node, &at_start);
+        // Said before it is true, because whoever is served may look for it.
         if port != 0 {
             log::notice!("The server is now ready to accept connections on port {port}");
         }
         if let Some(path) = unix {
             log::notice!("The server is now ready to accept connections at {}", path.display());
         }
+        node.persist.gate.set(gate::LOADING, false);
     };
-    spawn("load", load).map_err(fail("Starting a thread"))?;
+    if node.persist.gate.has(gate::LOADING) {
+        spawn("load", load).map_err(fail("Starting a thread"))?;
+    } else {
+        // Nothing refuses clients meanwhile, and the AOF must be open before the first of them writes.
+        load();
+    }
 
     let mut handles = Vec::new();
     let mut first = None;

@@ -157,8 +157,8 @@ impl Aof {
 
     // --- on and off
 
-    /// The start is over: all is loaded as `config`, the settings at the start, had it; what was set since holds. From now on
-    /// clients are served. An error is fatal.
+    /// All is loaded as `config`, the settings at the start, had it; what was set since holds. After this clients may be
+    /// served. An error is fatal.
     pub fn begin(&self, node: &'static Node, config: &Config) -> io::Result<()> {
         let mut guest = node.guest();
         let mut held = guest.owner().wait_privileged();
@@ -172,7 +172,6 @@ impl Aof {
             node.persist.state().rewrite_scheduled = true;
         }
         self.begun.store(true, Ordering::Release);
-        node.persist.gate.set(gate::LOADING, false);
         Ok(())
     }
 
