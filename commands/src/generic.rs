@@ -73,7 +73,7 @@ fn pexpireat(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 fn set_expiry(ctx: &mut Ctx<'_, '_>, relative: bool, unit: i64) -> Outcome {
     let key = ctx.key(1);
-    let now_ms = ctx.keys.now().ms;
+    let now_ms = ctx.keys.moment().ms;
     // The original's sums wrap round, so that a very late moment deletes the key at once; ours stop at the end of time.
     let at = ctx.int(2)?.saturating_mul(unit).saturating_add(if relative { now_ms } else { 0 });
     if at <= now_ms && !ctx.keys.is_replica() {
@@ -117,7 +117,7 @@ fn pttl(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 /// Milliseconds until the key expires; -1 if it does not, -2 if there is no key.
 fn time_left(ctx: &mut Ctx<'_, '_>) -> i64 {
-    let now_ms = ctx.keys.now().ms;
+    let now_ms = ctx.keys.moment().ms;
     match look_at(ctx, &ctx.key(1), |entry| entry.expire_at_ms()) {
         None => -2,
         Some(None) => -1,

@@ -36,7 +36,7 @@ fn get(ctx: &mut Ctx<'_, '_>) -> Outcome {
 /// A relative expiry in the unit given by `factor` (milliseconds a unit), as an absolute time.
 fn expire_at(ctx: &Ctx<'_, '_>, argument: usize, factor: i64) -> Result<i64, Error> {
     let amount = ctx.int(argument)?;
-    let at = (amount > 0).then(|| amount.checked_mul(factor)?.checked_add(ctx.keys.now().ms)).flatten();
+    let at = (amount > 0).then(|| amount.checked_mul(factor)?.checked_add(ctx.keys.moment().ms)).flatten();
     at.ok_or_else(|| {
         let name = String::from_utf8_lossy(ctx.args.at(0)).to_ascii_lowercase();
         format!("ERR invalid expire time in {name}").into()

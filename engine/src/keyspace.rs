@@ -242,17 +242,19 @@ pub struct Keyspace<'k, 'h> {
     home: u32,
     db: u32,
     now: Now,
+    clock: Option<fn() -> Now>,
 }
 
 impl<'k, 'h> Keyspace<'k, 'h> {
     /// The slots of `held` in database `db` at the moment `now`.
     pub fn new(held: &'k mut Held<'h, Slot>, local: &'k mut Local, db: u32, now: Now) -> Self {
-        Keyspace { held, local, home: db, db, now }
+        Keyspace { held, local, home: db, db, now, clock: None }
     }
 
     /// The same slots, for a command that another one calls.
     pub fn reborrow(&mut self) -> Keyspace<'_, 'h> {
-        Keyspace { held: self.held, local: self.local, db: self.db, home: self.home, now: self.now }
+        let Keyspace { db, home, now, clock, .. } = *self;
+        Keyspace { held: self.held, local: self.local, db, home, now, clock }
     }
 
     /// Holds `slot`, waiting for it; only what may take slots as it goes can ask for one that it has not.
@@ -292,9 +294,20 @@ impl<'k, 'h> Keyspace<'k, 'h> {
         self.home = db;
     }
 
-    /// The moment at which the command runs.
+    /// The moment at which the command runs, and by which keys are past their expiry or not.
     pub fn now(&self) -> Now {
         self.now
+    }
+
+    /// The moment from which a relative time counts: [`Keyspace::now`], but for a command that another one calls after it has
+    /// worked for a while (a script's), and for which keys are still those of the beginning.
+    pub fn moment(&self) -> Now {
+        self.clock.map_or(self.now, |read| read())
+    }
+
+    /// From now on relative times count from what `clock` reads.
+    pub fn set_clock(&mut self, clock: fn() -> Now) {
+        self.clock = Some(clock);
     }
 
     /// Effects, to report to.

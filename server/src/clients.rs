@@ -3,7 +3,7 @@
 //! A connection's own thread writes its figures with plain atomic stores; anybody reads them.
 
 use crate::door::Door;
-use engine::interest::Watch;
+use engine::interest::{Waiter, Watch};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -51,6 +51,8 @@ pub struct ClientInfo {
     pub monitor: AtomicBool,
     /// What it watches, if it does.
     pub watch: Mutex<Option<Weak<Watch>>>,
+    /// Its wait for an element of a list, if it has one ([`ClientInfo::begin_wait`]).
+    pub waiter: Mutex<Weak<Waiter>>,
     /// Its last command: one more than the row's id, 0 for none.
     pub command: AtomicU32,
 }
@@ -82,6 +84,36 @@ impl ClientInfo {
         self.kind.store(kind as u8, Ordering::Relaxed);
     }
 
+    fn waiter(&self) -> MutexGuard<'_, Weak<Waiter>> {
+        self.waiter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It waits for an element of a list.
+    pub fn begin_wait(&self, waiter: &Arc<Waiter>) {
+        *self.waiter() = Arc::downgrade(waiter);
+        if self.killed.load(Ordering::Relaxed) {
+            waiter.leave();
+        }
+    }
+
+    /// It waits no longer.
+    pub fn end_wait(&self) {
+        *self.waiter() = Weak::new();
+    }
+
+    /// Whether it waits for something: not who has been given an element that is on its way to it.
+    pub fn is_blocked(&self) -> bool {
+        self.parked.load(Ordering::Relaxed) && self.waiter().upgrade().is_none_or(|waiter| waiter.is_pending())
+    }
+
+    /// It is served no more, and nothing is given to it, from now on: its own thread ends it when it hears of this.
+    pub fn kill(&self) {
+        self.killed.store(true, Ordering::Relaxed);
+        if let Some(waiter) = self.waiter().upgrade() {
+            waiter.leave();
+        }
+    }
+
     /// Its address as MONITOR shows it.
     pub fn monitor_name(&self) -> Vec<u8> {
         match self.addr.strip_suffix(":0") {
@@ -94,6 +126,8 @@ impl ClientInfo {
 /// All connections, by id.
 #[derive(Default)]
 pub struct Clients {
+    /// Connections that are accepted and on their way to their reactors.
+    pub arriving: AtomicUsize,
     next_id: AtomicU64,
     by_id: Mutex<BTreeMap<u64, Arc<ClientInfo>>>,
 }

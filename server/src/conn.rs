@@ -395,5 +395,6 @@ impl Conn {
         info.input[1].store(self.input.capacity() - self.input.len(), Ordering::Relaxed);
         info.output.store(self.waiting(), Ordering::Relaxed);
         info.parked.store(self.client.parking.parked.is_some(), Ordering::Relaxed);
+        info.closing.store(self.client.close_after_reply, Ordering::Relaxed);
     }
 }

@@ -27,7 +27,7 @@ use engine::evict::Evictor;
 use engine::keyspace::{Key, Keyspace, Local, Ready};
 use engine::oplog::Offset;
 use engine::raw::lock::{Held, Owner};
-use engine::raw::ticks::Ticks;
+use engine::raw::ticks::{self, Ticks};
 use engine::records::Records;
 use engine::slot::Slot;
 use recent::Recent;
@@ -62,6 +62,8 @@ pub struct Desk {
     recent: Recent,
     /// When the command before this one ended: also when this one began, within a batch.
     last: Ticks,
+    /// The time as it was last read, and when that was.
+    moment: (Now, Ticks),
     /// Whom to drop when memory is full.
     pub evictor: Evictor,
     engine: Option<Box<Engine>>,
@@ -131,6 +133,9 @@ pub struct Turn<'t> {
 /// Bytes of arguments that a transaction may queue: as much as one client's input may take.
 const QUEUE_BYTES_MAX: usize = 1 << 30;
 
+/// Microseconds for which a reading of the clock serves: less than what its readers can tell apart, more than it costs.
+const MOMENT_US: u64 = 50;
+
 /// Failures to get all slots after which a command becomes privileged, so that it cannot starve.
 const DEFERRALS_MAX: u32 = 8;
 
@@ -148,6 +153,7 @@ impl Executor {
             answers: Vec::new(),
             recent: Recent::default(),
             last: Ticks::now(),
+            moment: (Now::read(), Ticks::now()),
             engine: None,
             gate: 0,
             piece: None,
@@ -170,12 +176,38 @@ impl Executor {
         }
     }
 
-    /// A batch begins: time counts from here.
+    /// A batch begins: time counts from here, and settings are those of now.
     #[inline]
     pub fn begin_batch(&mut self) {
         // What was looked ahead for is tried for once more.
         self.owner.met_guest();
         self.last = Ticks::now();
+        self.refresh();
+    }
+
+    /// The time at which the next command of a batch runs. It is read anew after [`MOMENT_US`], so that no command counts
+    /// from before the one that held it up.
+    #[inline]
+    pub fn moment(&mut self) -> Now {
+        let Desk { moment: (now, read), last, .. } = &mut self.desk;
+        if last.since(*read) > MOMENT_US * ticks::per_microsecond() {
+            (*now, *read) = (Now::read(), *last);
+        }
+        *now
+    }
+
+    /// Reads the clock, at `read`.
+    pub fn read_moment(&mut self, read: Ticks) -> Now {
+        self.moment = (Now::read(), read);
+        self.moment.0
+    }
+
+    /// Takes over settings that have changed.
+    #[inline]
+    pub fn refresh(&mut self) {
+        let Desk { settled, local, node, .. } = &mut self.desk;
+        settled.refresh(node);
+        local.effects.wanted = settled.notify;
     }
 
     /// The next request is the primary's, of attempt `attempt`; `bytes` take effect with it.
@@ -335,11 +367,11 @@ impl Executor {
             calls.add(1);
             ticks.add(took);
         }
-        self.node.note_time(row, &args, took, now);
+        self.node.note_time(row, &args, took);
         self.last = ended;
         if row.spec.flags.contains(Flags::ADMIN) {
             // A changed setting holds from the next command on, also of the same batch.
-            self.desk.settled.refresh(self.desk.node);
+            self.refresh();
         }
         self.finish();
         // Of the commands that pause clients only CLIENT runs as itself.
@@ -371,7 +403,7 @@ impl Executor {
         {
             return None;
         }
-        desk.begin(turn.client, row, &args);
+        desk.begin(turn.client, turn.out, row, &args);
         let first = prepared.first.map(|(hash, slot)| Key { bytes: args.at(1), hash, slot });
         desk.handle(turn, held, args, row, first);
         let flushed = desk.log(turn.client, row, args, db).then(|| flushed(desk.node)).flatten();

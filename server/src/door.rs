@@ -94,11 +94,12 @@ impl Node {
             _ => return Err(reply),
         };
         *door = Way::Passed;
+        // Before the client knows.
+        info.parked.store(false, Ordering::Relaxed);
         // What does not fit, or cannot be written, is the reactor's.
         let written = socket.write(&reply).unwrap_or(0);
         self.stats[reactor].bytes_out.add(written as u64);
         reply.drain(..written);
-        info.parked.store(false, Ordering::Relaxed);
         let (mailbox, done) = (&self.mailboxes[ticket.reactor], reply.is_empty());
         let note = Mail::Resume { ticket, reply, close: false };
         if done {

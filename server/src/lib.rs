@@ -34,6 +34,7 @@ pub mod node;
 pub mod node_commands;
 pub mod notices;
 pub mod os_error;
+pub mod owed;
 pub mod park;
 pub mod persist;
 pub mod pubsub;

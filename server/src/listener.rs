@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Connections accepted for one event.
@@ -164,7 +165,8 @@ fn admit(mut socket: Socket, config: &Config, node: &Node, just_accepted: usize)
             let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
         }
     }
-    if node.clients.len() + just_accepted >= config.maxclients as usize {
+    let arriving = node.clients.arriving.load(Ordering::Relaxed);
+    if node.clients.len() + arriving + just_accepted >= config.maxclients as usize {
         refuse(&mut socket, TOO_MANY);
         return None;
     }

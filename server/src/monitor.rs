@@ -32,6 +32,8 @@ pub struct Line {
     pub bytes: Box<[u8]>,
     /// Its number.
     pub stamp: u64,
+    /// The client that sent it and has read the line before its reply; 0 for none.
+    pub own: u64,
 }
 
 impl Monitors {
@@ -65,20 +67,22 @@ impl Monitors {
         }
     }
 
-    /// Shows a command of database `db` to all who watch; `from` is its sender's address.
+    /// Shows a command of database `db` to all who watch; `from` is its sender's address. It is the caller who shows it to
+    /// the client `own`, if that is not 0.
     #[cold]
-    pub fn show(&self, mailboxes: &[Mailbox], db: u32, from: &[u8], args: &Args<'_>) {
+    pub fn show(&self, mailboxes: &[Mailbox], db: u32, from: &[u8], args: &Args<'_>, own: u64) -> Option<Arc<Line>> {
         if args.at(0).eq_ignore_ascii_case(b"auth") {
-            return;
+            return None;
         }
         let mut watched = self.lock();
         watched.stamp += 1;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let bytes = line(now.as_secs(), now.subsec_micros(), db, from, args).into();
-        let line = Arc::new(Line { bytes, stamp: watched.stamp });
+        let line = Arc::new(Line { bytes, stamp: watched.stamp, own });
         for (mailbox, _) in mailboxes.iter().zip(watched.by_reactor.iter()).filter(|(_, count)| **count > 0) {
             mailbox.send_message(Mail::Shown(line.clone()), line.bytes.len());
         }
+        Some(line)
     }
 }
 

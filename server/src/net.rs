@@ -28,6 +28,7 @@ use resp::Out;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Token of the waker; connections follow at [`FIRST_CONN`].
 pub const WAKER: Token = Token(0);
@@ -129,6 +130,7 @@ impl Net {
             if to == self.reactor {
                 self.adopt(socket, config, now);
             } else {
+                self.node.clients.arriving.fetch_add(1, Ordering::Relaxed);
                 self.node.mailboxes[to].send(Mail::Accepted(socket));
             }
         }
@@ -141,7 +143,14 @@ impl Net {
         }
     }
 
-    /// Takes a new connection in, to be read soon.
+    /// Takes in a connection that another reactor has accepted.
+    pub fn adopt_sent(&mut self, socket: Socket, config: &Config, now: Now) {
+        self.adopt(socket, config, now);
+        self.node.clients.arriving.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Takes a new connection in. It is read when the next poll tells of it, which it does also of what is there already:
+    /// so nothing overtakes what others have sent before.
     pub fn adopt(&mut self, mut socket: Socket, config: &Config, now: Now) {
         let index = self.free.pop().unwrap_or_else(|| {
             self.conns.push(None);
@@ -168,10 +177,9 @@ impl Net {
         let info = Arc::new(info);
         node.clients.add(info.clone());
         node.stats[self.reactor].connections.add(1);
-        let client = Client::new(info, config.requirepass.is_none());
+        let client = Client::new(info, false);
         self.places.insert(client.info.id, index);
         self.conns[index] = Some(Box::new(Conn::new(socket, client, index)));
-        self.again.push(index);
     }
 
     /// Ends a connection.
@@ -314,6 +322,7 @@ impl Net {
     /// Ends the wait of a connection: what it waited for is returned, to be told or not.
     pub fn unpark(&mut self, conn: &mut Conn) -> Option<Parked> {
         let parked = conn.client.parking.parked.take()?;
+        conn.client.info.end_wait();
         if let Some(until) = parked.until_ms {
             self.deadlines.remove(&(until, conn.client.info.id));
         }

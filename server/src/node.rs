@@ -9,6 +9,7 @@ use crate::latency::Latency;
 use crate::mailbox::Mailbox;
 use crate::migrate::Migrations;
 use crate::monitor::Monitors;
+use crate::owed::Owed;
 use crate::persist::Persist;
 use crate::pubsub::PubSub;
 use crate::repl::Replication;
@@ -97,6 +98,8 @@ pub struct Node {
     free: SyncSender<Vec<Waste>>,
     /// Bytes of those, at the least.
     pub freeing: AtomicU64,
+    /// Elements that belong to who waits for them.
+    pub owed: Owed,
     /// Whether a thread watches the reactors (`watchdog-period`).
     pub watched: AtomicBool,
     /// Keys on their way to other servers.
@@ -151,6 +154,7 @@ impl Node {
             free,
             freeing: AtomicU64::new(0),
             watched: AtomicBool::new(false),
+            owed: Owed::default(),
             migrations: Migrations::default(),
             config: RwLock::new(Arc::new(config)),
             config_version: AtomicU64::new(1),

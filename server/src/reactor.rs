@@ -105,8 +105,8 @@ impl Reactor {
             while self.node().asleep.load(Ordering::Relaxed) {
                 std::thread::sleep(ASLEEP_PAUSE);
             }
-            let now = Now::read();
             self.batch.began = Ticks::now();
+            let now = self.exec.read_moment(self.batch.began);
             self.guests_asked = self.all_wait_for_guests();
             if self.guests_asked {
                 self.node().locks.want(self.exec.reactor);
@@ -114,10 +114,8 @@ impl Reactor {
             // Who comes to this now has its next turn in the next round.
             let again = self.net.take_again();
             turn_began_ms.store(now.ms, Ordering::Relaxed);
-            let node = self.node();
-            self.exec.settled.refresh(node);
+            self.exec.refresh();
             self.exec.share_locks();
-            self.exec.local.effects.wanted = self.exec.settled.notify;
             self.take_mail(now);
             if !self.net.paused.is_empty() && !self.node().is_paused(now) {
                 self.end_pause();
@@ -132,6 +130,8 @@ impl Reactor {
                         if let Some(link) = &mut self.link {
                             let readable = event.is_readable() || event.is_read_closed();
                             link.on_event(readable, event.is_writable(), &mut self.exec, &mut self.net, now);
+                            // What the primary has sent before a client spoke comes before what that client says.
+                            link.turn(&mut self.exec, &mut self.net, now);
                         }
                     }
                     Token(n) if n < FIRST_CONN => self.net.accept(n, &self.exec.settled.config, now),
@@ -155,6 +155,9 @@ impl Reactor {
                 self.time_out(index, now);
             }
             self.unsettled = self.exec.settle(now);
+            // Who was waited for in this turn goes on before anybody reads what let it; and what was published.
+            self.take_mail(now);
+            self.exec.publish_stats();
             if self.exec.node.persist.gate.has(gate::AOF) || !self.held.is_empty() {
                 self.release_replies(now);
             }
@@ -163,16 +166,10 @@ impl Reactor {
                 link.turn(&mut self.exec, &mut self.net, now);
             }
             self.feed_replicas(now);
-            // What commands of this turn published.
-            self.take_mail(now);
-            if !self.held.is_empty() {
-                // Replies to who waited for one of them: nothing else would send these before the next turn.
-                self.release_replies(now);
-            }
             self.net.flush_due(&self.exec.settled.config, now);
             self.net.open_doors();
-            self.exec.publish_stats();
             self.run_cron(now);
+            self.exec.publish_stats();
         }
         self.feed_the_rest();
         self.net.end();
@@ -231,9 +228,15 @@ impl Reactor {
     fn take_mail(&mut self, now: Now) {
         let mut mail = std::mem::take(&mut self.mail);
         self.node().mailboxes[self.exec.reactor].take(&mut mail);
+        // First who has been waited for: others' messages send the replies of this turn on their way.
+        for resumed in mail.extract_if(.., |mail| matches!(mail, Mail::Resume { .. })) {
+            if let Mail::Resume { ticket, reply, close } = resumed {
+                self.resume(ticket, &reply, close, now);
+            }
+        }
         for mail in mail.drain(..) {
             match mail {
-                Mail::Accepted(socket) => self.net.adopt(socket, &self.exec.settled.config, now),
+                Mail::Accepted(socket) => self.net.adopt_sent(socket, &self.exec.settled.config, now),
                 Mail::Kill(id) => {
                     if let Some(index) = self.net.place_of(id) {
                         self.net.close(index);
@@ -246,7 +249,7 @@ impl Reactor {
                         link.on_news(news, &mut self.exec, &mut self.net, now);
                     }
                 }
-                Mail::Resume { ticket, reply, close } => self.resume(ticket, &reply, close, now),
+                Mail::Resume { .. } => {}
                 Mail::Published(message) => self.net.deliver(&message, &self.exec.settled.config),
                 Mail::Shown(line) => self.net.show(&line, &self.exec.settled.config),
             }

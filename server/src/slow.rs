@@ -33,19 +33,20 @@ impl Node {
 
     /// Notes a command that took `ticks`, if that was long.
     #[inline]
-    pub fn note_time(&self, row: &Command<Run>, args: &Args<'_>, ticks: u64, now: Now) {
+    pub fn note_time(&self, row: &Command<Run>, args: &Args<'_>, ticks: u64) {
         if ticks >= self.slow.ticks.load(Ordering::Relaxed) {
-            self.note_slow(row, args, ticks, now);
+            self.note_slow(row, args, ticks);
         }
     }
 
     #[cold]
-    fn note_slow(&self, row: &Command<Run>, args: &Args<'_>, ticks: u64, now: Now) {
+    fn note_slow(&self, row: &Command<Run>, args: &Args<'_>, ticks: u64) {
         // The commands that EXEC runs are noted one by one.
         if row.spec.name == "exec" {
             return;
         }
         let took_us = ticks / ticks::per_microsecond();
+        let now = Now::read();
         let event = if row.spec.flags.contains(Flags::FAST) { "fast-command" } else { "command" };
         self.latency.add(event, took_us / 1000, now.ms);
         let threshold = self.slow.log_us.load(Ordering::Relaxed);

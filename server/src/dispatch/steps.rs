@@ -13,7 +13,7 @@ use engine::clock::Now;
 use engine::keyspace::{Key, Keyspace};
 use engine::raw::lock::Held;
 use engine::slot::Slot;
-use resp::Flags;
+use resp::{Flags, Out};
 use std::sync::atomic::Ordering;
 
 impl Desk {
@@ -32,6 +32,13 @@ impl Desk {
             && self.piece.is_none()
             && !self.replaying
             && crate::slots_commands::must_wait(self.node, held, row, args, db, (!self.is_replica()).then_some(now))
+        {
+            return true;
+        }
+        if self.node.owed.is_there()
+            && self.piece.is_none()
+            && !self.replaying
+            && self.node.owed.concerns(row, args, db)
         {
             return true;
         }
@@ -78,7 +85,7 @@ impl Desk {
 
     /// It runs: sets what it is to do besides, and shows it to those who watch.
     #[inline]
-    pub(super) fn begin(&mut self, client: &Client, row: &Command<Run>, args: &Args<'_>) {
+    pub(super) fn begin(&mut self, client: &Client, out: &mut Out, row: &Command<Run>, args: &Args<'_>) {
         // Commands of a file are a primary's.
         self.local.is_replica = self.is_replica();
         self.local.effects.logging = self.node.oplog.is_on() && !self.replaying;
@@ -86,7 +93,13 @@ impl Desk {
             && !self.replaying
             && !row.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN)
         {
-            self.node.monitors.show(&self.node.mailboxes, client.session.db, &client.info.monitor_name(), args);
+            let watches = client.info.monitor.load(Ordering::Relaxed);
+            let own = if watches { client.info.id } else { 0 };
+            let from = client.info.monitor_name();
+            let line = self.node.monitors.show(&self.node.mailboxes, client.session.db, &from, args, own);
+            if let Some(line) = line.filter(|_| watches) {
+                out.extend_raw(&line.bytes);
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! After a command: elements of lists that came into being go to the clients that wait for them.
 //!
-//! Still under the command's slots, so nobody takes an element away from who waits for it. The records of what was given
+//! Still under the command's slots, so nobody takes an element away from who waits for it; where a slot is missing, the
+//! element is put down as owed ([`crate::owed`]). The records of what was given
 //! are in the log before anybody is told.
 
 use super::{Desk, Executor, log_effects};
@@ -25,6 +26,7 @@ impl Desk {
             });
             log_effects(self.node, &self.local, &mut self.records, ready.db, Args::new(&[], &[]));
             if let Served::Wants(_) = served {
+                self.node.owed.add(ready.db, &ready.key);
                 self.unserved.push(ready);
             }
         }
@@ -64,6 +66,7 @@ impl Executor {
         desk.local.effects.logging = desk.node.oplog.is_on();
         for ready in std::mem::take(&mut desk.unserved) {
             held.add(slots::slot_of(&ready.key));
+            desk.node.owed.remove(ready.db, &ready.key);
             desk.local.ready.push_back(ready);
         }
         desk.serve(&mut held, now);

@@ -66,6 +66,12 @@ impl Net {
         }
     }
 
+    /// Whether the client at `index` is sent things without its asking.
+    pub fn listens(&self, index: usize) -> bool {
+        let conn = self.conns.get(index).and_then(Option::as_ref);
+        conn.is_some_and(|conn| conn.client.subscriptions.is_some() || conn.client.info.monitor.load(Ordering::Relaxed))
+    }
+
     /// Hands a message to those who listen.
     pub fn deliver(&mut self, message: &Message, config: &Config) {
         // Among them the reply to SUBSCRIBE.
@@ -79,7 +85,10 @@ impl Net {
         self.send_kept();
         let Net { conns, due, monitors, .. } = self;
         for monitor in monitors.iter().filter(|monitor| line.stamp > monitor.since) {
-            hear(conns, due, monitor.place, &line.bytes, config);
+            let own = |conn: &Conn| conn.client.info.id == line.own;
+            if !conns.get(monitor.place).and_then(Option::as_deref).is_some_and(own) {
+                hear(conns, due, monitor.place, &line.bytes, config);
+            }
         }
     }
 

@@ -78,7 +78,7 @@ fn who_monitors_is_not_shown_what_ran_before_though_it_is_still_on_its_way() {
     let config = Config::default();
     let show = |text: &[u8]| {
         let whole = [Arg { start: 0, len: text.len() as u32 }];
-        node.monitors.show(&node.mailboxes, 9, b"127.0.0.1:5", &Args::new(text, &whole));
+        node.monitors.show(&node.mailboxes, 9, b"127.0.0.1:5", &Args::new(text, &whole), 0);
     };
     // Somebody else watches already.
     node.monitors.join(0);
@@ -92,6 +92,12 @@ fn who_monitors_is_not_shown_what_ran_before_though_it_is_still_on_its_way() {
     let mut heard = String::new();
     peer.read_to_string(&mut heard).expect("it ends");
     assert!(heard.ends_with(" [9 127.0.0.1:5] \"after\"\r\n") && !heard.contains("before"), "{heard}");
+}
+
+#[test]
+fn a_new_connection_has_its_turn_when_the_poll_tells_of_it() {
+    let (mut net, _peer, _) = listener();
+    assert!(net.take_again().is_empty());
 }
 
 #[test]

@@ -76,7 +76,8 @@ fn wait(
     timeout_ms: Option<i64>,
 ) -> bool {
     let Some(parking) = &mut ctx.client.parking else { return false };
-    let ticket = parking.ticket(ctx.client.info);
+    let info = ctx.client.info;
+    let ticket = parking.ticket(info);
     let waiter = Arc::new(Waiter::new(ticket.reactor, ticket.client, ticket.wait, end, destination));
     let mut stakes = Stakes::new(ctx.node, ctx.reactor, Stake::Wait(waiter.clone()));
     for i in keys {
@@ -84,6 +85,7 @@ fn wait(
         stakes.register(&mut ctx.ctx.keys, &key);
     }
     let until_ms = timeout_ms.map(|timeout| ctx.ctx.keys.now().ms.saturating_add(timeout));
+    info.begin_wait(&waiter);
     parking.park(ticket, until_ms, Box::new(ListWait { waiter, _stakes: stakes }));
     true
 }

@@ -57,6 +57,9 @@ fn reply(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 fn list(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let mut text = String::new();
     let now = ctx.keys.now().ms;
+    // Others' figures are those of their last turn; who asks is in the middle of one.
+    ctx.client.info.last_ms.store(now, Relaxed);
+    ctx.client.info.db.store(ctx.session.db, Relaxed);
     let registry = &ctx.node.registry;
     for info in ctx.node.clients.all() {
         let last = info.command.load(Relaxed);
@@ -78,7 +81,7 @@ fn line(info: &ClientInfo, now_ms: i64, command: &str, text: &mut String) {
     let letters = [
         (info.monitor.load(Relaxed), 'O'),
         (info.queued.load(Relaxed) >= 0, 'x'),
-        (info.parked.load(Relaxed), 'b'),
+        (info.is_blocked(), 'b'),
         (watch.and_then(|watch| watch.upgrade()).is_some_and(|watch| watch.is_dirty()), 'd'),
         (info.closing.load(Relaxed), 'c'),
         (info.unix, 'U'),
@@ -213,9 +216,14 @@ fn kill(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
             // At once, even if this thread is to be busy for a while: the link comes again by itself.
             ctx.node.repl.break_link();
         } else {
-            info.killed.store(true, Relaxed);
+            info.kill();
             ctx.node.clients.remove(info.id);
-            ctx.node.mailboxes[info.reactor].send(Mail::Kill(info.id));
+            // A transaction holds slots, with which none of what a client leaves behind may be locked.
+            let in_transaction = ctx.client.parking.is_none();
+            match ctx.net.place_of(info.id) {
+                Some(index) if info.reactor == ctx.reactor && !in_transaction => ctx.net.close(index),
+                _ => ctx.node.mailboxes[info.reactor].send(Mail::Kill(info.id)),
+            }
         }
     }
     match (single, killed) {

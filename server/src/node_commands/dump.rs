@@ -38,7 +38,7 @@ fn restore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     }
     let payload = args.at(3);
     let verified = dump::verify(payload).ok_or(Error::Text("ERR DUMP payload version or checksum are wrong"))?;
-    let now = ctx.keys.now();
+    let now = ctx.keys.moment();
     let expire_at_ms = (ttl_ms > 0).then(|| now.ms.saturating_add(ttl_ms));
     let entry = dump::restore(verified, limits(ctx.settings), key.bytes, expire_at_ms, now.lru())
         .map_err(|_| Error::Text("ERR Bad data format"))?;

@@ -40,6 +40,7 @@ use commands::args::Args;
 use commands::ctx::{Ctx, Session};
 use commands::error::Outcome;
 use commands::table::{Access, Command};
+use engine::clock::Now;
 use engine::keyspace::Key;
 use engine::raw::ticks::Ticks;
 use resp::{Flags, Out};
@@ -120,6 +121,7 @@ impl NodeCtx<'_, '_> {
         let session = session.unwrap_or(self.ctx.session);
         let mut keys = self.ctx.keys.reborrow();
         keys.select(session.db);
+        keys.set_clock(Now::read);
         if logged_alone {
             keys.rehome(session.db);
         }
@@ -130,7 +132,7 @@ impl NodeCtx<'_, '_> {
         if shown {
             Self::show(self.node, self.client.info, row, session.db, in_script, &args);
         }
-        let (begin, now, started) = (out.len(), keys.now(), Ticks::now());
+        let (begin, started) = (out.len(), Ticks::now());
         let mut ctx = Ctx { args, out, keys, session, settings: self.ctx.settings, first, in_script };
         let outcome = match row.handler {
             Run::Keys(handler) => handler(&mut ctx),
@@ -161,7 +163,7 @@ impl NodeCtx<'_, '_> {
             calls.add(1);
             ticks.add(took);
         }
-        self.node.note_time(row, &args, took, now);
+        self.node.note_time(row, &args, took);
         if shown {
             self.hand_out();
         }
@@ -189,7 +191,7 @@ impl NodeCtx<'_, '_> {
     fn show(node: &Node, info: &ClientInfo, row: &Command<Run>, db: u32, in_script: bool, args: &Args<'_>) {
         if !row.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN) {
             let from = if in_script { b"lua".to_vec() } else { info.monitor_name() };
-            node.monitors.show(&node.mailboxes, db, &from, args);
+            node.monitors.show(&node.mailboxes, db, &from, args, 0);
         }
     }
 }

@@ -46,7 +46,7 @@ fn exec(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     // After what it ran, which is the order of things.
     if ctx.node.monitors.are_there() {
         let from = ctx.client.info.monitor_name();
-        ctx.node.monitors.show(&ctx.node.mailboxes, ctx.session.db, &from, &ctx.args);
+        ctx.node.monitors.show(&ctx.node.mailboxes, ctx.session.db, &from, &ctx.args, 0);
     }
     ran
 }

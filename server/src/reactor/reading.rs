@@ -65,6 +65,10 @@ impl Reactor {
         if self.node().holds_back(now) && self.hold_back(index, now) {
             return;
         }
+        if self.net.listens(index) {
+            // What was on its way to this client before it spoke comes before the reply, and is not lost by an UNSUBSCRIBE.
+            self.net.hand_out(&self.exec.settled.config);
+        }
         self.net.send_kept_of(index);
         let Some(mut conn) = self.net.conns.get_mut(index).and_then(Option::take) else { return };
         if conn.stalled {

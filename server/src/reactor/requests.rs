@@ -8,10 +8,12 @@ use super::{Reactor, deliver};
 use crate::conn::{Conn, Sent};
 use crate::dispatch::{Executor, Prepared, Ran, Turn};
 use crate::log;
+use crate::node::Node;
 use commands::args::Args;
 use engine::clock::Now;
 use engine::raw::ticks::{self, Ticks};
 use resp::{Arg, Out, Progress, ProtocolError};
+use std::sync::atomic::Ordering;
 
 /// Commands looked ahead, so that their cache misses overlap.
 const LOOK_AHEAD: usize = 16;
@@ -137,7 +139,7 @@ impl Reactor {
                             self.batch.requests.push(Request { at, end, args, prepared });
                         } else if let Some(feed) = conn.client.feed() {
                             // An empty line is all that a replica says while it loads its image.
-                            feed.replica.ack_ms.store(now.ms, std::sync::atomic::Ordering::Relaxed);
+                            feed.replica.ack_ms.store(now.ms, Ordering::Relaxed);
                         }
                         at += consumed;
                         if self.batch.args.len() - first > HEAVY_ARGS || consumed > HEAVY_BYTES {
@@ -158,7 +160,7 @@ impl Reactor {
                     }
                 }
             }
-            if let Some(stopped) = self.run_batch(conn, bytes, out, now) {
+            if let Some(stopped) = self.run_batch(conn, bytes, out) {
                 // The parser's place is beyond what was not served.
                 conn.parser.reset();
                 return stopped;
@@ -175,6 +177,11 @@ impl Reactor {
                     let args = Args::new(&text, &self.batch.args[first..]);
                     let prepared = self.exec.prepare(&args);
                     self.exec.begin_batch();
+                    let now = self.exec.moment();
+                    if let Some(stopped) = must_stop(self.exec.node, conn, at, now) {
+                        conn.parser.reset();
+                        return stopped;
+                    }
                     let Conn { client, deferrals, .. } = conn;
                     let mut turn = Turn { net: &mut self.net, client, out, now, deferrals: *deferrals };
                     let ran = self.exec.run(&mut turn, args, &prepared);
@@ -206,7 +213,7 @@ impl Reactor {
     }
 
     /// Runs the requests of the batch in order. Returns where to go on if one was put off or parked the client.
-    pub(super) fn run_batch(&mut self, conn: &mut Conn, bytes: &[u8], out: &mut Out, now: Now) -> Option<Served> {
+    pub(super) fn run_batch(&mut self, conn: &mut Conn, bytes: &[u8], out: &mut Out) -> Option<Served> {
         self.batch.served += self.batch.requests.len();
         let Batch { requests, args: all, began, turn: turn_ticks, .. } = &mut self.batch;
         if requests.len() > 1 {
@@ -220,6 +227,10 @@ impl Reactor {
         self.exec.begin_batch();
         for request in requests {
             let args = Args::new(&bytes[request.at..], &all[request.args.clone()]);
+            let now = self.exec.moment();
+            if let Some(stopped) = must_stop(self.exec.node, conn, request.at, now) {
+                return Some(stopped);
+            }
             let Conn { client, deferrals, .. } = conn;
             let mut turn = Turn { net: &mut self.net, client, out, now, deferrals: *deferrals };
             match self.exec.run(&mut turn, args, &request.prepared) {
@@ -255,6 +266,16 @@ impl Reactor {
         }
         None
     }
+}
+
+/// Whether the request at `at` may not run although those before it did: another thread has ended this client, or paused
+/// all, and who did knows that since it has its reply.
+#[inline]
+fn must_stop(node: &Node, conn: &Conn, at: usize, now: Now) -> Option<Served> {
+    if conn.client.info.killed.load(Ordering::Relaxed) {
+        return Some(Served::Close);
+    }
+    (node.is_paused(now) && conn.client.feed().is_none()).then_some(Served::PutOff { from: at })
 }
 
 /// A request could not have what it needs: notes what that is.

@@ -24,7 +24,14 @@ impl Reactor {
             let mute = self.net.unpark(&mut conn).is_some_and(|parked| parked.mute);
             conn.client.close_after_reply |= close;
             self.go_on(&mut conn, if mute { &[] } else { reply }, now);
+            let unserved = conn.unserved;
             self.net.go_on_later(index, &conn);
+            self.net.conns[index] = Some(conn);
+            if unserved {
+                // What it has sent behind runs before who let it go on reads its own reply.
+                self.turn(index, now);
+            }
+            return;
         }
         self.net.conns[index] = Some(conn);
     }

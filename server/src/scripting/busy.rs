@@ -118,7 +118,7 @@ impl Visits {
         // A poll that fails has no events; the reactor meets the same failure after the script.
         let _: io::Result<()> = net.poll.poll(&mut events, Some(Duration::ZERO));
         for socket in node.mailboxes[reactor].take_accepted() {
-            net.adopt(socket, config, now);
+            net.adopt_sent(socket, config, now);
         }
         net.send_kept();
         let mut ready = std::mem::take(&mut self.unfinished);

@@ -42,7 +42,7 @@ fn limits(ctx: &NodeCtx<'_, '_>) -> Limits {
 
 /// When a time to live that begins now ends.
 fn moment(ctx: &NodeCtx<'_, '_>, ttl_ms: i64) -> Option<i64> {
-    (ttl_ms > 0).then(|| ctx.keys.now().ms.saturating_add(ttl_ms))
+    (ttl_ms > 0).then(|| ctx.keys.moment().ms.saturating_add(ttl_ms))
 }
 
 fn log_expire(ctx: &mut NodeCtx<'_, '_>, key: &[u8], at_ms: Option<i64>) {

@@ -10,5 +10,5 @@ pub(super) fn clients(ctx: &mut NodeCtx<'_, '_>, text: &mut String) {
     field!(text, "connected_clients", all.len());
     field!(text, "client_longest_output_list", longest);
     field!(text, "client_biggest_input_buf", all.iter().map(|c| c.input[0].load(Relaxed)).max().unwrap_or(0));
-    field!(text, "blocked_clients", all.iter().filter(|client| client.parked.load(Relaxed)).count());
+    field!(text, "blocked_clients", all.iter().filter(|client| client.is_blocked()).count());
 }
