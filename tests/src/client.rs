@@ -2,6 +2,7 @@
 //!
 //! The methods that tests use most panic with the reason when the connection breaks; those beginning with `try_` report it.
 
+use crate::wait_until;
 use resp::{Out, Reply, Scanner};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -19,6 +20,8 @@ pub struct Client {
     /// Bytes received and not yet consumed.
     buffer: Vec<u8>,
     scanner: Scanner,
+    /// It is a replication link: see [`Client::as_link`].
+    link: bool,
 }
 
 #[derive(Debug)]
@@ -54,7 +57,14 @@ impl Client {
     }
 
     fn over(stream: Stream) -> Client {
-        Client { stream, buffer: Vec::new(), scanner: Scanner::new() }
+        Client { stream, buffer: Vec::new(), scanner: Scanner::new(), link: false }
+    }
+
+    /// From now on empty lines between replies are passed over: over a replication link both ends send one now and then,
+    /// which only says that they are still there. Nobody else may be sent any.
+    pub fn as_link(mut self) -> Client {
+        self.link = true;
+        self
     }
 
     /// Sends one command and waits for its reply.
@@ -94,6 +104,11 @@ impl Client {
     /// Waits for the next reply. The other end closing is `UnexpectedEof`.
     pub fn try_read(&mut self) -> io::Result<Reply> {
         loop {
+            if self.link {
+                // Within a reply the first byte is its kind.
+                let empty = self.buffer.iter().take_while(|&&byte| byte == b'\n').count();
+                self.buffer.drain(..empty);
+            }
             let whole = self.scanner.scan(&self.buffer).map_err(invalid)?;
             if let Some(len) = whole {
                 let (reply, _) = Reply::decode(&self.buffer).map_err(invalid)?.ok_or(io::ErrorKind::InvalidData)?;
@@ -114,10 +129,33 @@ impl Client {
 
     /// A field of INFO's section on persistence; panics if there is none.
     pub fn persistence(&mut self, field: &str) -> String {
+        let [value] = self.persistence_of([field]);
+        value
+    }
+
+    /// Several of them, all of one moment.
+    fn persistence_of<const N: usize>(&mut self, fields: [&str; N]) -> [String; N] {
         let Reply::Bulk(Some(text)) = self.call(&["INFO", "persistence"]) else { panic!("no INFO") };
         let text = String::from_utf8_lossy(&text).into_owned();
-        let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        value.unwrap_or_else(|| panic!("no {field}")).trim().to_owned()
+        fields.map(|field| {
+            let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+            value.unwrap_or_else(|| panic!("no {field}")).trim().to_owned()
+        })
+    }
+
+    /// Whether the server makes no file and is not about to.
+    pub fn is_idle(&mut self) -> bool {
+        // Of one moment: what is scheduled in one is in progress in the next.
+        self.persistence_of(["rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled"])
+            .iter()
+            .all(|value| value == "0")
+    }
+
+    /// Waits until all that was acknowledged would survive the server's end. Only `appendfsync always` promises that
+    /// before it replies.
+    pub fn wait_until_written(&mut self) {
+        let written = wait_until(PATIENCE, || self.persistence("aof_buffer_length") == "0");
+        assert!(written, "the append only file is not written");
     }
 
     /// Waits for bytes and forgets them; their number, 0 at the end.

@@ -192,6 +192,7 @@ fn a_directory_that_goes_away_is_found_again_without_a_restart() {
     assert!(wait_until(PATIENCE, || client.persistence("aof_last_bgrewrite_status") == "ok"));
     // Only the new AOF has this.
     client.call(&["SET", "k", "x"]);
+    client.wait_until_written();
     let server = server.crash().start_as(Options::codis(1).set("appendonly", "yes"));
     let mut client = server.client();
     assert!(matches!(client.call(&["GET", "k"]), Reply::Bulk(Some(text)) if *text == *b"x"));

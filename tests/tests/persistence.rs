@@ -72,13 +72,7 @@ fn together(client: &mut Client, lines: &[&str]) -> Vec<String> {
 }
 
 fn wait_until_idle(client: &mut Client) {
-    let fields = ["rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled"];
-    let mut is_idle = || {
-        // All of one moment: what is scheduled in one is in progress in the next.
-        let text = String::from_utf8_lossy(&bulk(client.call(&["INFO", "persistence"]))).into_owned();
-        fields.iter().all(|field| text.contains(&format!("{field}:0\r\n")))
-    };
-    assert!(wait_until(PATIENCE, &mut is_idle));
+    assert!(wait_until(PATIENCE, || client.is_idle()));
 }
 
 #[test]
@@ -127,6 +121,7 @@ fn the_aof_is_whole_however_it_was_turned_on_and_off() {
             assert_eq!(client.persistence("aof_enabled"), "1");
             client.call(&["SET", "after", "v"]);
             let digest = client.call(&["DEBUG", "DIGEST"]);
+            client.wait_until_written();
             let server = server.crash().start_as(Options::codis(1).set("appendonly", "yes"));
             assert_eq!(server.client().call(&["DEBUG", "DIGEST"]), digest, "{lines:?}");
         }
@@ -219,6 +214,7 @@ fn what_a_transaction_or_script_changed_is_in_a_rewritten_aof_once() {
         }
         assert_eq!(client.persistence("aof_last_bgrewrite_status"), "ok");
         assert!(server.log().contains("Background AOF rewrite finished successfully"), "{}", server.log());
+        client.wait_until_written();
         let server = server.crash().start_as(options());
         let values = server.client().call(&["MGET", "a", "b", "c"]);
         let two = || Reply::Bulk(Some(b"2".to_vec()));

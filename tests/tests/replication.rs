@@ -490,7 +490,7 @@ fn an_old_replica_cut_off_before_the_log_begins_gets_no_partial_sync() {
     writer.run("SET k v");
     wait_for_stream(&primary, &middle);
     let ask = |what: &str| {
-        let mut client = middle.client();
+        let mut client = middle.client().as_link();
         let Reply::Simple(line) = client.run(&format!("PSYNC {what}")) else { panic!("no answer to PSYNC") };
         let words = String::from_utf8_lossy(&line).into_owned();
         (client, words)

@@ -11,12 +11,6 @@ use tests::{Client, Options, Server, encode, wait_until};
 const PATIENCE: Duration = Duration::from_secs(60);
 const ROUNDS: usize = 40;
 
-fn is_idle(client: &mut Client) -> bool {
-    ["rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]
-        .iter()
-        .all(|field| client.persistence(field) == "0")
-}
-
 #[test]
 fn what_is_saved_after_flushall_is_not_replaced_by_its_empty_file() {
     let server = Server::start(Options::codis(2).set_words("save", &["900", "1"]));
@@ -53,7 +47,7 @@ fn a_save_goes_where_the_directory_was_when_it_began() {
         for _ in 0..3 {
             assert!(matches!(client.read(), Reply::Simple(_)));
         }
-        assert!(wait_until(PATIENCE, || is_idle(&mut client)));
+        assert!(wait_until(PATIENCE, || client.is_idle()));
     }
     assert_eq!(client.persistence("rdb_last_bgsave_status"), "ok");
     assert_eq!(client.persistence("aof_last_bgrewrite_status"), "ok");
@@ -99,8 +93,9 @@ fn an_aof_that_is_turned_on_while_a_file_is_loaded_has_all_keys() {
     assert_eq!(client.call(&["DEBUG", "DIGEST"]), digest);
     client.call(&["SET", "after", "v"]);
     let digest = client.call(&["DEBUG", "DIGEST"]);
-    assert!(wait_until(PATIENCE, || is_idle(&mut client) && client.persistence("aof_enabled") == "1"));
+    assert!(wait_until(PATIENCE, || client.persistence("aof_enabled") == "1" && client.is_idle()));
     assert_eq!(client.persistence("aof_last_bgrewrite_status"), "ok");
+    client.wait_until_written();
     let server = server.crash().start_as(Options::codis(2).set("appendonly", "yes"));
     assert_eq!(server.client().call(&["DEBUG", "DIGEST"]), digest);
 }

@@ -124,6 +124,7 @@ fn a_shutdown_that_is_misspelt_ends_no_script() {
         let answers = survived(&server, &["SHUTDOWN nx", "SHUTDOWN nosaves", "SHUTDOWN n", "SHUTDOWN nosave now"]);
         assert!(answers[..3].iter().all(|answer| answer == "ERR syntax error"), "{answers:?}");
         assert!(answers[3].starts_with("BUSY"), "{answers:?}");
+        server.client().wait_until_written();
         let server = server.crash().start_again();
         assert_eq!(server.client().run("GET k"), Reply::Bulk(Some(b"whole".to_vec())));
     });

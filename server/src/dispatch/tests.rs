@@ -114,23 +114,24 @@ fn whoever_sees_a_change_finds_it_in_the_log() {
     let record = node.oplog.end() - first;
     let (a, b) = (Key::new(b"a"), Key::new(b"b"));
     assert_ne!(a.slot, b.slot);
-    let done = AtomicBool::new(false);
+    let (done, looked) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
         let looker = scope.spawn(|| {
             let mut owner = node.locks.register().expect("nobody is alone");
-            let mut seen = 0;
             while !done.load(Ordering::Relaxed) {
                 for key in [&a, &b] {
                     let Some((number, end)) = look(&mut owner, node, key) else { continue };
                     assert!(end >= first + number * record, "write {number} is seen and not logged");
-                    seen += 1;
+                    looked.store(true, Ordering::Relaxed);
                 }
             }
-            seen
         });
-        (2..WRITES).for_each(&mut set);
+        // Threads may be given their turns late.
+        (2..)
+            .take_while(|&n| n < WRITES || !looked.load(Ordering::Relaxed) && !looker.is_finished())
+            .for_each(&mut set);
         done.store(true, Ordering::Relaxed);
-        assert!(looker.join().expect("every look found a log that knows what it saw") > 0);
+        looker.join().expect("every look found a log that knows what it saw");
     });
 }
 
