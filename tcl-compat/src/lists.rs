@@ -1,5 +1,5 @@
-//! The two committed lists: `units.txt`, which units are run and how many tests each has, and
-//! `skip.txt`, which of those tests are known gaps.
+//! The committed lists: `units.txt`, which units are run and how many tests each has; `skip.txt`,
+//! which of those tests are known gaps; `timed.txt`, which of them a slow machine can fail.
 
 use crate::Result;
 
@@ -22,6 +22,9 @@ const SEVERAL_THREADS: &str = "with several threads: ";
 
 /// All tests that are not run.
 pub struct Skips(Vec<Skip>);
+
+/// All tests that measure time by an upper bound, with their units.
+pub struct Timed(Vec<(String, String)>);
 
 // === impl Units ===
 
@@ -63,16 +66,7 @@ impl Skips {
     pub fn parse(text: &str) -> Result<Skips> {
         let mut skips: Vec<Skip> = Vec::new();
         for line in entries(text) {
-            let fields = line.split_once('|').and_then(|(unit, rest)| {
-                let (name, reason) = rest.rsplit_once('|')?;
-                Some((unit.trim(), name.trim(), reason.trim()))
-            });
-            let Some((unit, name, reason)) = fields else {
-                return Err(format!("skip.txt: not `unit | name | reason`: {line}").into());
-            };
-            if name.is_empty() || reason.is_empty() {
-                return Err(format!("skip.txt: a name and a reason are needed: {line}").into());
-            }
+            let (unit, name, reason) = with_reason("skip.txt", line)?;
             let several_threads = reason.starts_with(SEVERAL_THREADS);
             let skip = Skip { unit: unit.to_owned(), name: name.to_owned(), several_threads };
             if skips.contains(&skip) {
@@ -95,6 +89,52 @@ impl Skips {
     pub fn of(&self, unit: &str, threads: u16) -> Vec<Skip> {
         let skipped = |skip: &&Skip| skip.unit == unit && (threads > 1 || !skip.several_threads);
         self.0.iter().filter(skipped).cloned().collect()
+    }
+}
+
+// === impl Timed ===
+
+impl Timed {
+    /// Reads lines of `unit | name | reason`, as [`Skips::parse`] does.
+    pub fn parse(text: &str) -> Result<Timed> {
+        let mut tests = Vec::new();
+        for line in entries(text) {
+            let (unit, name, _) = with_reason("timed.txt", line)?;
+            let test = (unit.to_owned(), name.to_owned());
+            if tests.contains(&test) {
+                return Err(format!("timed.txt: twice: {line}").into());
+            }
+            tests.push(test);
+        }
+        Ok(Timed(tests))
+    }
+
+    /// An error if a test's unit is never run.
+    pub fn check(&self, units: &Units) -> Result<()> {
+        match self.0.iter().find(|(unit, _)| units.tests(unit).is_none()) {
+            Some((unit, _)) => Err(format!("timed.txt: units.txt does not list {unit}").into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The names of those of `unit`.
+    pub fn of(&self, unit: &str) -> Vec<String> {
+        self.0.iter().filter(|(of, _)| of == unit).map(|(_, name)| name.clone()).collect()
+    }
+}
+
+/// Takes `unit | name | reason` apart.
+fn with_reason<'a>(file: &str, line: &'a str) -> Result<(&'a str, &'a str, &'a str)> {
+    let fields = line.split_once('|').and_then(|(unit, rest)| {
+        let (name, reason) = rest.rsplit_once('|')?;
+        Some((unit.trim(), name.trim(), reason.trim()))
+    });
+    match fields {
+        None => Err(format!("{file}: not `unit | name | reason`: {line}").into()),
+        Some((_, name, reason)) if name.is_empty() || reason.is_empty() => {
+            Err(format!("{file}: a name and a reason are needed: {line}").into())
+        }
+        Some(fields) => Ok(fields),
     }
 }
 
@@ -140,6 +180,18 @@ mod tests {
     fn skips_without_a_reason_or_repeated_are_refused() {
         for text in ["unit/a | one", "unit/a | one |", "unit/a | | why", "unit/a | one | why\nunit/a | one | why"] {
             assert!(Skips::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn timed_tests_have_a_unit_that_is_run_and_a_reason() {
+        let units = Units::parse("unit/a 1").unwrap();
+        let timed = Timed::parse("unit/a | one | why\nunit/a | a|b | why\nunit/b | one | why").unwrap();
+        assert_eq!((timed.of("unit/a"), timed.of("unit/c")), (vec!["one".to_owned(), "a|b".to_owned()], Vec::new()));
+        assert!(timed.check(&units).is_err());
+        assert!(Timed::parse("unit/a | one | why").unwrap().check(&units).is_ok());
+        for text in ["unit/a | one", "unit/a | one |", "unit/a | one | why\nunit/a | one | because"] {
+            assert!(Timed::parse(text).is_err(), "{text}");
         }
     }
 

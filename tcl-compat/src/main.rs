@@ -28,10 +28,10 @@ use std::time::Instant;
 
 use clap::Parser;
 
-use lists::{Skip, Skips, Units};
+use lists::{Skip, Skips, Timed, Units};
 use run::{Job, Runner};
 use suite::Suite;
-use verdict::{Verdict, judge, judge_tried};
+use verdict::{Verdict, failed_only_in_time, judge, judge_tried};
 
 /// Errors of setting up and running; there is one reaction to all of them: print, and end.
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -96,12 +96,14 @@ fn test(options: &Options) -> Result<bool> {
     let units = Units::parse(&read(&home.join("units.txt"))?)?;
     let skips = Skips::parse(&read(&home.join("skip.txt"))?)?;
     skips.check(&units)?;
+    let timed = Timed::parse(&read(&home.join("timed.txt"))?)?;
+    timed.check(&units)?;
     if options.list {
         list(&units, &skips);
         return Ok(true);
     }
 
-    let jobs = plan(options, &units, &skips);
+    let jobs = plan(options, &units, &skips, &timed);
     if jobs.is_empty() {
         println!("0 passed, 0 failed, 0 skipped");
         return Ok(true);
@@ -172,7 +174,7 @@ fn list(units: &Units, skips: &Skips) {
 }
 
 /// Every unit with every thread count; or, to try the skipped tests, each of them once.
-fn plan(options: &Options, units: &Units, skips: &Skips) -> VecDeque<Job> {
+fn plan(options: &Options, units: &Units, skips: &Skips, timed: &Timed) -> VecDeque<Job> {
     let wanted: Vec<String> = match options.units.is_empty() {
         true => units.iter().map(|(unit, _)| unit.to_owned()).collect(),
         false => options.units.clone(),
@@ -182,13 +184,14 @@ fn plan(options: &Options, units: &Units, skips: &Skips) -> VecDeque<Job> {
         for &threads in &options.threads {
             let skips = skips.of(unit, threads.unwrap_or(1));
             if !options.try_skipped {
-                jobs.push_back(Job { unit: unit.clone(), threads, skips, tried: None });
+                jobs.push_back(Job { unit: unit.clone(), threads, skips, timed: timed.of(unit), tried: None });
                 continue;
             }
             // One that may pass by chance proves nothing.
             for tried in skips.iter().filter(|skip| !skip.several_threads) {
                 let others: Vec<Skip> = skips.iter().filter(|skip| *skip != tried).cloned().collect();
-                jobs.push_back(Job { unit: unit.clone(), threads, skips: others, tried: Some(tried.name.clone()) });
+                let tried = Some(tried.name.clone());
+                jobs.push_back(Job { unit: unit.clone(), threads, skips: others, timed: Vec::new(), tried });
             }
         }
     }
@@ -209,19 +212,34 @@ fn run_all(runner: &Runner, jobs: VecDeque<Job>, clients: usize, units: &Units, 
                     if runner.stopped() {
                         break;
                     }
-                    let start = Instant::now();
-                    let verdict = match runner.run(&job) {
-                        Ok(report) if try_skipped => judge_tried(&job, &report),
-                        Ok(report) => judge(&job, units.tests(&job.unit), &report),
-                        Err(error) => Verdict::broken(&job, units.tests(&job.unit).unwrap_or(0), &error.to_string()),
-                    };
-                    println!("{verdict}, {} s", start.elapsed().as_secs());
+                    let verdict = run_one(runner, &job, units, try_skipped);
                     verdicts.lock().unwrap_or_else(PoisonError::into_inner).push(verdict);
                 }
             });
         }
     });
     std::mem::take(&mut *verdicts.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Runs a job, and once more if nothing but tests that measure time failed; the verdict on the last run. All runs are shown.
+fn run_one(runner: &Runner, job: &Job, units: &Units, try_skipped: bool) -> Verdict {
+    let expected = units.tests(&job.unit);
+    let mut is_second = false;
+    loop {
+        let start = Instant::now();
+        let (verdict, may_run_again) = match runner.run(job) {
+            Ok(report) if try_skipped => (judge_tried(job, &report), false),
+            Ok(report) => (judge(job, expected, &report), failed_only_in_time(job, expected, &report)),
+            Err(error) => (Verdict::broken(job, expected.unwrap_or(0), &error.to_string()), false),
+        };
+        println!("{verdict}, {} s", start.elapsed().as_secs());
+        if is_second || !may_run_again || runner.stopped() {
+            return verdict;
+        }
+        verdict.problems.iter().for_each(|problem| println!("{job}: {problem}"));
+        println!("{job}: only tests that measure time failed (timed.txt): it is run once more, and that decides");
+        is_second = true;
+    }
 }
 
 /// Prints what went wrong, then the sums as the last line; whether nothing went wrong.

@@ -16,6 +16,8 @@ pub struct Report {
     pub failed: Vec<Failure>,
     /// Names of tests that were not run because they are listed.
     pub skipped: Vec<String>,
+    /// The test that failed last ended the unit.
+    pub aborted: bool,
     /// The unit was run to its last line.
     pub finished: bool,
     /// How it ended, if the suite's process did not end well.
@@ -55,7 +57,10 @@ impl Report {
                 let name = data.rsplit_once(" in tests/").map_or(data, |(name, _)| name);
                 self.fail(name);
             }
-            "abort" => self.fail(data),
+            "abort" => {
+                self.fail(data);
+                self.aborted = true;
+            }
             "exception" | "TIMEOUT" => {
                 self.hung |= status == "TIMEOUT";
                 // An exception inside a test was announced by `[abort]`: it explains that one.
@@ -76,7 +81,14 @@ impl Report {
         self.passed.len() + self.failed.len() + self.skipped.len()
     }
 
+    /// Whether a test of this name was accounted for.
+    pub fn has(&self, name: &str) -> bool {
+        self.passed.iter().chain(&self.skipped).any(|known| known == name)
+            || self.failed.iter().any(|failure| failure.name == name)
+    }
+
     fn fail(&mut self, name: &str) {
+        self.aborted = false;
         self.failed.push(Failure { name: name.to_owned(), detail: Vec::new() });
         self.explaining = true;
     }
@@ -146,13 +158,14 @@ mod tests {
             report("[ok]: one\n[abort]: two\n[exception]: Executing test client: I/O error.\nwhile executing\n");
         assert_eq!(names(&report), ["two"]);
         assert_eq!(report.failed[0].detail, ["Executing test client: I/O error.", "while executing"]);
-        assert!(!report.finished);
+        assert!(!report.finished && report.aborted);
     }
 
     #[test]
     fn an_exception_or_timeout_between_tests_is_a_failure_too() {
         let after_failure = report("[err]: one in tests/unit/x.tcl\nbecause\n[exception]: broken\n");
         assert_eq!(names(&after_failure), ["one", "(outside of any test)"]);
+        assert!(!after_failure.aborted);
         let alone = report("[ok]: one\n[TIMEOUT]: clients state report follows.\nsock1 => (IN PROGRESS) two\n");
         assert_eq!(names(&alone), ["(outside of any test)"]);
         assert_eq!(alone.failed[0].detail.len(), 2);

@@ -47,6 +47,8 @@ pub struct Job {
     pub threads: Threads,
     /// The tests that are not run.
     pub skips: Vec<Skip>,
+    /// The tests of the unit that measure time by an upper bound.
+    pub timed: Vec<String>,
     /// The listed test that this run tries, if it is made for that.
     pub tried: Option<String>,
 }

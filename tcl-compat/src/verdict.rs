@@ -43,6 +43,15 @@ pub fn judge(job: &Job, expected: Option<usize>, report: &Report) -> Verdict {
     }
 }
 
+/// Whether tests that measure time failed, and nothing else: then another run has to decide.
+pub fn failed_only_in_time(job: &Job, expected: Option<usize>, report: &Report) -> bool {
+    let only_timed = report.failed.iter().all(|failure| job.timed.contains(&failure.name));
+    let is_whole = report.finished && flaws(job, expected, report).is_empty();
+    // One of them may have ended the unit; then its failure is all that is known.
+    let is_cut_short = !report.finished && !report.hung && report.aborted;
+    !report.failed.is_empty() && only_timed && (is_whole || is_cut_short)
+}
+
 /// Judges a run that was made to see whether one skipped test still fails.
 pub fn judge_tried(job: &Job, report: &Report) -> Verdict {
     let name = job.tried.as_deref().unwrap_or_default();
@@ -80,6 +89,8 @@ fn flaws(job: &Job, expected: Option<usize>, report: &Report) -> Vec<String> {
         Some(_) => {
             let gone = job.skips.iter().filter(|skip| !report.skipped.contains(&skip.name));
             flaws.extend(gone.map(|skip| format!("skip.txt names a test that the unit does not have: {}", skip.name)));
+            let gone = job.timed.iter().filter(|name| !report.has(name));
+            flaws.extend(gone.map(|name| format!("timed.txt names a test that the unit does not have: {name}")));
         }
     }
     flaws
@@ -110,7 +121,8 @@ mod tests {
 
     fn job(skips: &[&str]) -> Job {
         let skip = |name: &&str| Skip { unit: "unit/x".to_owned(), name: (*name).to_owned(), several_threads: false };
-        Job { unit: "unit/x".to_owned(), threads: Some(4), skips: skips.iter().map(skip).collect(), tried: None }
+        let skips = skips.iter().map(skip).collect();
+        Job { unit: "unit/x".to_owned(), threads: Some(4), skips, timed: Vec::new(), tried: None }
     }
 
     fn trying(name: &str) -> Job {
@@ -183,6 +195,49 @@ mod tests {
         assert_eq!(judge(&job(&[]), Some(1), &odd).problems.len(), 1);
         odd.failed.push(Failure { name: "two".to_owned(), detail: Vec::new() });
         assert_eq!(judge(&job(&[]), Some(2), &odd).problems, ["failed: two"]);
+    }
+
+    /// Whether a unit of two tests, of which `late` measures time, is to be run again.
+    fn runs_again(lines: &[&str]) -> bool {
+        let job = Job { timed: vec!["late".to_owned()], ..job(&[]) };
+        failed_only_in_time(&job, Some(2), &report(lines))
+    }
+
+    const LATE: &str = "[err]: late in tests/unit/x.tcl";
+
+    #[test]
+    fn a_unit_that_failed_only_in_tests_that_measure_time_is_run_again() {
+        assert!(runs_again(&["[ok]: one", LATE, "because", DONE]));
+        assert!(runs_again(&[LATE, "because", "[ok]: one", DONE]));
+        assert!(runs_again(&["[ok]: one", "[abort]: late", "[exception]: can't read \"time\""]));
+    }
+
+    #[test]
+    fn a_unit_that_failed_in_anything_else_is_not_run_again() {
+        let other = "[err]: one in tests/unit/x.tcl";
+        for lines in [
+            &["[ok]: one", "[ok]: late", DONE][..],
+            &[other, "[ok]: late", DONE],
+            &[other, LATE, DONE],
+            &[LATE, "because", "[abort]: one", "[exception]: I/O error"],
+            // Something came behind it, or should have.
+            &["[ok]: one", LATE, "because"],
+            &["[ok]: one", "[abort]: late", "[exception]: x", "[exception]: y"],
+            &["[ok]: one", LATE, "[TIMEOUT]: clients state report follows."],
+            // Not the tests that it should have.
+            &[LATE, DONE],
+            &["[ok]: one", "[ok]: two", LATE, DONE],
+        ] {
+            assert!(!runs_again(lines), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_timed_test_that_the_unit_does_not_have_is_stale() {
+        let job = Job { timed: vec!["late".to_owned()], ..job(&[]) };
+        let problems = |lines: &[&str]| judge(&job, Some(1), &report(lines)).problems;
+        assert!(problems(&["[ok]: late", DONE]).is_empty());
+        assert_eq!(problems(&["[ok]: one", DONE]), ["timed.txt names a test that the unit does not have: late"]);
     }
 
     #[test]
