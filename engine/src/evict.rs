@@ -365,7 +365,7 @@ mod tests {
             *drawn.entry((candidate.db, candidate.key)).or_insert(0) += 1;
         }
         assert_eq!(drawn.len(), 100);
-        assert!(drawn.values().all(|&n| (120..280).contains(&n)), "{drawn:?}");
+        assert!(drawn.values().all(|&n| (100..320).contains(&n)), "{drawn:?}");
     }
 
     #[test]

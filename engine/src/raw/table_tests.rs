@@ -127,7 +127,7 @@ fn random_items_are_uniform() {
     }
     assert_eq!(counts.len(), 1_000);
     // 200 expected each, standard deviation 14.
-    assert!(counts.values().all(|&c| (120..290).contains(&c)), "{:?}", counts.values().minmax());
+    assert!(counts.values().all(|&c| (100..310).contains(&c)), "{:?}", counts.values().minmax());
 }
 
 trait MinMax {

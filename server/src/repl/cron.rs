@@ -13,7 +13,7 @@ use replication::feed::{Stage, begins_now};
 /// A second's tick.
 const TICK_MS: i64 = 1000;
 
-/// When the next tick is, and how many there were since the last ping.
+/// When the next tick is, and how many there were since the last time for a ping.
 #[derive(Default)]
 pub struct Cron {
     next_ms: i64,
@@ -25,7 +25,12 @@ impl Cron {
     /// being written down, for the next start.
     fn ping(&mut self, exec: &mut Executor, replicas: usize, period: u64) {
         self.since_ping += 1;
-        if replicas == 0 || exec.node.repl.is_replica() || self.since_ping < period {
+        if self.since_ping < period {
+            return;
+        }
+        if replicas == 0 || exec.node.repl.is_replica() {
+            // Its time comes also where nobody is there: who comes then hears of the next one, as with 3.2.
+            self.since_ping = 0;
             return;
         }
         if let Some(_held) = exec.owner.try_privileged()

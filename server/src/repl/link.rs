@@ -499,7 +499,7 @@ impl Driver {
         let applied = self.applier.apply(exec, net, now);
         self.note_try(self.applier.in_vain());
         if self.applier.waiting() < before {
-            exec.node.repl.drained_some(now.ms);
+            exec.node.repl.drained_some();
         }
         exec.node.repl.set_unapplied(self.applier.has_unfinished());
         if let Err(why) = applied {

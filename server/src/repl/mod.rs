@@ -44,8 +44,10 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// So long a change of whom to follow waits for what has been received.
+/// So long a change of whom to follow waits for what has been received while none of it is applied.
 const DRAIN_MS_MAX: i64 = 1000;
+/// Who looks again only after longer has stood still, and the link perhaps with it: no more than this counts of it.
+const DRAIN_LOOK_MS_MAX: i64 = 100;
 
 /// What commands must look out for; 0 is nothing. A line of its own: every command reads it, hardly anybody writes it.
 #[derive(Default)]
@@ -129,8 +131,11 @@ pub struct Replication {
     era: AtomicU64,
     /// The link has whole requests that are not applied yet.
     unapplied: AtomicBool,
-    /// Since when somebody waits for those before whom to follow changes, Unix milliseconds; 0: nobody does.
-    drain_since_ms: AtomicI64,
+    /// When somebody who waits for those, before whom to follow changes, has last looked, Unix milliseconds; 0: nobody
+    /// waits.
+    drain_looked_ms: AtomicI64,
+    /// How long they have waited since any was applied, in milliseconds.
+    drain_spent_ms: AtomicI64,
     /// Whom to follow has changed: the link is to look.
     orders: AtomicBool,
     /// The link's socket, to end it from any thread.
@@ -167,7 +172,8 @@ impl Replication {
             attempt: AtomicU64::new(0),
             era: AtomicU64::new(0),
             unapplied: AtomicBool::new(false),
-            drain_since_ms: AtomicI64::new(0),
+            drain_looked_ms: AtomicI64::new(0),
+            drain_spent_ms: AtomicI64::new(0),
             socket: Mutex::default(),
             waits: wait::Waits::default(),
         }
@@ -221,11 +227,13 @@ impl Replication {
         if !self.unapplied.load(Ordering::Acquire) {
             return false;
         }
-        let since_ms = match self.drain_since_ms.compare_exchange(0, now_ms, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => now_ms,
-            Err(since_ms) => since_ms,
-        };
-        (0..DRAIN_MS_MAX).contains(&(now_ms - since_ms))
+        let looked_ms = self.drain_looked_ms.swap(now_ms, Ordering::AcqRel);
+        if looked_ms == 0 {
+            self.drain_spent_ms.store(0, Ordering::Release);
+            return true;
+        }
+        let spent_ms = (now_ms - looked_ms).clamp(0, DRAIN_LOOK_MS_MAX);
+        self.drain_spent_ms.fetch_add(spent_ms, Ordering::AcqRel) + spent_ms < DRAIN_MS_MAX
     }
 
     /// Says whether the link has whole requests that are not applied.
@@ -234,28 +242,29 @@ impl Replication {
     }
 
     /// The link has applied some of what it has.
-    fn drained_some(&self, now_ms: i64) {
-        let renew = |since_ms| (since_ms != 0).then_some(now_ms);
+    fn drained_some(&self) {
         // Mostly nobody waits.
-        let _ = self.drain_since_ms.fetch_update(Ordering::AcqRel, Ordering::Acquire, renew);
+        if self.is_draining() {
+            self.drain_spent_ms.store(0, Ordering::Release);
+        }
     }
 
     /// Whether somebody waits until the link has applied what it has.
     fn is_draining(&self) -> bool {
-        self.drain_since_ms.load(Ordering::Acquire) != 0
+        self.drain_looked_ms.load(Ordering::Acquire) != 0
     }
 
     /// Who has waited may be gone: the link reads on.
     fn forget_drain(&self, now_ms: i64) {
-        let since_ms = self.drain_since_ms.load(Ordering::Acquire);
-        if since_ms != 0 && !(0..2 * DRAIN_MS_MAX).contains(&(now_ms - since_ms)) {
+        let looked_ms = self.drain_looked_ms.load(Ordering::Acquire);
+        if looked_ms != 0 && !(0..2 * DRAIN_MS_MAX).contains(&(now_ms - looked_ms)) {
             self.end_drain();
         }
     }
 
     /// Nobody waits for that any more.
     pub fn end_drain(&self) {
-        self.drain_since_ms.store(0, Ordering::Release);
+        self.drain_looked_ms.store(0, Ordering::Release);
     }
 
     /// Whether a primary's request belongs to the attempt that counts.
@@ -408,5 +417,43 @@ impl Node {
                 self.mailboxes[reactor].nudge();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks every `step_ms` until it need not wait any longer; how often it looked.
+    fn looks(repl: &Replication, step_ms: i64) -> i64 {
+        (1..).find(|n| !repl.must_drain(n * step_ms)).unwrap_or_default()
+    }
+
+    #[test]
+    fn who_changes_whom_to_follow_waits_for_what_is_received_and_not_for_ever() {
+        let repl = Replication::new("", None, 1);
+        assert!(!repl.must_drain(1));
+        repl.set_unapplied(true);
+        for (step_ms, expected) in [(10, 101), (100, 11), (60_000, 11)] {
+            assert_eq!(looks(&repl, step_ms), expected, "{step_ms}");
+            repl.end_drain();
+        }
+        // What is applied meanwhile gives it another second.
+        assert!((0..50).all(|n| repl.must_drain(1 + n * 10)));
+        repl.drained_some();
+        assert!((50..149).all(|n| repl.must_drain(1 + n * 10)));
+        repl.set_unapplied(false);
+        assert!(!repl.must_drain(2000));
+    }
+
+    #[test]
+    fn a_wait_that_nobody_looks_after_is_forgotten() {
+        let repl = Replication::new("", None, 1);
+        repl.set_unapplied(true);
+        assert!(repl.must_drain(1000));
+        repl.forget_drain(2999);
+        assert!(repl.is_draining());
+        repl.forget_drain(3000);
+        assert!(!repl.is_draining());
     }
 }
