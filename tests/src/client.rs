@@ -4,6 +4,7 @@
 
 use crate::wait_until;
 use resp::{Out, Reply, Scanner};
+use rustix::net::sockopt::{self, Timeout};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -41,12 +42,11 @@ impl Client {
     }
 
     /// Waits for a connection and takes the server's end of it, for a test that plays a server: requests are read as
-    /// arrays.
-    pub fn accept(listener: &TcpListener) -> io::Result<Client> {
-        let (stream, _) = listener.accept()?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Client::over(Stream::Tcp(stream)))
+    /// arrays. Panics if nobody comes.
+    pub fn accept(listener: &TcpListener) -> Client {
+        let stream = accept(listener);
+        stream.set_nodelay(true).expect("TCP has that option");
+        Client::over(Stream::Tcp(stream))
     }
 
     /// Connects to a Unix socket.
@@ -199,6 +199,21 @@ impl Client {
         self.buffer.truncate(start + read.as_ref().copied().unwrap_or(0));
         read
     }
+}
+
+/// Takes the next connection, whose reads wait for at most [`PATIENCE`]. Panics if nobody comes for as long.
+pub fn accept(listener: &TcpListener) -> TcpStream {
+    // On Linux accepting is receiving.
+    sockopt::set_socket_timeout(listener, Timeout::Recv, Some(PATIENCE)).expect("a timeout above zero is taken");
+    let accepted = loop {
+        match listener.accept() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            accepted => break accepted,
+        }
+    };
+    let (stream, _) = accepted.unwrap_or_else(|error| panic!("nobody has connected within {PATIENCE:?}: {error}"));
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero is taken");
+    stream
 }
 
 /// Appends a command in protocol form.

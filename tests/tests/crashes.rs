@@ -5,10 +5,13 @@
 #![forbid(unsafe_code)]
 
 use resp::Reply;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use tests::{Client, Options, Random, Server};
+use tests::{Client, Options, Random, Server, wait_until};
 
+const PATIENCE: Duration = Duration::from_secs(60);
 const WRITERS: usize = 4;
 
 fn rounds(default: usize) -> usize {
@@ -22,7 +25,7 @@ struct Written {
 
 /// Writes until the server is gone. Write n sets two keys to n, odd ones by one command, even ones by a transaction that
 /// also appends n to a list.
-fn write_until_the_end(mut client: Client, name: usize, from: usize) -> Written {
+fn write_until_the_end(mut client: Client, name: usize, from: usize, done_by_all: &AtomicUsize) -> Written {
     let (a, b, list) = (format!("a:{name}"), format!("b:{name}"), format!("list:{name}"));
     let mut acknowledged = Vec::new();
     for n in from + 1.. {
@@ -40,6 +43,7 @@ fn write_until_the_end(mut client: Client, name: usize, from: usize) -> Written 
             return Written { acknowledged };
         }
         acknowledged.push(Instant::now());
+        done_by_all.fetch_add(1, Ordering::Relaxed);
     }
     unreachable!("the loop ends by returning")
 }
@@ -90,12 +94,13 @@ fn crash(rounds: usize, seed: u64, fsync: &str, may_lose: Duration, beside: impl
             server.client().call(&["DEBUG", "POPULATE", "5000"]);
             starts = [0; WRITERS];
         }
+        let done = Arc::new(AtomicUsize::new(0));
         let writers: Vec<_> = starts
             .into_iter()
             .enumerate()
             .map(|(name, from)| {
-                let client = server.client();
-                thread::spawn(move || write_until_the_end(client, name, from))
+                let (client, done) = (server.client(), done.clone());
+                thread::spawn(move || write_until_the_end(client, name, from, &done))
             })
             .collect();
         thread::sleep(Duration::from_millis(20 + random.below(250) as u64));
@@ -103,6 +108,8 @@ fn crash(rounds: usize, seed: u64, fsync: &str, may_lose: Duration, beside: impl
             server.client().call(&["BGREWRITEAOF"]);
             thread::sleep(Duration::from_micros(random.below(60_000) as u64));
         }
+        // A round in which nothing was promised shows nothing.
+        assert!(wait_until(PATIENCE, || done.load(Ordering::Relaxed) > 1), "nothing is acknowledged");
         let at = Instant::now();
         let crashed = server.crash();
         let written: Vec<_> = writers.into_iter().map(|writer| writer.join().expect("no panic")).collect();

@@ -5,6 +5,7 @@ use rustix::fs::OFlags;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -75,6 +76,41 @@ fn wait_until_idle(client: &mut Client) {
     assert!(wait_until(PATIENCE, || client.is_idle()));
 }
 
+/// A pipe in the place of a job's temporary file: the job lasts as long as it is to last, and then fails.
+struct HeldUp {
+    path: PathBuf,
+    reader: File,
+}
+
+impl HeldUp {
+    fn hold(server: &Server, name: &str) -> HeldUp {
+        let path = server.dir().join(name.replace("PID", &server.pid().to_string()));
+        assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo runs").success());
+        let flags = OFlags::NONBLOCK.bits() as i32;
+        let reader = File::options().read(true).custom_flags(flags).open(&path).expect("opened");
+        HeldUp { path, reader }
+    }
+
+    fn has_begun(&mut self) -> bool {
+        matches!(self.reader.read(&mut [0]), Ok(1))
+    }
+
+    /// Reads all of it, to its end.
+    fn let_go(mut self) {
+        let (mut bytes, mut any) = (vec![0; 1 << 16], false);
+        let ended = wait_until(PATIENCE, || {
+            loop {
+                match self.reader.read(&mut bytes) {
+                    Ok(0) => return any,
+                    Ok(_) => any = true,
+                    Err(_) => return false,
+                }
+            }
+        });
+        assert!(ended, "the job does not end");
+    }
+}
+
 #[test]
 fn saves_and_rewrites_take_turns() {
     for threads in [1, 4] {
@@ -82,14 +118,21 @@ fn saves_and_rewrites_take_turns() {
         let mut client = server.client();
         client.call(&["DEBUG", "POPULATE", "100000"]);
         let saving = "ERR Background save already in progress";
+        let held = HeldUp::hold(&server, "temp-PID-bg.rdb");
         assert_eq!(
             together(&mut client, &["BGSAVE", "BGSAVE", "SAVE", "BGREWRITEAOF"]),
             ["Background saving started", saving, saving, "Background append only file rewriting scheduled"]
         );
+        held.let_go();
         wait_until_idle(&mut client);
         assert_eq!(client.persistence("aof_last_bgrewrite_status"), "ok");
+        // A pipe is no file to save to, and after a failure one that is scheduled would wait a while.
+        together(&mut client, &["BGSAVE"]);
+        wait_until_idle(&mut client);
+        assert_eq!(client.persistence("rdb_last_bgsave_status"), "ok");
         let saves = || server.log().matches("Background saving terminated with success").count();
         let before = saves();
+        let held = HeldUp::hold(&server, "temp-rewriteaof-bg-PID.aof");
         assert_eq!(
             together(&mut client, &["BGREWRITEAOF", "BGREWRITEAOF", "BGSAVE", "BGSAVE SCHEDULE"]),
             [
@@ -100,6 +143,7 @@ fn saves_and_rewrites_take_turns() {
                 "Background saving scheduled",
             ]
         );
+        held.let_go();
         assert!(wait_until(PATIENCE, || saves() > before));
         wait_until_idle(&mut client);
         let digest = client.call(&["DEBUG", "DIGEST"]);
@@ -152,17 +196,14 @@ fn a_shutdown_leaves_no_file_of_a_job_whose_thread_never_goes_on() {
         let mut client = server.client();
         client.call(&["DEBUG", "POPULATE", "100000"]);
         // Hardly anything of it is read, so the thread that writes to it waits for ever.
-        let pipe = server.dir().join(name.replace("PID", &server.pid().to_string()));
-        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
-        let flags = OFlags::NONBLOCK.bits() as i32;
-        let mut reader = File::options().read(true).custom_flags(flags).open(&pipe).expect("opened");
+        let mut held = HeldUp::hold(&server, name);
         assert!(matches!(client.call(&[command]), Reply::Simple(_)));
-        assert!(wait_until(PATIENCE, || matches!(reader.read(&mut [0]), Ok(1))));
+        assert!(wait_until(PATIENCE, || held.has_begun()));
         let mut bytes = Vec::new();
         encode(&["SHUTDOWN", "SAVE"], &mut bytes);
         client.send(&bytes).expect("sent");
         assert!(server.wait(PATIENCE).is_some_and(|status| status.success()), "{}", server.log());
-        assert!(!pipe.exists(), "{}", server.log());
+        assert!(!held.path.exists(), "{}", server.log());
         let loaded = server.crash().start_again().client().call(&["DBSIZE"]);
         assert_eq!(loaded, Reply::Int(100_000));
     }
@@ -226,8 +267,8 @@ fn what_a_transaction_or_script_changed_is_in_a_rewritten_aof_once() {
 fn commands_behind_a_snapshot_find_keys_that_were_to_expire_since() {
     let mut server = Server::start(Options::codis(1));
     let mut client = server.client();
-    client.call(&["SET", "k", "100", "PX", "300"]);
-    client.call(&["SET", "gone", "1", "PX", "300"]);
+    client.call(&["SET", "k", "100", "PX", "3000"]);
+    client.call(&["SET", "gone", "1", "PX", "3000"]);
     client.call(&["SAVE"]);
     assert!(wait_until(PATIENCE, || client.call(&["EXISTS", "k", "gone"]) == Reply::Int(0)));
     let mut whole = fs::read(server.dir().join("dump.rdb")).expect("saved");

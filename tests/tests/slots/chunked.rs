@@ -152,7 +152,7 @@ fn who_is_gone_waits_no_longer_and_the_batch_goes_on() {
     let (mut other, mut waiter) = (source.client(), source.client());
     let waiting = |other: &mut Client, number: usize| {
         let shown = format!("blocked_clients {number} ");
-        wait_until(Duration::from_secs(10), || run(other, "SLOTSMGRT-ASYNC-STATUS").contains(&shown))
+        wait_until(PATIENCE, || run(other, "SLOTSMGRT-ASYNC-STATUS").contains(&shown))
     };
     waiter.send(b"SLOTSMGRT-ASYNC-FENCE\r\n").expect("sent");
     assert!(waiting(&mut other, 2));

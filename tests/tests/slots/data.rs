@@ -143,9 +143,7 @@ impl Script {
     }
 
     pub fn accept(&self) -> Caller {
-        let (stream, _) = self.listener.accept().expect("the source connects");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        Caller { stream, input: Vec::new() }
+        Caller { stream: tests::accept(&self.listener), input: Vec::new() }
     }
 }
 

@@ -9,7 +9,7 @@
 //! names its seed.
 
 use crate::chaos::{Relay, durable};
-use crate::data::{run, show};
+use crate::data::{PATIENCE, run, show};
 use resp::Reply;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -321,8 +321,7 @@ fn round_of_deaths(seed: u64, threads: usize, mix: Mix) {
     check(&target, models, seed);
     if let Some(replica) = replica {
         let digest = |server: &Server| run(&mut server.client(), "DEBUG DIGEST");
-        let patience = Duration::from_secs(60);
-        assert!(wait_until(patience, || digest(&replica) == digest(&target)), "seed {seed}: the replica differs");
+        assert!(wait_until(PATIENCE, || digest(&replica) == digest(&target)), "seed {seed}: the replica differs");
     }
 }
 
@@ -338,7 +337,7 @@ fn check(target: &Server, models: Vec<Model>, seed: u64) {
     }
     // Keys that end by themselves have to.
     let mut size = String::new();
-    wait_until(Duration::from_secs(10), || {
+    wait_until(PATIENCE, || {
         size = run(&mut there, "DBSIZE");
         size == format!(":{keys}")
     });

@@ -250,9 +250,14 @@ fn play_the_target(recording: &Recording, threads: usize) {
             "source" => drop(from.call(&words(&line.text))),
             ">" => {
                 calls += 1;
-                let call = String::from_utf8_lossy(&line.text).replace("HOST", "127.0.0.1");
-                from.send(format!("{}\r\n", call.replace("PORT", &target.port().to_string())).as_bytes())
-                    .expect("sent");
+                let mut call: Vec<_> = words(&line.text).into_iter().map(String::from_utf8_lossy).collect();
+                let port = target.port().to_string();
+                call[1..3].clone_from_slice(&["127.0.0.1".into(), port.into()]);
+                if !call[0].ends_with("-ASYNC") {
+                    // Nobody is told of this time, and we may be slow to answer.
+                    call[3] = "60000".into();
+                }
+                from.send(format!("{}\r\n", call.join(" ")).as_bytes()).expect("sent");
                 let (mut sent, mut answers) = (Vec::new(), Vec::new());
                 while let Some(line) = lines.next_if(|line| line.what != "<") {
                     match (&line.what[..], &line.text[..]) {

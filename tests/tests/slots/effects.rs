@@ -42,7 +42,7 @@ fn files_and_replicas_hold_what_has_moved_and_what_was_left() {
         }
         for (n, key) in keys.iter().enumerate() {
             let command = ["SLOTSMGRTONE", "SLOTSMGRTTAGONE", "SLOTSMGRTONE-ASYNC", "SLOTSMGRTTAGONE-ASYNC"][n % 4];
-            let rest = if n % 4 < 2 { format!("5000 {key}") } else { format!("5000 30 0 {key}") };
+            let rest = if n % 4 < 2 { format!("60000 {key}") } else { format!("60000 30 0 {key}") };
             let reply = run(&mut from, &to(&target, command, &rest));
             assert!(reply.starts_with(':'), "{key}: {reply}");
         }

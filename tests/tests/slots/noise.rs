@@ -1,11 +1,12 @@
 //! Bytes that no server sends: whatever comes over a link, who hears it stays well and loses nothing.
 
-use crate::data::{Script, fill, run, value, values};
+use crate::data::{PATIENCE, Script, fill, run, value, values};
 use crate::dialogues::Recording;
+use resp::Reply;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
-use tests::{Options, Random, Server, encode};
+use tests::{Options, Random, Server, encode, wait_until};
 
 /// Takes bytes away, changes them, repeats them.
 fn spoil(bytes: &mut Vec<u8>, random: &mut Random) {
@@ -60,6 +61,10 @@ fn a_target_survives_whatever_it_is_sent() {
     for key in ["k", "h", "l", "s", "z"] {
         value(&mut control, key);
     }
+    // What was sent last may be read only now.
+    let alone =
+        |list: &Reply| matches!(list, Reply::Bulk(Some(text)) if text.iter().filter(|&&b| b == b'\n').count() == 1);
+    assert!(wait_until(PATIENCE, || alone(&control.run("CLIENT LIST"))));
     assert_eq!(run(&mut control, "FLUSHALL"), "OK");
     assert_eq!(run(&mut control, "SLOTSINFO"), "[]");
 }

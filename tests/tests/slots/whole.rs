@@ -229,7 +229,7 @@ fn a_copy_that_nobody_knows_of_does_not_come_back() {
     run(&mut from, "SET k v");
     // The target stores it, and its answer does not arrive.
     relay.stall_one_way(tests::Way::FromFar, true);
-    from.send(format!("SLOTSMGRTONE 127.0.0.1 {} 1000 k\r\n", relay.addr().port()).as_bytes()).expect("sent");
+    from.send(format!("SLOTSMGRTONE 127.0.0.1 {} 30000 k\r\n", relay.addr().port()).as_bytes()).expect("sent");
     assert!(tests::wait_until(Duration::from_secs(30), || run(&mut there, "EXISTS k") == ":1"));
     relay.cut();
     relay.stall_one_way(tests::Way::FromFar, false);
