@@ -563,3 +563,46 @@ fn into_io(error: Error) -> io::Error {
 pub fn settings_changed(node: &Node) {
     node.persist.aof.publish(node);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// A client changes `appendfsync` while others make known what they have changed of the file: from its reply on what it
+    /// has set holds.
+    #[test]
+    fn no_older_setting_comes_in_force_behind_a_newer_one() {
+        let node = Node::new(Config::default(), Vec::new(), mpsc::sync_channel(1).0, String::new());
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("aof");
+        let file = File::options().append(true).create(true).open(&path).expect("opens");
+        let aof = &node.persist.aof;
+        *lock(&aof.tail) = Some(Tail::new(file, path, &node.oplog, 0, false, 0).expect("fresh"));
+        let over = AtomicBool::new(false);
+        let set = |fsync| {
+            let done = node.change_config(|config| {
+                config.appendfsync = fsync;
+                Ok::<(), ()>(())
+            });
+            done.expect("changed");
+            settings_changed(&node);
+            (0..3).all(|_| {
+                thread::yield_now();
+                aof.waits_for_disk() == (fsync == AppendFsync::Always)
+            })
+        };
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        aof.publish(&node);
+                    }
+                });
+            }
+            let held = (0..1000).all(|_| set(AppendFsync::Always) && set(AppendFsync::Everysec));
+            over.store(true, Ordering::Relaxed);
+            assert!(held);
+        });
+    }
+}
