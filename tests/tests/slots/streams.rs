@@ -97,6 +97,8 @@ fn a_key_whose_rest_cannot_come_any_more_is_gone_for_good() {
         // The primary says of one that it is over.
         assert!(wait_until(PATIENCE, || may_be_begun(&replica, "D")), "{}", replica.log());
         let mut client = replica.client();
+        // What was begun here is no part of the stream, and goes with its client.
+        assert_eq!(run(&mut client, "EXISTS D"), ":0");
         assert_eq!(run(&mut client, "EXISTS L H W"), ":3");
         assert_eq!(run(&mut client, "SLAVEOF NO ONE"), "OK");
         for line in ["EXISTS L", "EXISTS H"] {
