@@ -38,6 +38,13 @@ impl<'a> Args<'a> {
         self.ranges.get(i).map(|range| range.of(self.buf))
     }
 
+    /// Bytes from the beginning of the first argument to the end of the last.
+    #[inline]
+    pub fn span(&self) -> usize {
+        let ends = self.ranges.first().zip(self.ranges.last());
+        ends.map_or(0, |(first, last)| (last.start as usize + last.len as usize).saturating_sub(first.start as usize))
+    }
+
     /// Whether argument `i` is this word in any case.
     #[inline]
     pub fn is(&self, i: usize, word: &str) -> bool {

@@ -9,7 +9,8 @@
 
 const HASH_BITS: u32 = 16;
 const LITERALS_MAX: usize = 1 << 5;
-const DISTANCE_MAX: usize = 1 << 13;
+/// How far back a reference may go.
+pub const DISTANCE_MAX: usize = 1 << 13;
 const REFERENCE_MAX: usize = (1 << 8) + (1 << 3);
 
 /// A compressor; keeps its table between inputs.
@@ -178,18 +179,28 @@ pub fn decompress(input: &[u8], len: usize) -> Result<Vec<u8>, Corrupt> {
 
 /// As [`decompress`], in place of what is in `out`.
 pub fn decompress_into(input: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), Corrupt> {
-    /// A compressed byte cannot stand for more than this.
-    const RATIO_MAX: usize = REFERENCE_MAX;
-    /// What it mostly stands for.
+    /// What a compressed byte mostly stands for.
     const RATIO_LIKELY: usize = 4;
     out.clear();
-    if len > input.len().saturating_mul(RATIO_MAX) {
+    if len > len_max(input) {
         return Err(Corrupt);
     }
     // What is announced may not come; mostly it does.
     out.reserve(len.min(input.len().saturating_mul(RATIO_LIKELY)));
+    let rest = unpack(input, len, out)?;
+    if out.len() == len && rest.is_empty() { Ok(()) } else { Err(Corrupt) }
+}
+
+/// No more bytes than this can be in `input`.
+pub fn len_max(input: &[u8]) -> usize {
+    input.len().saturating_mul(REFERENCE_MAX)
+}
+
+/// Appends what stands in `input` to `out`, which has the [`DISTANCE_MAX`] bytes before it or all there are, until that has
+/// `until` bytes, or somewhat more. Returns what is left of the input.
+pub fn unpack<'i>(input: &'i [u8], until: usize, out: &mut Vec<u8>) -> Result<&'i [u8], Corrupt> {
     let mut rest = input;
-    while out.len() < len {
+    while out.len() < until {
         let (&head, after) = rest.split_first().ok_or(Corrupt)?;
         if usize::from(head) < LITERALS_MAX {
             let (literals, after) = after.split_at_checked(usize::from(head) + 1).ok_or(Corrupt)?;
@@ -205,7 +216,7 @@ pub fn decompress_into(input: &[u8], len: usize, out: &mut Vec<u8>) -> Result<()
         let from = out.len().checked_sub(distance + 1).ok_or(Corrupt)?;
         repeat(out, from, run);
     }
-    if out.len() == len && rest.is_empty() { Ok(()) } else { Err(Corrupt) }
+    Ok(rest)
 }
 
 /// Appends `run` bytes from `from` on, of which the last may be among those that are appended.

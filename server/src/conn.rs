@@ -7,6 +7,7 @@ use crate::park::Parking;
 use crate::pubsub::Subscriptions;
 use crate::repl::peer::{Feed, Peer};
 use crate::stakes::Stakes;
+use crate::unpack::Unpacking;
 use commands::args::Args;
 use commands::ctx::Session;
 use commands::table::Command;
@@ -110,6 +111,8 @@ pub struct Client {
     pub parking: Parking,
     /// What it is in replication, if it has said so.
     pub peer: Option<Box<Peer>>,
+    /// What its first request brings, as far as it is read.
+    pub unpacking: Option<Box<Unpacking>>,
     /// The log's end after its last write: what must be on disk before it is told of that.
     pub written: u64,
 }
@@ -147,6 +150,7 @@ impl Client {
             subscriptions: None,
             parking: Parking::default(),
             peer: None,
+            unpacking: None,
             written: 0,
         }
     }

@@ -19,6 +19,7 @@ use crate::persist::save::{Flushed, flushed};
 use crate::repl::Gate;
 use crate::scripting::busy;
 use crate::scripting::engine::Engine;
+use crate::unpack::{self, Unpacking};
 use commands::args::Args;
 use commands::error::{Error, Outcome};
 use commands::table::{Access, Command};
@@ -74,6 +75,8 @@ pub struct Desk {
     piece: Option<(Vec<u8>, u64)>,
     /// The last request was put off because it must wait for a file, not for slots; whoever sees that takes it back.
     pub stalled: bool,
+    /// The last request was put off to be gone on with at the next turn; whoever sees that takes it back.
+    pub unpacks: bool,
     /// It carries out what a file holds: nothing is refused, nothing is logged.
     pub replaying: bool,
 }
@@ -158,6 +161,7 @@ impl Executor {
             gate: 0,
             piece: None,
             stalled: false,
+            unpacks: false,
             replaying: false,
         };
         Executor { owner, desk }
@@ -250,6 +254,7 @@ impl Executor {
     /// Runs one request and appends its reply, unless it parks the client.
     pub fn run(&mut self, turn: &mut Turn<'_>, args: Args<'_>, prepared: &Prepared) -> Ran {
         let start = turn.out.len();
+        let long = unpack::is_long(&args);
         let room = if self.piece.is_some() { Room::Enough } else { memory::make_room(self, turn.now) };
         if room == Room::NotYet && prepared.row.is_some_and(may_grow) {
             return Ran::PutOff;
@@ -259,8 +264,10 @@ impl Executor {
                 queue(turn.client, turn.out, *row, &args);
                 Ran::Done
             }
+            Ok(row) if long && self.unpacks(turn.client, &args, row) => Ran::PutOff,
             Ok(row) => self.call(turn, args, row, prepared),
             Err(error) => {
+                turn.client.unpacking = None;
                 if let Some(queue) = &mut turn.client.queue {
                     queue.failed = true;
                 }
@@ -269,6 +276,9 @@ impl Executor {
             }
         };
         let Turn { client, out, .. } = turn;
+        if long && ran != Ran::PutOff {
+            client.unpacking = None;
+        }
         if let Some(parked) = &mut client.parking.parked {
             // SKIP is over when the command has run, though its reply comes later.
             parked.mute = client.replies == Replies::Off;
@@ -318,6 +328,8 @@ impl Executor {
         }
         if room == Room::None
             && row.spec.flags.contains(Flags::DENYOOM)
+            // Memory may be over its limit because of what this request brings.
+            && client.unpacking.is_none()
             && crate::slots_commands::may_grow(self.node, row, args)
         {
             return Err(Error::Text(errors::OOM));
@@ -337,6 +349,19 @@ impl Executor {
             return Err(error);
         }
         Ok(row)
+    }
+
+    /// Whether what a long request brings is not read yet.
+    #[cold]
+    fn unpacks(&mut self, client: &mut Client, args: &Args<'_>, row: &Command<Run>) -> bool {
+        if self.piece.is_some() {
+            return false;
+        }
+        if client.unpacking.is_none() {
+            client.unpacking = Unpacking::of(self.node, row.spec.name, args, &self.settled.settings);
+        }
+        self.unpacks = client.unpacking.as_mut().is_some_and(|unpacking| !unpacking.go_on(args));
+        self.unpacks
     }
 
     fn call(&mut self, turn: &mut Turn<'_>, args: Args<'_>, row: &Command<Run>, prepared: &Prepared) -> Ran {

@@ -48,3 +48,4 @@ pub mod slowlog;
 pub mod stakes;
 pub mod start;
 pub mod stats;
+pub mod unpack;

@@ -48,6 +48,37 @@ pub struct Decoder<R> {
     other: Vec<u8>,
 }
 
+/// A collection as far as it has been read.
+pub struct Elements {
+    collection: Partial,
+    kind: u8,
+    left: usize,
+}
+
+enum Partial {
+    List(List),
+    Set(Set),
+    ZSet(ZSet),
+    Hash(Hash),
+}
+
+impl Elements {
+    /// Elements that are still to come; of a packed list nodes.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    /// What there is; `None` if that is nothing.
+    pub fn into_body(self) -> Option<Body<'static>> {
+        match self.collection {
+            Partial::List(list) => full(list),
+            Partial::Set(set) => full(set),
+            Partial::ZSet(zset) => full(zset),
+            Partial::Hash(hash) => full(hash),
+        }
+    }
+}
+
 /// A form in which several elements are one string.
 #[derive(Clone, Copy)]
 enum Packed {
@@ -110,13 +141,43 @@ impl<R: Read> Decoder<R> {
         }
     }
 
+    /// The head of a collection of type `kind`, if that is one that comes element by element, or node by node.
+    pub fn begin(&mut self, kind: u8) -> Result<Option<Elements>, Error> {
+        let collection = match kind {
+            kind::LIST | kind::LIST_QUICKLIST | kind::LIST_QUICKLIST_2 => Partial::List(List::new()),
+            kind::SET => Partial::Set(Set::new()),
+            kind::ZSET | kind::ZSET_2 => Partial::ZSet(ZSet::new()),
+            kind::HASH => Partial::Hash(Hash::new()),
+            _ => return Ok(None),
+        };
+        Ok(Some(Elements { collection, kind, left: self.source.count()? }))
+    }
+
+    /// Adds up to `count` of the elements that come next.
+    pub fn add(&mut self, count: usize, to: &mut Elements) -> Result<(), Error> {
+        let count = count.min(to.left);
+        match &mut to.collection {
+            Partial::List(list) => self.list_nodes(to.kind, count, list)?,
+            Partial::Set(set) => self.set_members(count, set)?,
+            Partial::ZSet(zset) => self.zset_members(to.kind, count, zset)?,
+            Partial::Hash(hash) => self.hash_fields(count, hash)?,
+        }
+        to.left -= count;
+        Ok(())
+    }
+
     fn list(&mut self, kind: u8) -> Result<List, Error> {
+        let mut list = List::new();
+        let nodes = if kind == kind::LIST_ZIPLIST { 1 } else { self.source.count()? };
+        self.list_nodes(kind, nodes, &mut list)?;
+        Ok(list)
+    }
+
+    fn list_nodes(&mut self, kind: u8, count: usize, list: &mut List) -> Result<(), Error> {
         /// Of a node of a list since version 10: its only element as it is, or a listpack.
         const PLAIN: usize = 1;
         const PACKED: usize = 2;
-        let mut list = List::new();
-        let nodes = if kind == kind::LIST_ZIPLIST { 1 } else { self.source.count()? };
-        for _ in 0..nodes {
+        for _ in 0..count {
             let form = match kind {
                 kind::LIST => None,
                 kind::LIST_QUICKLIST_2 => match self.source.count()? {
@@ -134,18 +195,24 @@ impl<R: Read> Decoder<R> {
                     .ok_or(Error::Corrupt("a packed list"))?,
             }
         }
-        Ok(list)
+        Ok(())
     }
 
     fn set(&mut self) -> Result<Set, Error> {
         let mut set = Set::new();
-        for _ in 0..self.source.count()? {
+        let count = self.source.count()?;
+        self.set_members(count, &mut set)?;
+        Ok(set)
+    }
+
+    fn set_members(&mut self, count: usize, set: &mut Set) -> Result<(), Error> {
+        for _ in 0..count {
             let member = self.source.blob(&mut self.text)?;
             if !set.add(member, self.limits.set_max_intset_entries) {
                 return Err(Error::Corrupt("a set with a member twice"));
             }
         }
-        Ok(set)
+        Ok(())
     }
 
     fn packed_set(&mut self, kind: u8) -> Result<Set, Error> {
@@ -167,7 +234,13 @@ impl<R: Read> Decoder<R> {
 
     fn zset(&mut self, kind: u8) -> Result<ZSet, Error> {
         let mut zset = ZSet::new();
-        for _ in 0..self.source.count()? {
+        let count = self.source.count()?;
+        self.zset_members(kind, count, &mut zset)?;
+        Ok(zset)
+    }
+
+    fn zset_members(&mut self, kind: u8, count: usize, zset: &mut ZSet) -> Result<(), Error> {
+        for _ in 0..count {
             self.source.string(&mut self.text)?;
             let score = match kind {
                 kind::ZSET => self.source.score()?,
@@ -180,7 +253,7 @@ impl<R: Read> Decoder<R> {
                 return Err(Error::Corrupt("a sorted set with a member twice"));
             }
         }
-        Ok(zset)
+        Ok(())
     }
 
     fn packed_zset(&mut self, form: Packed) -> Result<ZSet, Error> {
@@ -215,14 +288,20 @@ impl<R: Read> Decoder<R> {
 
     fn hash(&mut self) -> Result<Hash, Error> {
         let mut hash = Hash::new();
-        for _ in 0..self.source.count()? {
+        let count = self.source.count()?;
+        self.hash_fields(count, &mut hash)?;
+        Ok(hash)
+    }
+
+    fn hash_fields(&mut self, count: usize, hash: &mut Hash) -> Result<(), Error> {
+        for _ in 0..count {
             self.source.string(&mut self.text)?;
             let value = self.source.blob(&mut self.other)?;
             if !hash.set(&self.text, value, self.limits.hash) {
                 return Err(Error::Corrupt("a hash with a field twice"));
             }
         }
-        Ok(hash)
+        Ok(())
     }
 
     fn packed_hash(&mut self, form: Packed) -> Result<Hash, Error> {

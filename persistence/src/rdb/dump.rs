@@ -30,11 +30,27 @@ pub(super) fn sealed(mut out: Vec<u8>) -> Vec<u8> {
 /// The type and value in a payload, or `None` if its checksum is wrong or its version unknown. A checksum of 0 says that
 /// there is none.
 pub fn verify(payload: &[u8]) -> Option<&[u8]> {
-    let (summed, checksum) = payload.split_last_chunk::<8>()?;
-    let (value, version) = summed.split_last_chunk::<2>()?;
-    let checksum = u64::from_le_bytes(*checksum);
-    let known = u32::from(u16::from_le_bytes(*version)) <= VERSION_READ_MAX;
-    (known && (checksum == 0 || checksum == crc64::checksum(summed))).then_some(value)
+    let Sealed { value, summed, checksum } = Sealed::of(payload)?;
+    (checksum == 0 || checksum == crc64::checksum(summed)).then_some(value)
+}
+
+/// The parts of a payload of a known version.
+pub(super) struct Sealed<'p> {
+    /// Type and value.
+    pub value: &'p [u8],
+    /// What the checksum is of.
+    pub summed: &'p [u8],
+    /// 0 if there is none.
+    pub checksum: u64,
+}
+
+impl Sealed<'_> {
+    pub fn of(payload: &[u8]) -> Option<Sealed<'_>> {
+        let (summed, checksum) = payload.split_last_chunk::<8>()?;
+        let (value, version) = summed.split_last_chunk::<2>()?;
+        let known = u32::from(u16::from_le_bytes(*version)) <= VERSION_READ_MAX;
+        known.then(|| Sealed { value, summed, checksum: u64::from_le_bytes(*checksum) })
+    }
 }
 
 /// A payload of the same value for readers of [`VERSION`], such as replicas of 3.2: `payload` itself, whose value is

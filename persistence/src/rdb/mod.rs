@@ -17,6 +17,7 @@ pub mod file;
 pub mod image;
 pub mod load;
 pub mod packed;
+pub mod restoring;
 pub mod source;
 pub mod stepwise;
 #[cfg(test)]

@@ -291,6 +291,7 @@ impl<R: Read> Source<R> {
     }
 }
 
-fn string_len(len: usize) -> Result<usize, Error> {
+/// `len`, if a string may have it.
+pub(super) fn string_len(len: usize) -> Result<usize, Error> {
     if len > STRING_BYTES_MAX { Err(Error::Corrupt("a string that is too long")) } else { Ok(len) }
 }

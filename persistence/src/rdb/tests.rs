@@ -4,6 +4,7 @@ use super::decode::{Decoder, Limits};
 use super::encode::Encoder;
 use super::file::Writer;
 use super::load::{Event, LoadOptions, Loader};
+use super::restoring::Restoring;
 use super::source::Source;
 use super::stepwise::Payload;
 use super::{RdbError, dump};
@@ -217,6 +218,79 @@ fn a_payload_made_in_steps_is_the_same_value() {
             assert!(count < 3000 || steps > 5, "{steps}");
         }
     }
+}
+
+/// What a payload gives when it is read at once, and when it is read in steps that end at every occasion.
+fn both_ways(payload: &[u8]) -> [Option<Plain>; 2] {
+    let limits = Limits::default();
+    let at_once = dump::verify(payload).and_then(|value| dump::restore(value, limits, b"k", None, 0).ok());
+    let mut restoring = Restoring::new(limits);
+    while !restoring.step(payload, || false) {}
+    let in_steps = restoring.into_body().ok().map(|body| Entry::new(b"k", body, None, 0));
+    [at_once, in_steps].map(|entry| entry.map(|entry| Plain::of(entry.view())))
+}
+
+#[test]
+fn a_payload_read_in_steps_is_the_same_value() {
+    let name = |n: usize| format!("element:{n}").into_bytes();
+    let words = |n: usize| (0..n).flat_map(name).collect::<Vec<u8>>();
+    for count in [1, 16, 17, 3000, 40_000] {
+        let values = [
+            Plain::Text(vec![b'x'; count * 300]),
+            Plain::Text(words(count)),
+            Plain::List((0..count).map(name).collect()),
+            Plain::Set((0..count).map(name).collect()),
+            Plain::Set((0..count).map(|n| n.to_string().into_bytes()).collect()),
+            Plain::ZSet((0..count).map(|n| (name(n), n as f64 / 3.0)).collect()),
+            Plain::Hash((0..count).map(|n| (name(n), name(n + 1))).collect()),
+        ];
+        for plain in values {
+            for compress in [false, true] {
+                let payload = dump::dump(plain.entry(b"k", None).view().value(), compress);
+                assert_eq!(both_ways(&payload), [Some(plain.clone()), Some(plain.clone())]);
+                let mut restoring = Restoring::new(Limits::default());
+                let mut asked = 0;
+                while !restoring.step(&payload, || false) {
+                    asked += 1;
+                }
+                assert!(asked >= payload.len() / 64_000, "{asked} stops in {} bytes", payload.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_at_once_is_wrong_in_steps() {
+    let plain = Plain::Hash((0..200).map(|n| (n.to_string().into_bytes(), vec![b'x'; 100])).collect());
+    let text = Plain::Text((0..9000u32).flat_map(u32::to_le_bytes).collect());
+    for plain in [plain, text] {
+        let payload = dump::dump(plain.entry(b"k", None).view().value(), true);
+        assert_eq!(both_ways(&payload), [Some(plain.clone()), Some(plain)]);
+        for at in (0..payload.len()).step_by(97) {
+            let mut damaged = payload.clone();
+            damaged[at] ^= 1;
+            assert_eq!(both_ways(&damaged), [None, None], "{at}");
+        }
+        // Damage under a right checksum.
+        let sealed = |value: &[u8]| dump::sealed(value.to_vec());
+        let value = &payload[..payload.len() - 10];
+        for end in (0..value.len()).step_by(89) {
+            assert_eq!(both_ways(&sealed(&value[..end])), [None, None], "{end}");
+        }
+        assert_eq!(both_ways(&sealed(&[value, b"x"].concat())), [None, None]);
+        for at in (1..value.len()).step_by(61) {
+            let mut damaged = value.to_vec();
+            damaged[at] ^= 0x55;
+            let [at_once, in_steps] = both_ways(&sealed(&damaged));
+            assert_eq!(at_once, in_steps, "{at}");
+        }
+    }
+    assert_eq!(both_ways(b""), [None, None]);
+    // Of a string only what is there is believed, compressed or not.
+    let huge = [&b"\0\xc3\x80\x00\x00\x40\x00\x80\x3f\xff\xff\xff"[..], &vec![0; 0x4000]].concat();
+    assert_eq!(both_ways(&dump::sealed(huge)), [None, None]);
+    let empty = dump::sealed(vec![super::kind::HASH, 0]);
+    assert_eq!(both_ways(&empty), [None, None]);
 }
 
 #[test]

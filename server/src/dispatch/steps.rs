@@ -137,6 +137,7 @@ impl Desk {
                     subscriptions: &mut client.subscriptions,
                     parking: Some(&mut client.parking),
                     peer: &mut client.peer,
+                    unpacking: &mut client.unpacking,
                 };
                 let (node, reactor, config) = (self.node, self.reactor, &*self.settled.config);
                 handler(&mut NodeCtx { ctx, node, client: seat, reactor, net, config, engine: &mut self.engine })

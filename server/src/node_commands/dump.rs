@@ -2,11 +2,11 @@
 //! is that of the files.
 
 use super::{Handler, NodeCtx};
+use crate::unpack;
 use commands::error::{Error, Outcome};
-use commands::settings::Settings;
 use commands::table::{Command, command};
-use persistence::rdb::decode::Limits;
 use persistence::rdb::dump;
+use persistence::rdb::restoring::Wrong;
 use resp::{Flags, KeySpec, errors};
 use std::borrow::Cow;
 
@@ -36,13 +36,12 @@ fn restore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     if ttl_ms < 0 {
         return Err("ERR Invalid TTL value, must be >= 0".into());
     }
-    let payload = args.at(3);
-    let verified = dump::verify(payload).ok_or(Error::Text("ERR DUMP payload version or checksum are wrong"))?;
-    let now = ctx.keys.moment();
-    let expire_at_ms = (ttl_ms > 0).then(|| now.ms.saturating_add(ttl_ms));
-    let entry = dump::restore(verified, limits(ctx.settings), key.bytes, expire_at_ms, now.lru())
-        .map_err(|_| Error::Text("ERR Bad data format"))?;
-    let logged = dump::for_older_readers(payload, entry.view().value());
+    let expire_at_ms = (ttl_ms > 0).then(|| ctx.keys.moment().ms.saturating_add(ttl_ms));
+    let entry = unpack::entry(ctx, 3, key.bytes, expire_at_ms).map_err(|wrong| match wrong {
+        Wrong::Seal => Error::Text("ERR DUMP payload version or checksum are wrong"),
+        Wrong::Data => Error::Text("ERR Bad data format"),
+    })?;
+    let logged = unpack::for_log(ctx, args.at(3), &entry);
     ctx.keys.remove(&key);
     ctx.keys.put_entry(&key, entry);
     ctx.keys.changed(&key, NO_EVENT, "restore");
@@ -63,16 +62,6 @@ fn log_restored(ctx: &mut NodeCtx<'_, '_>, payload: &[u8], expire_at_ms: Option<
     effects.log_instead(if args.len() > 4 { &words } else { &words[..4] });
     if let Some(at) = expire_at_ms {
         effects.log_instead(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
-    }
-}
-
-/// When values take their compact forms.
-fn limits(settings: &Settings) -> Limits {
-    Limits {
-        hash: settings.hash,
-        list_node: settings.list_node,
-        set_max_intset_entries: settings.set_max_intset_entries,
-        zset: settings.zset,
     }
 }
 

@@ -36,6 +36,7 @@ use crate::pubsub::Subscriptions;
 use crate::repl::peer::Peer;
 use crate::scripting::engine::Engine;
 use crate::stakes::Stakes;
+use crate::unpack::Unpacking;
 use commands::args::Args;
 use commands::ctx::{Ctx, Session};
 use commands::error::Outcome;
@@ -71,6 +72,8 @@ pub struct Seat<'c> {
     pub parking: Option<&'c mut Parking>,
     /// What it is in replication.
     pub peer: &'c mut Option<Box<Peer>>,
+    /// What was read of the request before it ran.
+    pub unpacking: &'c mut Option<Box<Unpacking>>,
 }
 
 /// The surroundings of a command on the node.
@@ -149,6 +152,7 @@ impl NodeCtx<'_, '_> {
                     subscriptions: &mut *self.client.subscriptions,
                     parking: None,
                     peer: &mut *self.client.peer,
+                    unpacking: &mut None,
                 },
                 reactor: self.reactor,
                 net: &mut *self.net,

@@ -382,6 +382,7 @@ impl Replayer {
             watched: Default::default(),
             parking: Default::default(),
             peer: Default::default(),
+            unpacking: Default::default(),
             written: 0,
             subscriptions: Default::default(),
         };

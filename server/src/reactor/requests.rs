@@ -281,6 +281,7 @@ fn must_stop(node: &Node, conn: &Conn, at: usize, now: Now) -> Option<Served> {
 /// A request could not have what it needs: notes what that is.
 fn put_off(exec: &mut Executor, conn: &mut Conn) {
     conn.stalled = std::mem::take(&mut exec.stalled);
-    conn.deferrals += 1;
+    // Who goes on with its own work waits for nobody.
+    conn.deferrals = if std::mem::take(&mut exec.unpacks) { 0 } else { conn.deferrals + 1 };
     conn.behind_guest = exec.owner.met_guest();
 }

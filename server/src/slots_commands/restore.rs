@@ -6,6 +6,7 @@
 use super::arrivals::{Claim, STREAM};
 use super::durable::{self, Came, Refuse};
 use crate::node_commands::{Handler, NodeCtx};
+use crate::unpack;
 use commands::error::{Error, Outcome};
 use commands::table::{Access, Command, command};
 use engine::encoding::item::Item;
@@ -15,7 +16,7 @@ use engine::raw::thin::ThinBytes;
 use engine::value::hash::HashLimits;
 use engine::value::zset::ZSetLimits;
 use engine::value::{Hash, List, Set, ZSet};
-use persistence::rdb::decode::Limits;
+use persistence::rdb::restoring::Wrong;
 use persistence::rdb::{self, dump};
 use resp::{Flags, KeySpec, errors};
 use slots::SlotId;
@@ -24,21 +25,13 @@ use slots::migration::message::{
     Collection, ELEMENTS, KEY, Message, Packed, VALUE, items, score, strict_int, with_quote,
 };
 use slots::migration::wire;
+use std::borrow::Cow;
 
 /// No class of events: moved keys wake watchers and tell nobody.
 const NO_EVENT: u32 = 0;
 /// Chunks belong to big values: collections that they make never take a compact form.
 const BIG_HASH: HashLimits = HashLimits { entries: 0, value: 0 };
 const BIG_ZSET: ZSetLimits = ZSetLimits { entries: 0, value: 0 };
-
-fn limits(ctx: &NodeCtx<'_, '_>) -> Limits {
-    Limits {
-        hash: ctx.settings.hash,
-        list_node: ctx.settings.list_node,
-        set_max_intset_entries: ctx.settings.set_max_intset_entries,
-        zset: ctx.settings.zset,
-    }
-}
 
 /// When a time to live that begins now ends.
 fn moment(ctx: &NodeCtx<'_, '_>, ttl_ms: i64) -> Option<i64> {
@@ -58,21 +51,16 @@ fn slotsrestore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         return Err(Error::Owned(errors::wrong_arity("slotsrestore")));
     }
     durable::check(ctx).map_err(unsafe_keys)?;
-    let now = ctx.keys.now();
     let mut entries = Vec::with_capacity(args.len() / 3);
     for at in (1..args.len()).step_by(3) {
-        let key = Key::new(args.at(at));
-        let ttl_ms = ctx.int(at + 1)?;
-        if ttl_ms < 0 {
-            return Err(Error::Text("ERR invalid ttl value, must be >= 0"));
+        match restored(ctx, at) {
+            Ok(entry) => entries.push(entry),
+            Err(error) => {
+                // It may be much that was made in vain.
+                entries.into_iter().for_each(|(.., entry)| ctx.keys.garbage().add(entry));
+                return Err(error);
+            }
         }
-        let verified = dump::verify(args.at(at + 2));
-        let verified = verified.ok_or(Error::Text("ERR dump payload version or checksum are wrong"))?;
-        let expire_at_ms = moment(ctx, ttl_ms);
-        let entry = dump::restore(verified, limits(ctx), key.bytes, expire_at_ms, now.lru());
-        let entry = entry.map_err(|_| Error::Text("ERR bad data format"))?;
-        let payload = dump::for_older_readers(args.at(at + 2), entry.view().value());
-        entries.push((key, expire_at_ms, payload, entry));
     }
     for (key, expire_at_ms, payload, entry) in entries {
         if ctx.keys.remove_any(&key) {
@@ -91,6 +79,24 @@ fn slotsrestore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         false => ctx.out.ok(),
     }
     Ok(())
+}
+
+/// A key with the moment of its end, its payload for the log, and its entry: out of the three arguments from `at` on.
+type Restored<'a> = (Key<'a>, Option<i64>, Cow<'a, [u8]>, Entry);
+
+fn restored<'a>(ctx: &mut NodeCtx<'a, '_>, at: usize) -> Result<Restored<'a>, Error> {
+    let key = Key::new(ctx.args.at(at));
+    let ttl_ms = ctx.int(at + 1)?;
+    if ttl_ms < 0 {
+        return Err(Error::Text("ERR invalid ttl value, must be >= 0"));
+    }
+    let expire_at_ms = moment(ctx, ttl_ms);
+    let entry = unpack::entry(ctx, at + 2, key.bytes, expire_at_ms).map_err(|wrong| match wrong {
+        Wrong::Seal => Error::Text("ERR dump payload version or checksum are wrong"),
+        Wrong::Data => Error::Text("ERR bad data format"),
+    })?;
+    let payload = unpack::for_log(ctx, ctx.args.at(at + 2), &entry);
+    Ok((key, expire_at_ms, payload, entry))
 }
 
 fn unsafe_keys(text: Vec<u8>) -> Error {
@@ -359,7 +365,7 @@ fn whole_text(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>, mut text: ThinBytes, at:
 /// The entry of a DUMP payload.
 fn decoded(ctx: &NodeCtx<'_, '_>, payload: &[u8], key: &Key<'_>, at: Option<i64>) -> Result<Entry, Vec<u8>> {
     let verified = dump::verify(payload).ok_or_else(|| b"invalid payload checksum".to_vec())?;
-    dump::restore(verified, limits(ctx), key.bytes, at, ctx.keys.now().lru()).map_err(|error| {
+    dump::restore(verified, unpack::limits(ctx.settings), key.bytes, at, ctx.keys.now().lru()).map_err(|error| {
         match (error, verified.first()) {
             (rdb::Error::Unsupported { .. }, _) => &b"invalid payload type"[..],
             (_, Some(0..=5 | 9..=14 | 16..=18 | 20)) => b"invalid payload body",

@@ -7,7 +7,7 @@
 //! * `extensions.rs`: what only servers of ours say to each other, and what operators may ask for besides.
 //! * `effects.rs`: what commands leave in logs, files, counters and with who watches. `rows.rs`: defaults, limits, refusals, ends of links.
 //! * `streams.rs`: what replicas and files get of keys that an original was sent in pieces.
-//! * `noise.rs`: bytes that no server sends.
+//! * `steps.rs`: big values that a target takes in steps. `noise.rs`: bytes that no server sends.
 //! * `data.rs`: keys of all types, and how to compare them; a target made of a script.
 
 #![forbid(unsafe_code)]
@@ -22,6 +22,7 @@ mod extensions;
 mod noise;
 mod rows;
 mod source;
+mod steps;
 mod streams;
 mod target;
 mod whole;
