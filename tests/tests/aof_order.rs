@@ -1,9 +1,12 @@
-//! What replies, the append only file and the replicas owe each other when a connection or a history ends, or a
-//! transaction changes sides.
+//! What replies, the append only file and the replicas owe each other when a server begins, when a connection or a
+//! history ends, or when a transaction changes sides.
 
 #![forbid(unsafe_code)]
 
 use resp::Reply;
+use std::fs::{self, File};
+use std::process::Command;
+use std::thread;
 use std::time::Duration;
 use tests::replicas::{assert_same, follow, info, wait_for_link, wait_for_stream};
 use tests::{Client, NOBODYS_PORT, Options, Server, wait_until};
@@ -132,5 +135,42 @@ fn what_stands_behind_the_beginning_of_a_file_in_one_transaction_or_script_is_in
         wait_for_rewrite(&server);
         let server = server.crash().start_as(with_aof(threads, "always"));
         assert_eq!(server.client().run("GET behind"), Reply::bulk("1"));
+    }
+}
+
+#[test]
+fn nobody_is_served_before_the_file_is_open() {
+    /// So long a server is watched; one that waits as it should answers never.
+    const WATCHED: Duration = Duration::from_millis(300);
+    for threads in [1, 4] {
+        let server = Server::start(with_aof(threads, "always"));
+        let (addr, dir) = (server.addr(), server.dir().to_owned());
+        let crashed = server.crash();
+        fs::remove_file(dir.join("appendonly.aof")).expect("it was made");
+        // There is nothing to load; a note of a stream is looked for, and reading it lasts as long as it is to last.
+        let pipe = dir.join("appendonly.aof.stream");
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+        let is_served = || {
+            let answer = Client::connect(addr).and_then(|mut client| {
+                client.set_patience(WATCHED);
+                client.try_call(&["PING"])
+            });
+            matches!(answer, Ok(Reply::Simple(_)))
+        };
+        let server = thread::scope(|scope| {
+            // The server ends with the thread that starts it.
+            let watcher = scope.spawn(|| {
+                wait_until(PATIENCE, || Client::connect(addr).is_ok());
+                let served = wait_until(WATCHED, is_served);
+                drop(File::options().write(true).open(&pipe).expect("opened by the server"));
+                assert!(!served, "served before the file is open");
+            });
+            let server = crashed.start_again();
+            watcher.join().expect("watched");
+            server
+        });
+        assert_eq!(server.client().call(&["SET", "k", "v"]), Reply::Simple(b"OK".to_vec()));
+        let server = server.crash().start_again();
+        assert_eq!(server.client().call(&["GET", "k"]), Reply::bulk("v"));
     }
 }
