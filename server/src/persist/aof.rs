@@ -600,7 +600,7 @@ mod tests {
                     }
                 });
             }
-            let held = (0..1000).all(|_| set(AppendFsync::Always) && set(AppendFsync::Everysec));
+            let held = (0..500).all(|_| set(AppendFsync::Always) && set(AppendFsync::Everysec));
             over.store(true, Ordering::Relaxed);
             assert!(held);
         });
