@@ -22,6 +22,7 @@ use serde::Serialize;
 use super::data::fill_strings;
 use super::error::{Error, Result};
 use super::far::FarReplica;
+use super::load::new_histogram;
 use super::pause::go_first;
 use super::process;
 use super::server::{Program, Server};
@@ -68,6 +69,11 @@ impl Job {
 pub struct Row {
     job: Job,
     server: String,
+    /// The waits of all repeats, with the load alone and with the job: one repeat has few that are beyond p99.9.
+    #[serde(skip)]
+    all: [Histogram<u64>; 2],
+    /// p99.9 of them in microseconds.
+    all_p999_us: [f64; 2],
     /// Requests seen with the load alone, and with the job.
     requests: Vec<[u64; 2]>,
     /// Waits in microseconds with the load alone: p50, p99, p99.9, longest.
@@ -149,6 +155,8 @@ fn empty_rows(plan: &Plan, jobs: &[Job]) -> Vec<Row> {
     let row = |job: Job, program: &Program| Row {
         job,
         server: program.name.clone(),
+        all: [new_histogram(), new_histogram()],
+        all_p999_us: [0.0; 2],
         requests: Vec::new(),
         before_us: Vec::new(),
         during_us: Vec::new(),
@@ -331,6 +339,10 @@ impl Row {
             let at = |quantile| waits.value_at_quantile(quantile) as f64 / 1000.0;
             [at(0.5), at(0.99), at(0.999), waits.max() as f64 / 1000.0]
         };
+        for (nth, waits) in [&seen.waits.before, &seen.waits.during].into_iter().enumerate() {
+            self.all[nth].add(waits).expect("equal bounds");
+            self.all_p999_us[nth] = self.all[nth].value_at_quantile(0.999) as f64 / 1000.0;
+        }
         self.requests.push([seen.waits.before.len(), seen.waits.during.len()]);
         self.before_us.push(us(&seen.waits.before));
         self.during_us.push(us(&seen.waits.during));
@@ -356,8 +368,8 @@ impl Row {
 pub fn table(rows: &[Row]) -> String {
     #[rustfmt::skip]
     let header = [
-        "job", "server", "alone us p50", "p99", "p99.9", "max", "with job p50", "p99", "p99.9", "max", "p99.9 x", "s",
-        "CPU s", "peak MiB", "x", "| ours/it:", "p99.9", "s", "CPU", "peak",
+        "job", "server", "alone us p50", "p99", "p99.9", "max", "with job p50", "p99", "p99.9", "max", "p99.9 x",
+        "all p99.9", "with", "x", "s", "CPU s", "peak MiB", "x", "| ours/it:", "p99.9", "s", "CPU", "peak",
     ];
     let mut table = Table::new(2, &header);
     let of = |values: &Vec<f64>| median(values).unwrap_or(0.0);
@@ -369,6 +381,8 @@ pub fn table(rows: &[Row]) -> String {
             cells.extend((0..4).map(|column| figure(Row::wait(&row.before_us, column))));
             cells.extend((0..4).map(|column| figure(Row::wait(&row.during_us, column))));
             cells.push(ratio_cell(ratio(Row::wait(&row.during_us, 2), Row::wait(&row.before_us, 2))));
+            let [alone, with] = row.all_p999_us;
+            cells.extend([figure(alone), figure(with), ratio_cell(ratio(with, alone))]);
             cells.extend([figure(of(&row.seconds)), figure(of(&row.cpu_seconds))]);
             cells.extend([figure(peak(row) / f64::from(1 << 20)), ratio_cell(row.growth()), "|".into()]);
             if nth > 0 {
@@ -409,6 +423,8 @@ mod tests {
         let row = |server: &str, us: f64, peak: u64| Row {
             job: Job::Save,
             server: server.into(),
+            all: [new_histogram(), new_histogram()],
+            all_p999_us: [50.0, us],
             requests: vec![[1, 1]; 3],
             before_us: vec![[1.0, 1.0, 100.0, 1.0]; 3],
             during_us: vec![[1.0, 1.0, us, 1.0], [1.0, 1.0, 2.0 * us, 1.0], [1.0, 1.0, 9.0 * us, 1.0]],
