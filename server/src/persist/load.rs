@@ -1,4 +1,5 @@
 //! Loading at the start: the AOF if it is on, else the RDB file. Clients are accepted meanwhile and read -LOADING.
+//! With nothing to load it is over before anybody is served.
 //!
 //! A file that is damaged ends the process: a server with half of its data must not pretend to be whole.
 
