@@ -12,8 +12,9 @@
 //! 2. A key is deleted here only if the value and expiry that the other side acknowledged are those that it has at that
 //!    moment, under its slot's lock; otherwise it is sent again. So a write that comes in between is not lost.
 //! 3. A key that was not acknowledged stays, as after any failure.
-//! 4. The other side keeps nothing that it took and that is not to move: a key that has ended or was renamed here, one
-//!    whose later value it refuses, or one of a server that has become a replica, which deletes nothing.
+//! 4. The other side keeps nothing that it took and that is not to move: a key that has ended or was renamed here, or one
+//!    whose later value it refuses.
+//! 5. Who has become a replica deletes nothing, here or there: its new primary may have moved the same keys by then.
 
 mod link;
 
@@ -100,6 +101,8 @@ pub struct Job {
     pub copy: bool,
     /// The database that they are in here.
     pub db: u32,
+    /// The term as a primary in which it began.
+    pub tenure: Option<u64>,
     /// The keys.
     pub parcels: Vec<Parcel>,
     /// Whose reply it is.
@@ -108,6 +111,14 @@ pub struct Job {
     pub rounds: u32,
     /// The first error.
     pub error: Option<Vec<u8>>,
+}
+
+impl Job {
+    /// Whether this server is the primary that it was when the job began. Who holds a slot may rely on it: roles change
+    /// while all slots are held.
+    fn is_ours(&self, node: &Node) -> bool {
+        self.tenure.is_some() && node.repl.tenure() == self.tenure
+    }
 }
 
 /// The threads that move keys, and their connections.
@@ -164,8 +175,10 @@ impl Migrations {
 fn work(node: &'static Node, jobs: &Mutex<Receiver<Job>>) {
     loop {
         let Ok(mut job) = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv() else { return };
-        let failed = node.migrations.links.send(&mut job);
-        job.error = job.error.or(failed);
+        if job.copy || job.is_ours(node) {
+            let failed = node.migrations.links.send(&mut job);
+            job.error = job.error.or(failed);
+        }
         if job.copy {
             finish(node, job);
         } else {
@@ -182,18 +195,29 @@ fn settle_later(node: &'static Node, job: Job) {
 fn settle(exec: &mut Executor, mut job: Job, now: Now) {
     let (node, compress) = (exec.node, exec.settled.config.rdbcompression);
     let last = job.rounds >= ROUNDS;
+    let tenure = job.tenure;
+    if !job.is_ours(node) {
+        job.error.get_or_insert_with(|| errors::READ_ONLY.as_bytes().to_vec());
+        return finish(node, job);
+    }
     let mut error = None;
     job.parcels.retain_mut(|parcel| {
         if parcel.state == State::Acknowledged {
             let key = Key::new(&parcel.key);
-            match exec.in_slot(key.slot, job.db, now, |keys| delete_if_unchanged(keys, &key, parcel, compress)) {
+            match exec.in_slot(key.slot, job.db, now, |keys| {
+                if node.repl.tenure() == tenure {
+                    delete_if_unchanged(keys, &key, parcel, compress)
+                } else {
+                    Fate::Primarys
+                }
+            }) {
                 // Somebody holds the slot.
                 None => {}
                 Some(Fate::Deleted) => return false,
                 Some(Fate::Gone) => parcel.state = State::ToForget,
                 Some(Fate::Primarys) => {
                     error = Some(errors::READ_ONLY);
-                    parcel.state = State::ToForget;
+                    parcel.state = State::Stays;
                 }
                 Some(Fate::Changed(..)) if last => {
                     error = Some("TRYAGAIN the keys change faster than they can be moved");
@@ -237,9 +261,6 @@ enum Fate {
 
 /// Deletes a key that the other side has, if it is what was sent.
 fn delete_if_unchanged(keys: &mut Keyspace<'_, '_>, key: &Key<'_>, sent: &Parcel, compress: bool) -> Fate {
-    if keys.is_replica() {
-        return Fate::Primarys;
-    }
     let Some(entry) = keys.peek(key) else { return Fate::Gone };
     let (payload, expire_at_ms) = (dump::dump(entry.value(), compress), entry.expire_at_ms());
     if payload != sent.payload || expire_at_ms != sent.expire_at_ms {

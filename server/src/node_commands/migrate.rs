@@ -71,7 +71,19 @@ fn migrate(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     };
     let ticket = parking.ticket(ctx.client.info);
     let timeout = Duration::from_millis(timeout_ms);
-    let job = Job { target, target_db, timeout, replace, copy, db, parcels, ticket, rounds: 0, error: None };
+    let job = Job {
+        target,
+        target_db,
+        timeout,
+        replace,
+        copy,
+        db,
+        tenure: node.repl.tenure(),
+        parcels,
+        ticket,
+        rounds: 0,
+        error: None,
+    };
     node.migrations.start(node, job).map_err(Error::Text)?;
     parking.park(ticket, None, Box::new(OnTheWay));
     Ok(())

@@ -194,6 +194,12 @@ impl Replication {
         self.gate.bits() & Gate::REPLICA != 0
     }
 
+    /// Since when this server is a primary, as a number that differs after any change of roles; `None` if it is none. Who
+    /// holds a slot may rely on it.
+    pub fn tenure(&self) -> Option<u64> {
+        (!self.is_replica()).then(|| self.attempt())
+    }
+
     /// The attempt at following that counts now.
     pub fn attempt(&self) -> u64 {
         self.attempt.load(Ordering::Acquire)
@@ -376,6 +382,7 @@ impl Node {
             self.persist.state().rewrite_scheduled = true;
         }
         if following {
+            self.moves.exports.wake_all();
             self.mailboxes.iter().for_each(|mailbox| mailbox.send(crate::mailbox::Mail::EndWaits));
         }
         self.drop_replicas("the primary has changed");

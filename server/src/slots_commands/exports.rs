@@ -188,6 +188,11 @@ impl Exports {
         self.busy.load(Ordering::Acquire) > 0 && self.link(db).is_some_and(|link| link.state().busy)
     }
 
+    /// Makes the threads of all links look.
+    pub fn wake_all(&self) {
+        self.lock().values().for_each(|link| link.wake());
+    }
+
     /// Counts a batch that begins.
     pub fn begin(&self) {
         self.busy.fetch_add(1, Ordering::AcqRel);

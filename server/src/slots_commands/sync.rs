@@ -24,7 +24,7 @@ use engine::keyspace::{Key, Keyspace};
 use engine::raw::entry::{Transit, Value};
 use persistence::rdb::dump;
 use persistence::rdb::stepwise::Payload;
-use resp::{Flags, KeySpec, Out};
+use resp::{Flags, KeySpec, Out, errors};
 use slots::SlotId;
 use slots::migration::wire;
 use std::collections::HashMap;
@@ -148,7 +148,8 @@ fn serve(node: &'static Node, name: &str, jobs: &Receiver<Job>) {
         match jobs.recv_timeout(patience) {
             Ok(job) => {
                 let worker = worker.get_or_insert_with(|| Worker::new(node));
-                let reply = Mover { worker, link: &mut link, job: &job }.run();
+                let tenure = node.repl.tenure();
+                let reply = Mover { worker, link: &mut link, job: &job, tenure }.run();
                 node.resume(job.ticket, reply.into_vec());
             }
             Err(RecvTimeoutError::Timeout) if worker.is_some() => worker = None,
@@ -159,7 +160,8 @@ fn serve(node: &'static Node, name: &str, jobs: &Receiver<Job>) {
                     Ok(job) => {
                         drop(targets);
                         let worker = worker.get_or_insert_with(|| Worker::new(node));
-                        let reply = Mover { worker, link: &mut link, job: &job }.run();
+                        let tenure = node.repl.tenure();
+                        let reply = Mover { worker, link: &mut link, job: &job, tenure }.run();
                         node.resume(job.ticket, reply.into_vec());
                     }
                     Err(_) => {
@@ -209,6 +211,9 @@ struct Mover<'m> {
     worker: &'m mut Worker,
     link: &'m mut Option<Link>,
     job: &'m Job,
+    /// The term as a primary in which it began; after that nothing is removed here, and nothing taken back from the target:
+    /// the new primary may have moved the same keys by then.
+    tenure: Option<u64>,
 }
 
 impl Mover<'_> {
@@ -216,6 +221,7 @@ impl Mover<'_> {
         let mut out = Out::new();
         let deadline = Instant::now() + self.job.timeout;
         let result = match &self.job.what {
+            _ if !self.is_ours() => Err(errors::READ_ONLY.into()),
             What::One(key) => self.one(key, false, deadline).map(|moved| out.int(moved as i64)),
             What::TagOne(key) => self.one(key, true, deadline).map(|moved| out.int(moved as i64)),
             What::Slot(slot) => self.of_slot(*slot, false, deadline, &mut out),
@@ -257,6 +263,11 @@ impl Mover<'_> {
         out.int(moved as i64);
         out.int(left as i64);
         Ok(())
+    }
+
+    /// Whether this server is the primary that it was. Who holds a slot may rely on it.
+    fn is_ours(&self) -> bool {
+        self.tenure.is_some() && self.worker.node.repl.tenure() == self.tenure
     }
 
     // --- the keys
@@ -314,6 +325,9 @@ impl Mover<'_> {
                 }
             }
             keys = Vec::new();
+            if !self.is_ours() {
+                return Err(errors::READ_ONLY.into());
+            }
             if sent.is_empty() {
                 break;
             }
@@ -332,11 +346,17 @@ impl Mover<'_> {
                 return Err(why);
             }
             self.worker.node.moves.claims.end(self.job.db, slot);
-            keys = self.worker.in_slot(slot, self.job.db, |here| remove(here, &sent));
+            let (node, tenure) = (self.worker.node, self.tenure);
+            let ours = || node.repl.tenure() == tenure;
+            let changed = self.worker.in_slot(slot, self.job.db, |here| ours().then(|| remove(here, &sent)));
+            keys = changed.ok_or_else(|| Failed::from(errors::READ_ONLY))?;
             moved += sent.len() - keys.len();
         }
         // Others have changed each time: they stay here, and the target must not keep what it got of them either.
         keys.append(&mut gone);
+        if !keys.is_empty() && !self.is_ours() {
+            return Err(errors::READ_ONLY.into());
+        }
         if !keys.is_empty()
             && let Err(why) = self.deliver(&delete(&keys), REFUSED)
         {
@@ -349,6 +369,10 @@ impl Mover<'_> {
     /// Nobody knows what a target that has not answered has stored: it is told to forget it, over a new link.
     fn forget(&mut self, keys: &[Box<[u8]>]) {
         *self.link = None;
+        if !self.is_ours() {
+            log::warning!("slotsmgrt: {} keys that were sent are the new primary's business", keys.len());
+            return;
+        }
         let told = self.connected().is_ok() && matches!(self.try_deliver(&delete(keys), REFUSED, false), Sent::Yes);
         if !told {
             let Job { host, port, .. } = self.job;
@@ -505,8 +529,7 @@ fn remove(here: &mut Keyspace<'_, '_>, sent: &[Box<[u8]>]) -> Vec<Box<[u8]>> {
     let mut changed = Vec::new();
     for name in sent {
         let key = Key::new(name);
-        // Who has become a replica meanwhile removes nothing: its primary has the say.
-        if !here.is_replica() && here.remove_left(&key) {
+        if here.remove_left(&key) {
             here.changed(&key, 0, "del");
             record.push(name);
         } else {

@@ -71,6 +71,8 @@ pub enum Reason {
     Timeout,
     /// Somebody asked for it.
     Canceled,
+    /// This server has become a replica: its primary has the say over the keys from now on, and over the target's copies.
+    Demoted,
 }
 
 impl Reason {
@@ -82,6 +84,7 @@ impl Reason {
             Reason::Nonsense(said) => [b"interrupted: connection closed (target sent: ", &said[..], b")"].concat(),
             Reason::Timeout => b"interrupted: migration timeout".to_vec(),
             Reason::Canceled => b"interrupted: canceled".to_vec(),
+            Reason::Demoted => b"interrupted: this server has become a replica".to_vec(),
         }
     }
 }

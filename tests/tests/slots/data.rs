@@ -142,6 +142,14 @@ impl Script {
         format!("{command} 127.0.0.1 {} {rest}", self.port())
     }
 
+    /// Whether another link waits to be accepted.
+    pub fn is_called(&self) -> bool {
+        self.listener.set_nonblocking(true).expect("a listener of ours");
+        let called = self.listener.accept().is_ok();
+        self.listener.set_nonblocking(false).expect("a listener of ours");
+        called
+    }
+
     pub fn accept(&self) -> Caller {
         Caller { stream: tests::accept(&self.listener), input: Vec::new() }
     }

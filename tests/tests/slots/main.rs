@@ -6,6 +6,7 @@
 //! * `dialogues.rs`: what original servers said to each other, with ours in place of the one or the other.
 //! * `extensions.rs`: what only servers of ours say to each other, and what operators may ask for besides.
 //! * `effects.rs`: what commands leave in logs, files, counters and with who watches. `rows.rs`: defaults, limits, refusals, ends of links.
+//! * `roles.rs`: sources that become replicas while keys are on their way.
 //! * `streams.rs`: what replicas and files get of keys that an original was sent in pieces.
 //! * `steps.rs`: big values that a target takes in steps. `noise.rs`: bytes that no server sends.
 //! * `data.rs`: keys of all types, and how to compare them; a target made of a script.
@@ -20,6 +21,7 @@ mod dialogues;
 mod effects;
 mod extensions;
 mod noise;
+mod roles;
 mod rows;
 mod source;
 mod steps;

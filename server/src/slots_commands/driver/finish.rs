@@ -43,16 +43,20 @@ impl Driver {
                 return Event::Stale { keys: stale };
             }
         }
-        let (node, db) = (self.node, self.link.db);
+        let (node, db, tenure) = (self.node, self.link.db, self.tenure);
         let mut kept = Vec::new();
         for (slot, indices) in by_slot {
             node.moves.claims.end(db, slot);
             for step in indices.chunks(COMMIT_KEYS) {
-                let (stale, gone) = self.in_slot(slot, |here| {
+                let removed = self.in_slot(slot, |here| {
+                    if node.repl.tenure() != tenure {
+                        return None;
+                    }
                     let stale = if many { Vec::new() } else { changed(here, &keys, step) };
                     let gone = if stale.is_empty() { remove(here, &keys, step) } else { Vec::new() };
-                    (stale, gone)
+                    Some((stale, gone))
                 });
+                let Some((stale, gone)) = removed else { return Event::Failed(Reason::Demoted) };
                 if !stale.is_empty() {
                     return Event::Stale { keys: stale };
                 }
@@ -71,6 +75,12 @@ impl Driver {
             return;
         }
         let count = sent.len();
+        if *reason == Reason::Demoted {
+            // Some may have moved again by now, from the new primary.
+            self.end_link(true);
+            log::warning!("slotsmgrt_async: {count} keys that were sent are the new primary's business");
+            return;
+        }
         // A link that the target has ended carries nothing any more; what it had taken from it is done by now. One that is
         // only silent may bring the message yet, after all that went before; if it does not, another one may.
         let silent = matches!(reason, Reason::Canceled | Reason::Timeout) && !export.is_asking();
@@ -155,8 +165,7 @@ fn remove(here: &mut Keyspace<'_, '_>, keys: &[Box<[u8]>], step: &[usize]) -> Ve
     let mut gone = Vec::new();
     for &index in step {
         let key = Key::new(&keys[index]);
-        // Who has become a replica meanwhile removes nothing: its primary has the say.
-        if !here.is_replica() && here.remove_left(&key) {
+        if here.remove_left(&key) {
             here.changed(&key, 0, "del");
             record.push(&keys[index]);
             gone.push(index);

@@ -48,6 +48,7 @@ pub fn start(node: &'static Node, link: Arc<Link>, poll: Poll) -> std::io::Resul
             greeted: false,
             rate_limit: 0,
             worker: None,
+            tenure: None,
             scratch: Vec::new(),
         }
         .run();
@@ -66,6 +67,8 @@ struct Driver {
     /// Bytes a second; 0 is no limit.
     rate_limit: u64,
     worker: Option<Worker>,
+    /// The term as a primary in which the batch began: after it nothing of the batch is this server's business.
+    tenure: Option<u64>,
     /// For what is made of a key before its length is known.
     scratch: Vec<u8>,
 }
@@ -169,6 +172,11 @@ impl Driver {
         let node = self.node;
         let (host, port, db) = (self.link.host.clone(), self.link.port, self.link.db);
         let timeout = Duration::from_millis(limits.timeout_ms as u64);
+        self.tenure = node.repl.tenure();
+        if self.is_demoted() {
+            self.leave();
+            return self.fail(&[b"ERR ", &Reason::Demoted.text()[..]].concat());
+        }
         if self.peer.as_mut().is_some_and(|peer| peer.hear().is_some()) {
             self.disconnect();
         }
@@ -274,6 +282,11 @@ impl Driver {
 
     fn resume(&self, clients: Vec<Ticket>, reply: &[u8]) {
         clients.into_iter().for_each(|ticket| self.node.resume(ticket, reply.to_vec()));
+    }
+
+    /// Whether this server has been a replica since the batch began. Who holds a slot may rely on a no.
+    fn is_demoted(&self) -> bool {
+        self.tenure.is_none() || self.node.repl.tenure() != self.tenure
     }
 
     fn in_slot<R>(&mut self, slot: SlotId, work: impl FnOnce(&mut Keyspace<'_, '_>) -> R) -> R {

@@ -37,6 +37,9 @@ impl Driver {
             if self.link.cancel.swap(false, Ordering::AcqRel) && !batch.retracting {
                 action = export.cancel(action);
             }
+            if self.is_demoted() {
+                action = Action::Abort(Reason::Demoted);
+            }
             if batch.until.is_some_and(|until| Instant::now() >= until) {
                 return Ending::Aborted(Reason::Timeout);
             }
@@ -122,15 +125,24 @@ impl Driver {
         let start = out.len();
         let greeting = if self.greeted { 0 } else { greeting(node, db, out) };
         let (worker, scratch) = (self.worker.get_or_insert_with(|| Worker::new(node)), &mut self.scratch);
+        let tenure = self.tenure;
+        // Of what a primary's stream has changed the target is told nothing: asked for while the slot is held.
+        let is_ours = || tenure.is_some() && node.repl.tenure() == tenure;
         if abilities.many && at == (Stage::Prepare, false) {
             let ahead =
                 export.ahead().map(|index| Key::new(&batch.keys[index])).take_while(|ahead| ahead.slot == key.slot);
-            let stages = worker.in_slot(key.slot, db, |keys| chunks::pack(keys, ahead, limits, scratch, out));
+            let stages = worker.in_slot(key.slot, db, |keys| match is_ours() {
+                true => chunks::pack(keys, ahead, limits, scratch, out),
+                false => Vec::new(),
+            });
             if !stages.is_empty() {
                 return Event::Packed { stages, bytes: out.len() - start };
             }
         }
-        let event = worker.in_slot(key.slot, db, |keys| chunks::make(keys, &key, at, limits, scratch, out));
+        let event = worker.in_slot(key.slot, db, |keys| match is_ours() {
+            true => chunks::make(keys, &key, at, limits, scratch, out),
+            false => Event::Failed(Reason::Demoted),
+        });
         match event {
             Event::Made { messages: 1.., .. } if !connected => Event::Failed(Reason::Closed),
             Event::Made { messages: messages @ 1.., stage, .. } => {

@@ -1,0 +1,89 @@
+//! Sources whose role changes while keys are on their way: from then on the new primary moves them, so that nothing is
+//! taken back from the target.
+
+use crate::data::{Caller, Script, run, show};
+use tests::{Client, NOBODYS_PORT, Options, Server};
+
+const DEMOTED: &str = "-ERR interrupted: this server has become a replica";
+const READ_ONLY: &str = "-READONLY You can't write against a read only slave.";
+
+fn begin(server: &Server, target: &Script, command: &str, rest: &str) -> (Client, Caller) {
+    let mut from = server.client();
+    from.send(format!("{}\r\n", target.to(command, rest)).as_bytes()).expect("sent");
+    (from, target.accept())
+}
+
+/// Changes of roles, and whether the server is a replica after them.
+fn changes() -> [(Vec<String>, bool); 2] {
+    let demote = format!("SLAVEOF 127.0.0.1 {NOBODYS_PORT}");
+    [(vec![demote.clone()], true), (vec![demote, "SLAVEOF NO ONE".to_owned()], false)]
+}
+
+#[test]
+fn a_batch_ends_with_the_sources_role_and_takes_nothing_back() {
+    for (threads, (lines, is_replica)) in [1, 4].into_iter().zip(changes()) {
+        let (server, target) = (Server::start(Options::codis(threads)), Script::new());
+        let mut other = server.client();
+        run(&mut other, "MSET k{t} 1 gone{t} 1");
+        let (mut from, mut link) = begin(&server, &target, "SLOTSMGRTTAGONE-ASYNC", "60000 0 0 k{t}");
+        for line in [
+            "SLOTSRESTORE-ASYNC-SELECT 0",
+            "SLOTSRESTORE-ASYNC delete k{t}",
+            "SLOTSRESTORE-ASYNC string k{t} 0 1",
+            "SLOTSRESTORE-ASYNC delete gone{t}",
+            "SLOTSRESTORE-ASYNC string gone{t} 0 1",
+        ] {
+            assert_eq!(link.line(), line);
+        }
+        lines.iter().for_each(|line| assert_eq!(run(&mut other, line), "OK"));
+        if !is_replica {
+            // As a stream or an image would have changed it.
+            run(&mut other, "EVAL redis.call('del','gone{t}') 0");
+        }
+        assert_eq!(show(&from.read()), DEMOTED);
+        assert_eq!(link.line(), "(closed)");
+        assert!(!target.is_called(), "the target was told something more");
+        assert_eq!(run(&mut other, "EXISTS k{t}"), ":1");
+        assert_eq!(run(&mut other, "SLOTSMGRT-ASYNC-STATUS"), "(nil)");
+    }
+}
+
+#[test]
+fn a_synchronous_command_ends_with_the_sources_role_and_takes_nothing_back() {
+    for (threads, (lines, is_replica)) in [1, 4].into_iter().zip(changes()) {
+        let (server, target) = (Server::start(Options::codis(threads)), Script::new());
+        let mut other = server.client();
+        run(&mut other, "MSET k{t} 1 gone{t} 1");
+        let (mut from, mut link) = begin(&server, &target, "SLOTSMGRTTAGONE", "60000 k{t}");
+        assert_eq!(link.line(), "SELECT 0");
+        assert!(link.line().starts_with("SLOTSRESTORE gone{t} "));
+        lines.iter().for_each(|line| assert_eq!(run(&mut other, line), "OK"));
+        if is_replica {
+            run(&mut other, "SLAVEOF NO ONE");
+        } else {
+            run(&mut other, "EVAL redis.call('del','gone{t}') 0");
+        }
+        link.send(b"+OK\r\n+OK\r\n");
+        assert_eq!(show(&from.read()), READ_ONLY);
+        assert_eq!(run(&mut other, "EXISTS k{t}"), ":1");
+        // Nothing was sent in between, nor is over another link.
+        from.send(format!("{}\r\n", target.to("SLOTSMGRTONE", "60000 k{t}")).as_bytes()).expect("sent");
+        let next = link.line();
+        assert!(next.starts_with("SLOTSRESTORE k{t} "), "{next}");
+        assert!(!target.is_called(), "the target was told something more");
+    }
+}
+
+#[test]
+fn whoever_lost_its_answer_and_its_role_takes_nothing_back() {
+    let (server, target) = (Server::start(Options::codis(1)), Script::new());
+    let mut other = server.client();
+    run(&mut other, "SET k 1");
+    let (mut from, mut link) = begin(&server, &target, "SLOTSMGRTONE", "60000 k");
+    assert_eq!(link.line(), "SELECT 0");
+    assert!(link.line().starts_with("SLOTSRESTORE k "));
+    assert_eq!(run(&mut other, &format!("SLAVEOF 127.0.0.1 {NOBODYS_PORT}")), "OK");
+    drop(link);
+    assert_eq!(show(&from.read()), "-IOERR error or timeout reading from target");
+    assert!(!target.is_called(), "the target was told something more");
+}
