@@ -122,6 +122,7 @@ pub fn make(
     out: &mut Vec<u8>,
 ) -> Event {
     let before = out.len();
+    let mut elements = None;
     let (messages, stage) = match stage {
         Stage::Retract => {
             keys.stay(key);
@@ -143,7 +144,9 @@ pub fn make(
         Stage::Chunked { cursor } => {
             let Some(entry) = unchanged(keys, key) else { return Event::Changed };
             let room = limits.maxbytes.saturating_sub(before);
-            (1, chunk(entry, cursor, room, limits, scratch, out))
+            let (next, sent) = chunk(entry, cursor, room, limits, scratch, out);
+            elements = sent;
+            (1, next)
         }
         Stage::FillTtl => {
             let now_ms = keys.now().ms;
@@ -153,7 +156,7 @@ pub fn make(
         }
         Stage::Done | Stage::Absent | Stage::Withdrawn => (0, stage),
     };
-    Event::Made { messages, bytes: out.len() - before, stage }
+    Event::Made { messages, bytes: out.len() - before, stage, elements }
 }
 
 /// The entry of a key that is as it was marked. An expiry that passes meanwhile does not matter: the target sees to it.
@@ -167,7 +170,7 @@ pub fn make_all(entry: EntryRef<'_>, now_ms: i64, limits: Limits, out: &mut Vec<
     let mut total = messages as usize;
     let mut scratch = Vec::new();
     while let Stage::Chunked { cursor } = stage {
-        stage = chunk(entry, cursor, usize::MAX, limits, &mut scratch, out);
+        (stage, _) = chunk(entry, cursor, usize::MAX, limits, &mut scratch, out);
         total += 1;
     }
     if stage == Stage::FillTtl {
@@ -258,7 +261,8 @@ impl Elements<'_> {
     }
 }
 
-/// One chunk, from `cursor` on, of about `room` bytes at most. Returns what comes next.
+/// One chunk, from `cursor` on, of about `room` bytes at most. Returns what comes next, and how many elements of a
+/// collection it has.
 fn chunk(
     entry: EntryRef<'_>,
     cursor: u64,
@@ -266,7 +270,7 @@ fn chunk(
     limits: Limits,
     scratch: &mut Vec<u8>,
     out: &mut Vec<u8>,
-) -> Stage {
+) -> (Stage, Option<u64>) {
     let bulks_max = limits.bulks_of_chunk();
     scratch.clear();
     let counted_max = room.min(limits.bytes_of_chunk());
@@ -313,15 +317,17 @@ fn chunk(
             let next = walk(cursor, bulks_max, &mut to, |at, to| set.scan(at, |member| to.push(member)));
             (Collection::Set, set.len(), next)
         }
-        Value::Bytes(bytes) => return part(entry, bytes, cursor as usize, limits, out),
+        Value::Bytes(bytes) => return (part(entry, bytes, cursor as usize, limits, out), None),
         // Nothing else is ever chunked.
-        Value::Int(_) => return Stage::Done,
+        Value::Int(_) => return (Stage::Done, None),
     };
     header(5 + to.bulks, kind.word(), entry.key(), out);
     number(limits.timeout_ms.saturating_mul(TTL_TIMES), out);
     number(hint as i64, out);
     out.extend_from_slice(to.bytes);
-    next.map_or(Stage::FillTtl, |cursor| Stage::Chunked { cursor })
+    let bulks_each = if matches!(kind, Collection::Hash | Collection::ZSet) { 2 } else { 1 };
+    let elements = (to.bulks / bulks_each) as u64;
+    (next.map_or(Stage::FillTtl, |cursor| Stage::Chunked { cursor }), Some(elements))
 }
 
 /// One part of a string, from `at` on.

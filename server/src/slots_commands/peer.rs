@@ -28,8 +28,8 @@ const COMPACT_BYTES: usize = 256 * 1024;
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// A message was carried out.
-    Acknowledged,
+    /// A message was carried out, with this number as its outcome if it has one.
+    Acknowledged(Option<u64>),
     /// A message was refused, with these words.
     Refused(Vec<u8>),
     /// Something else.
@@ -171,7 +171,7 @@ impl Peer {
                             self.greeting -= 1;
                             self.abilities = (self.greeting == 0).then(|| Abilities::parse(arg(2)));
                         }
-                        Heard::Acknowledged
+                        Heard::Acknowledged(std::str::from_utf8(arg(2)).ok().and_then(|text| text.parse().ok()))
                     }
                     (true, _) => Heard::Refused(shown(arg(2))),
                     _ => Heard::Nonsense(shown(input)),
@@ -213,7 +213,7 @@ mod tests {
         loop {
             match peer.hear() {
                 Some(heard) => {
-                    let over = heard != Heard::Acknowledged;
+                    let over = !matches!(heard, Heard::Acknowledged(_));
                     all.push(heard);
                     if over {
                         return all;
@@ -234,7 +234,7 @@ mod tests {
     fn acknowledgements_and_nothing_else_are_heard() {
         let three = [ack(0, b"OK"), ack(0, b"1"), ack(-1, b"no\r\nroom")].concat();
         let refused = Heard::Refused(b"no".to_vec());
-        assert_eq!(heard(&three), [Heard::Acknowledged, Heard::Acknowledged, refused]);
+        assert_eq!(heard(&three), [Heard::Acknowledged(None), Heard::Acknowledged(Some(1)), refused]);
         assert_eq!(heard(b""), [Heard::Closed]);
         for nonsense in [
             &b"-NOAUTH Authentication required.\r\n"[..],

@@ -102,6 +102,8 @@ pub enum Event {
         bytes: usize,
         /// Where the key is now.
         stage: Stage,
+        /// If the last of the messages is a chunk of a collection: its elements.
+        elements: Option<u64>,
     },
     /// Instead of carrying out [`Action::Make`] one message was made of several keys, the ones that [`Export::ahead`] gives,
     /// in that order: where each is now. No message was made if `bytes` is 0.
@@ -123,6 +125,8 @@ pub enum Event {
     },
     /// [`Action::Make`] found that the key is not what its earlier messages said.
     Changed,
+    /// One message was acknowledged, with a number; of a chunk it is the size that the target's collection has now.
+    Answered(u64),
     /// One message was acknowledged.
     Acknowledged,
     /// [`Action::Commit`] found all keys unchanged and has removed them, but for `kept` that changed in the meantime.
@@ -174,6 +178,23 @@ struct Progress {
     tries: u8,
     /// A message of it was made, in any try.
     sent: bool,
+    /// Elements sent in this try.
+    elements: u64,
+}
+
+/// A message that was made and not acknowledged.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pending {
+    bytes: usize,
+    chunk: Option<Chunk>,
+}
+
+/// What is known of a chunk: of which try of which key, and the size of the target's collection behind it.
+#[derive(Debug, Clone, Copy)]
+struct Chunk {
+    key: usize,
+    tries: u8,
+    size: u64,
 }
 
 /// A batch under way.
@@ -183,7 +204,7 @@ pub struct Export {
     /// Keys with something left to send, the current one first.
     queue: VecDeque<usize>,
     /// Messages made and not acknowledged: an even share of the bytes that were made with them.
-    unacknowledged: VecDeque<usize>,
+    unacknowledged: VecDeque<Pending>,
     bytes: usize,
     /// Withdrawn keys whose end the target has not acknowledged yet.
     withdrawing: Vec<usize>,
@@ -203,9 +224,9 @@ impl Export {
     /// ends it. `greeting` messages of the link itself were made already.
     pub fn new(keys: usize, bytes_max: usize, timeout_ms: i64, greeting: usize, now_ms: i64) -> Export {
         Export {
-            keys: vec![Progress { stage: Stage::Prepare, tries: 0, sent: false }; keys],
+            keys: vec![Progress { stage: Stage::Prepare, tries: 0, sent: false, elements: 0 }; keys],
             queue: (0..keys).collect(),
-            unacknowledged: vec![0; greeting].into(),
+            unacknowledged: vec![Pending::default(); greeting].into(),
             bytes: 0,
             withdrawing: Vec::new(),
             bytes_max: bytes_max.max(1),
@@ -239,11 +260,14 @@ impl Export {
                 }
             }
             Event::Failed(reason) => return self.abort(reason),
-            Event::Acknowledged => {
+            Event::Acknowledged | Event::Answered(_) => {
                 self.heard_ms = now_ms;
-                match self.unacknowledged.pop_front() {
-                    Some(bytes) => self.bytes -= bytes,
-                    None => return self.abort(Reason::Nonsense(b"an acknowledgement of nothing".to_vec())),
+                let Some(pending) = self.unacknowledged.pop_front() else {
+                    return self.abort(Reason::Nonsense(b"an acknowledgement of nothing".to_vec()));
+                };
+                self.bytes -= pending.bytes;
+                if let (Event::Answered(size), Some(chunk)) = (event, pending.chunk) {
+                    self.counted(chunk, size);
                 }
                 if self.unacknowledged.is_empty() {
                     for key in self.withdrawing.drain(..) {
@@ -251,13 +275,13 @@ impl Export {
                     }
                 }
             }
-            Event::Made { messages, bytes, stage } => self.made(messages as usize, bytes, stage),
+            Event::Made { messages, bytes, stage, elements } => self.made(messages as usize, bytes, stage, elements),
             Event::Greeted { messages } => {
-                self.unacknowledged.extend(std::iter::repeat_n(0, messages as usize));
+                self.unacknowledged.extend(std::iter::repeat_n(Pending::default(), messages as usize));
             }
             Event::Asked { bytes } => {
                 self.asked = true;
-                self.unacknowledged.push_back(bytes);
+                self.unacknowledged.push_back(Pending { bytes, chunk: None });
                 self.bytes += bytes;
             }
             Event::Packed { stages, bytes } => self.packed(&stages, bytes),
@@ -290,14 +314,20 @@ impl Export {
         self.next()
     }
 
-    fn made(&mut self, messages: usize, bytes: usize, stage: Stage) {
+    fn made(&mut self, messages: usize, bytes: usize, stage: Stage, elements: Option<u64>) {
         let Some(&key) = self.queue.front() else { return };
-        self.keys[key].stage = stage;
-        self.keys[key].sent |= messages > 0;
+        let progress = &mut self.keys[key];
+        progress.stage = stage;
+        progress.sent |= messages > 0;
         self.asked &= messages == 0;
         let share = bytes.checked_div(messages).unwrap_or(0);
         for n in 0..messages {
-            self.unacknowledged.push_back(if n == 0 { bytes - share * (messages - 1) } else { share });
+            let bytes = if n == 0 { bytes - share * (messages - 1) } else { share };
+            self.unacknowledged.push_back(Pending { bytes, chunk: None });
+        }
+        if let (Some(elements), Some(last)) = (elements, self.unacknowledged.back_mut()) {
+            progress.elements += elements;
+            last.chunk = Some(Chunk { key, tries: progress.tries, size: progress.elements });
         }
         self.bytes += if messages > 0 { bytes } else { 0 };
         if stage.is_final() {
@@ -308,6 +338,20 @@ impl Export {
         }
     }
 
+    /// The target's collection has another size than what was sent of it: it ended there meanwhile, since nothing came for
+    /// longer than it lives half sent, and the chunk began a new one.
+    fn counted(&mut self, chunk: Chunk, size: u64) {
+        let Progress { stage, tries, .. } = self.keys[chunk.key];
+        let told_already = tries != chunk.tries || matches!(stage, Stage::Retract | Stage::Withdrawn | Stage::Absent);
+        if size == chunk.size || told_already {
+            return;
+        }
+        if self.queue.front() == Some(&chunk.key) {
+            self.queue.pop_front();
+        }
+        self.once_more(chunk.key);
+    }
+
     fn packed(&mut self, stages: &[Stage], bytes: usize) {
         for &stage in stages {
             let Some(key) = self.queue.pop_front() else { break };
@@ -315,7 +359,7 @@ impl Export {
             self.keys[key].sent |= stage == Stage::Done;
         }
         if bytes > 0 {
-            self.unacknowledged.push_back(bytes);
+            self.unacknowledged.push_back(Pending { bytes, chunk: None });
             self.bytes += bytes;
             self.asked = false;
         }
@@ -340,6 +384,7 @@ impl Export {
     fn once_more(&mut self, key: usize) {
         let progress = &mut self.keys[key];
         progress.tries += 1;
+        progress.elements = 0;
         if progress.tries > TRIES {
             return self.retract(key);
         }
@@ -419,7 +464,11 @@ mod tests {
     use super::*;
 
     fn made(messages: u32, bytes: usize, stage: Stage) -> Event {
-        Event::Made { messages, bytes, stage }
+        Event::Made { messages, bytes, stage, elements: None }
+    }
+
+    fn chunk(elements: u64, stage: Stage) -> Event {
+        Event::Made { messages: 1, bytes: 5, stage, elements: Some(elements) }
     }
 
     fn make(key: usize, stage: Stage) -> Action {
@@ -438,6 +487,39 @@ mod tests {
         (0..6).for_each(|_| assert_eq!(export.step(Event::Acknowledged, 90), Action::Wait));
         assert_eq!(export.step(Event::Acknowledged, 90), Action::Commit);
         assert_eq!(export.step(Event::Committed { kept: vec![] }, 91), Action::Finish { moved: 2 });
+    }
+
+    #[test]
+    fn a_collection_that_ended_at_the_target_is_sent_anew() {
+        let chunked = Stage::Chunked { cursor: 7 };
+        let anew = Action::Make { key: 0, stage: Stage::Prepare, again: true };
+        let mut export = Export::new(1, 1000, 100, 0, 0);
+        export.step(Event::Ready, 0);
+        let mut send = |answers: [u64; 5], until: usize| {
+            let mut action = Action::Wait;
+            export.step(made(1, 5, chunked), 0);
+            export.step(chunk(3, chunked), 0);
+            export.step(chunk(2, chunked), 0);
+            export.step(chunk(0, Stage::FillTtl), 0);
+            export.step(made(1, 5, Stage::Done), 0);
+            for answer in &answers[..until] {
+                action = export.step(Event::Answered(*answer), 0);
+            }
+            action
+        };
+        // The second chunk began a new one. What else was under way is no second reason.
+        assert_eq!(send([1, 3, 2, 2, 1], 5), anew);
+        assert_eq!(send([0, 3, 5, 5, 1], 5), Action::Commit);
+        assert_eq!(export.step(Event::Committed { kept: vec![] }, 0), Action::Finish { moved: 1 });
+
+        // It shows before all of it was made.
+        let mut export = Export::new(2, 1000, 100, 0, 0);
+        export.step(Event::Ready, 0);
+        export.step(made(1, 5, chunked), 0);
+        export.step(chunk(3, chunked), 0);
+        export.step(Event::Acknowledged, 0);
+        assert_eq!(export.step(Event::Answered(2), 0), make(1, Stage::Prepare));
+        assert_eq!(export.step(made(0, 0, Stage::Absent), 0), anew);
     }
 
     #[test]

@@ -25,6 +25,7 @@
 pub mod abilities;
 pub mod export;
 pub mod message;
+pub mod rate;
 #[cfg(test)]
 mod simulation;
 pub mod wire;

@@ -32,26 +32,36 @@ impl Source {
 /// One link with what is under way on it.
 struct Link {
     messages: VecDeque<Vec<Vec<u8>>>,
-    acks: VecDeque<bool>,
+    acks: VecDeque<Option<u64>>,
+    /// What the target has a part of.
+    half: Option<Key>,
 }
 
-/// Carries out one message as a target does.
-fn receive(target: &mut BTreeMap<Key, Elements>, args: &[Vec<u8>]) -> bool {
+/// Carries out one message as a target does, and answers with a number, or refuses it.
+fn receive(target: &mut BTreeMap<Key, Elements>, half: &mut Option<Key>, args: &[Vec<u8>]) -> Option<u64> {
     let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
     let key = args[KEY][0];
+    *half = None;
     match Message::parse(&args).expect("what the source sends is understood") {
-        Message::Delete => drop(target.remove(&key)),
-        Message::Expire { .. } => return target.contains_key(&key),
-        Message::Text { .. } | Message::Object { .. } => return target.insert(key, args[4].to_vec()).is_none(),
+        Message::Delete => return Some(target.remove(&key).is_some().into()),
+        Message::Expire { .. } => return target.contains_key(&key).then_some(1),
+        Message::Text { .. } | Message::Object { .. } => {
+            return target.insert(key, args[4].to_vec()).is_none().then_some(1);
+        }
         Message::Many => items(&args).for_each(|item| {
             let Packed::Text(text) = item.value else { panic!("only texts are packed here") };
             target.insert(item.key[0], text.to_vec());
         }),
         Message::Sync => {}
         Message::Part { .. } => unreachable!("nothing is long here"),
-        Message::Chunk { .. } => target.entry(key).or_default().extend(args[ELEMENTS..].concat()),
+        Message::Chunk { .. } => {
+            let elements = target.entry(key).or_default();
+            elements.extend(args[ELEMENTS..].concat());
+            *half = Some(key);
+            return Some(elements.len() as u64);
+        }
     }
-    true
+    Some(1)
 }
 
 /// Makes the messages of one step.
@@ -63,6 +73,7 @@ fn make(source: &mut Source, key: Key, stage: Stage, again: bool, link: &mut Lin
         link.messages.push_back(whole);
     };
     let name = [key];
+    let mut elements = None;
     let stage = match (stage, source.keys.get(&key).cloned()) {
         (Stage::Retract, _) => {
             send(&[b"delete", &name]);
@@ -87,6 +98,7 @@ fn make(source: &mut Source, key: Key, stage: Stage, again: bool, link: &mut Lin
         _ if !source.leaving.contains(&key) => return Event::Changed,
         (Stage::Chunked { cursor }, Some(value)) => {
             let at = cursor as usize;
+            elements = Some(1);
             send(&[b"list", &name, b"9", b"0", &value[at..at + 1]]);
             if at + 1 == value.len() { Stage::FillTtl } else { Stage::Chunked { cursor: cursor + 1 } }
         }
@@ -97,7 +109,7 @@ fn make(source: &mut Source, key: Key, stage: Stage, again: bool, link: &mut Lin
         (stage, value) => panic!("{stage:?} {value:?}"),
     };
     let messages = (link.messages.len() - before) as u32;
-    Event::Made { messages, bytes: 10 * messages as usize, stage }
+    Event::Made { messages, bytes: 10 * messages as usize, stage, elements }
 }
 
 /// Makes one message of the keys that are next, up to one that goes in chunks.
@@ -146,7 +158,7 @@ fn batch(
     steps: &mut impl Iterator<Item = u8>,
 ) {
     let names: Vec<Key> = source.keys.keys().copied().collect();
-    let mut link = Link { messages: VecDeque::new(), acks: VecDeque::new() };
+    let mut link = Link { messages: VecDeque::new(), acks: VecDeque::new(), half: None };
     let mut export = Export::new(names.len(), 40, 1000, 0, 0);
     if ours {
         export.ask_before_the_end();
@@ -193,18 +205,23 @@ fn batch(
                     };
                 }
             }
+            // What is half there lives only for a while without hearing of it.
+            190..200 => {
+                if let Some(key) = link.half.take() {
+                    target.remove(&key);
+                }
+            }
             240..250 if action == Action::Wait => action = export.step(Event::Failed(Reason::Closed), 0),
             _ if action != Action::Wait => {}
             step => match (step % 2, link.messages.pop_front()) {
-                (0, Some(message)) => link.acks.push_back(receive(target, &message)),
+                (0, Some(message)) => link.acks.push_back(receive(target, &mut link.half, &message)),
                 (_, message) => {
                     message.into_iter().for_each(|message| link.messages.push_front(message));
-                    if let Some(ok) = link.acks.pop_front() {
-                        let event =
-                            if ok { Event::Acknowledged } else { Event::Failed(Reason::Refused(b"no".to_vec())) };
-                        action = export.step(event, 0);
+                    if let Some(answer) = link.acks.pop_front() {
+                        let refused = || Event::Failed(Reason::Refused(b"no".to_vec()));
+                        action = export.step(answer.map_or_else(refused, Event::Answered), 0);
                     } else if let Some(message) = link.messages.pop_front() {
-                        link.acks.push_back(receive(target, &message));
+                        link.acks.push_back(receive(target, &mut link.half, &message));
                     }
                 }
             },

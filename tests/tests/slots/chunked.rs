@@ -84,6 +84,9 @@ fn arguments_are_checked_in_order() {
     assert_eq!(run(&mut from, "GET k"), "v");
 }
 
+/// What a good target says to all of a [`halted`] batch.
+const SIX: [&str; 6] = ["OK", "0", "4", "8", "8", "1"];
+
 /// A source with a list of eight elements that a script of a target has received and not acknowledged.
 fn halted() -> (Server, Script, Client, Caller) {
     let (source, target) = (Server::start(Options::codis(1)), Script::new());
@@ -128,7 +131,7 @@ fn a_batch_can_be_seen_waited_for_and_refuses_a_second_one() {
     let refused = "[SLOTSRESTORE-ASYNC-ACK -1 the specified DB is being migrated]";
     assert_eq!(run(&mut source.client(), "SLOTSRESTORE-ASYNC string k 0 v"), refused);
     assert_eq!(run(&mut source.client(), "SLOTSRESTORE-ASYNC delete k"), "[SLOTSRESTORE-ASYNC-ACK 0 0]");
-    (0..6).for_each(|_| link.ack("0", "1"));
+    link.acks(&SIX);
     assert_eq!(from.read(), Reply::Int(1));
     assert_eq!(waiter.read(), Reply::Int(1));
     assert_eq!(show(&waiter.read()), "PONG");
@@ -163,7 +166,7 @@ fn who_is_gone_waits_no_longer_and_the_batch_goes_on() {
     let mut late = source.client();
     late.send(b"SLOTSMGRT-ASYNC-FENCE\r\n").expect("sent");
     assert!(waiting(&mut other, 1));
-    (0..6).for_each(|_| link.ack("0", "1"));
+    link.acks(&SIX);
     assert_eq!(late.read(), Reply::Int(1));
     assert_eq!(run(&mut other, "EXISTS L8{x}"), ":0");
 }
@@ -193,7 +196,7 @@ fn the_wrapper_tells_a_proxy_what_to_do() {
     // A key that is removed on the way is not yet the target's to answer for.
     assert_eq!(run(&mut other, "EVAL return(redis.call('del','L8{x}')) 0"), ":1");
     assert_eq!(run(&mut other, "SLOTSMGRT-EXEC-WRAPPER L8{x} LLEN L8{x}"), migrated);
-    (0..6).for_each(|_| link.ack("0", "1"));
+    link.acks(&SIX);
     assert_eq!(link.line(), "SLOTSRESTORE-ASYNC delete L8{x}");
     assert_eq!(run(&mut other, "SLOTSMGRT-EXEC-WRAPPER L8{x} LLEN L8{x}"), migrated);
     link.ack("0", "1");
@@ -207,7 +210,7 @@ fn a_write_from_a_script_has_the_key_sent_again() {
     let (source, _target, mut from, mut link) = halted();
     let mut other = source.client();
     assert_eq!(run(&mut other, "EVAL return(redis.call('rpush','L8{x}','i')) 0"), ":9");
-    (0..6).for_each(|_| link.ack("0", "1"));
+    link.acks(&SIX);
     for line in [
         "SLOTSRESTORE-ASYNC delete L8{x}",
         "SLOTSRESTORE-ASYNC list L8{x} 60000 9 a b c d",
@@ -216,7 +219,7 @@ fn a_write_from_a_script_has_the_key_sent_again() {
         "SLOTSRESTORE-ASYNC expire L8{x} 0",
     ] {
         assert_eq!(link.line(), line);
-        link.ack("0", "1");
+        link.carry_out(line);
     }
     assert_eq!(from.read(), Reply::Int(1));
 }
@@ -227,7 +230,7 @@ fn flushing_takes_everything_back() {
     let mut other = source.client();
     assert_eq!(run(&mut other, "FLUSHALL"), "OK");
     assert_eq!(run(&mut other, "SET new 1"), "OK");
-    (0..6).for_each(|_| link.ack("0", "1"));
+    link.acks(&SIX);
     assert_eq!(link.line(), "SLOTSRESTORE-ASYNC delete L8{x}");
     link.ack("0", "1");
     assert_eq!(from.read(), Reply::Int(0));
@@ -302,7 +305,7 @@ fn a_direct_write_waits_for_the_end_of_the_batch() {
     other.set_patience(PATIENCE);
     let mut reader = source.client();
     assert_eq!(run(&mut reader, "LLEN L8{x}"), ":8");
-    (0..6).for_each(|_| link.ack("0", "1"));
+    link.acks(&SIX);
     assert_eq!(from.read(), Reply::Int(1));
     assert_eq!(other.read(), Reply::Int(1));
 }
@@ -360,6 +363,21 @@ fn a_batch_keeps_to_the_rate_limit() {
     assert!(!status(&mut other).contains("left_keys 0 left_bytes 0]]"));
     run(&mut other, "CONFIG SET slots-migration-rate-limit 0");
     assert_eq!(show(&from.read()), "[:50 :0]");
+}
+
+#[test]
+fn many_small_batches_keep_to_it_as_well() {
+    let (source, target) = pair(1);
+    let mut from = source.client();
+    run(&mut from, &format!("MSET a {} b v", "v".repeat(10_000)));
+    // What the first one is ahead of the rate takes hours to be paid off.
+    run(&mut from, "CONFIG SET slots-migration-rate-limit 1");
+    assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE-ASYNC", "60000 0 0 a")), ":1");
+    from.send(format!("{}\r\n", to(&target, "SLOTSMGRTONE-ASYNC", "60000 0 0 b")).as_bytes()).expect("sent");
+    let mut other = source.client();
+    assert!(wait_until(PATIENCE, || run(&mut other, "SLOTSMGRT-ASYNC-STATUS").contains("left_keys 1 ")));
+    run(&mut other, "CONFIG SET slots-migration-rate-limit 0");
+    assert_eq!(from.read(), Reply::Int(1));
 }
 
 #[test]

@@ -127,6 +127,8 @@ pub struct Script {
 pub struct Caller {
     stream: TcpStream,
     input: Vec<u8>,
+    /// Elements that have come of the key of the last message.
+    elements: usize,
 }
 
 impl Script {
@@ -151,7 +153,7 @@ impl Script {
     }
 
     pub fn accept(&self) -> Caller {
-        Caller { stream: tests::accept(&self.listener), input: Vec::new() }
+        Caller { stream: tests::accept(&self.listener), input: Vec::new(), elements: 0 }
     }
 }
 
@@ -209,15 +211,36 @@ impl Caller {
         self.send(&out);
     }
 
+    /// Acknowledges messages with these numbers.
+    pub fn acks(&mut self, texts: &[&str]) {
+        texts.iter().for_each(|text| self.ack("0", text));
+    }
+
+    /// Acknowledges this message as a good target does, with the number of elements that have come of a key.
+    pub fn carry_out(&mut self, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let each = match words.get(1) {
+            Some(&("list" | "dict")) => 1,
+            Some(&("hash" | "zset")) => 2,
+            _ => {
+                self.elements = 0;
+                return self.ack("0", "1");
+            }
+        };
+        self.elements += words.len().saturating_sub(5) / each;
+        self.ack("0", &self.elements.to_string());
+    }
+
     /// Acknowledges whatever comes, as a good target does, until the source closes; returns the lines.
     pub fn play_along(mut self) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
-            match self.line() {
-                line if line == "(closed)" => return lines,
-                line => lines.push(line),
+            let line = self.line();
+            if line == "(closed)" {
+                return lines;
             }
-            self.ack("0", "1");
+            self.carry_out(&line);
+            lines.push(line);
         }
     }
 }

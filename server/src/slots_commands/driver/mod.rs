@@ -25,6 +25,7 @@ use mio::{Events, Poll};
 use resp::Out;
 use slots::SlotId;
 use slots::migration::export::Reason;
+use slots::migration::rate::Rate;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -47,6 +48,9 @@ pub fn start(node: &'static Node, link: Arc<Link>, poll: Poll) -> std::io::Resul
             peer: None,
             greeted: false,
             rate_limit: 0,
+            rate: Rate::default(),
+            began: Instant::now(),
+            made_at: Instant::now(),
             worker: None,
             tenure: None,
             scratch: Vec::new(),
@@ -66,6 +70,11 @@ struct Driver {
     greeted: bool,
     /// Bytes a second; 0 is no limit.
     rate_limit: u64,
+    rate: Rate,
+    /// The beginning of the clock that `rate` goes by.
+    began: Instant,
+    /// When the last message was made.
+    made_at: Instant,
     worker: Option<Worker>,
     /// The term as a primary in which the batch began: after it nothing of the batch is this server's business.
     tenure: Option<u64>,
