@@ -15,13 +15,16 @@
 //! 5. What not every reader gets ([`Records`]) stands beside the log, for the file's writer: replicas never see it, and
 //!    it moves no offset. It is forgotten when the writer has let go of it, or the log of the bytes around it.
 //! 6. On a replica the log is its primary's stream byte for byte, so offsets mean the same on both; no effects of its own
-//!    are in it. Whose the log is changes under its lock, and every append looks there: what holds no slot (SCRIPT LOAD,
-//!    WAIT) may have found the log its own and come to append only when it is a primary's stream, or the other way round.
+//!    are in it, but beside it, for the file. Whose the log is changes under its lock, and every append looks there: what
+//!    holds no slot (SCRIPT LOAD, WAIT) may have found the log its own and come to append only when it is a primary's
+//!    stream, or the other way round.
+//! 7. A primary's transaction is appended whole, so that nothing of our own comes to stand within it in the file.
 
+use crate::effects::encode;
 use crate::raw::log_segment::{Segment, Writer};
 use crate::raw::spin::Spin;
 use crate::raw::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::records::{Apart, Records, What};
+use crate::records::{Apart, FilePlace, Records, What};
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
@@ -31,6 +34,9 @@ const SEGMENT_BYTES: usize = 1 << 20;
 #[cfg(loom)]
 const SEGMENT_BYTES: usize = 8;
 
+/// No SELECT is longer.
+const SELECT_BYTES_MAX: usize = 40;
+
 /// A position in the stream of effects: bytes since the server began.
 pub type Offset = u64;
 
@@ -38,6 +44,10 @@ pub type Offset = u64;
 pub struct Oplog {
     inner: Spin<Inner>,
     end: AtomicU64,
+    /// [`FilePlace::of_file`] of the end.
+    file_end: AtomicU64,
+    /// The database that the primary's stream is in, when the log is one. Changed under the lock.
+    stream_db: AtomicU32,
     /// Who wants effects ([`Consumer`]), and [`FOLLOWING`].
     wanted: AtomicU32,
     /// Counts restarts: a cursor of another epoch is too old, whatever its offset.
@@ -61,20 +71,24 @@ pub enum Consumer {
 
 /// The log is a primary's stream: own effects do not belong in it.
 const FOLLOWING: u32 = 1 << 31;
+/// Nothing is appended any more: with [`FOLLOWING`], and then there is no stream either.
+const CLOSED: u32 = 1 << 30;
 
 struct Inner {
     segments: VecDeque<Kept>,
     writer: Option<Writer>,
-    /// The database that a reader of the stream is in, or none when it must be told.
+    /// The database that a reader of the log is in, or none when it must be told. Of a primary's stream: the file's.
     db: Option<u32>,
     end: Offset,
+    /// Bytes of [`What::Own`] ever.
+    own: u64,
     keep_bytes: u64,
     /// Offsets of pinned cursors, while those live.
     pins: Vec<Weak<AtomicU64>>,
     /// What is different for the file, by offset.
     apart: VecDeque<Apart>,
     /// Parts from here on are wanted, whatever the file's writer has let go of.
-    apart_held: Option<Offset>,
+    apart_held: Option<FilePlace>,
 }
 
 struct Kept {
@@ -100,6 +114,7 @@ impl Oplog {
             writer: None,
             db: None,
             end: 0,
+            own: 0,
             keep_bytes,
             pins: Vec::new(),
             apart: VecDeque::new(),
@@ -108,6 +123,8 @@ impl Oplog {
         Oplog {
             inner: Spin::new(inner),
             end: AtomicU64::new(0),
+            file_end: AtomicU64::new(0),
+            stream_db: AtomicU32::new(0),
             wanted: AtomicU32::new(0),
             epoch: AtomicU32::new(0),
             apart_bytes: AtomicU64::new(0),
@@ -123,11 +140,12 @@ impl Oplog {
         (1..FOLLOWING).contains(&self.wanted.load(Ordering::Relaxed))
     }
 
-    /// Whether the append-only file is written from a primary's stream, which own effects are not in.
+    /// Whether anybody wants the records of what is done now: of a primary's commands, which `of_stream` means, nobody while
+    /// they are in the log as they came. As certain as [`Oplog::is_on`].
     #[inline]
-    pub fn is_stream_for_file(&self) -> bool {
-        let both = FOLLOWING | Consumer::Aof as u32;
-        self.wanted.load(Ordering::Relaxed) & both == both
+    pub fn wants_records(&self, of_stream: bool) -> bool {
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        (1..FOLLOWING).contains(&wanted) || wanted & FOLLOWING != 0 && wanted & Consumer::Aof as u32 != 0 && !of_stream
     }
 
     /// Says whether `who` wants the log. The caller holds all slots.
@@ -140,7 +158,7 @@ impl Oplog {
         let mut inner = self.inner.lock();
         inner.db = None;
         if who == Consumer::Aof {
-            self.drop_apart(&mut inner, Offset::MAX);
+            self.drop_apart(&mut inner, |_| true);
         }
     }
 
@@ -159,23 +177,48 @@ impl Oplog {
         inner.db = None;
     }
 
-    /// Whether the log is a primary's stream; certain under its lock only.
+    /// Whether nothing of our own belongs in the log; certain under its lock only.
     fn is_followers(&self, _locked: &Inner) -> bool {
         self.wanted.load(Ordering::Relaxed) & FOLLOWING != 0
     }
 
-    /// Forgets everything and goes on at `offset`: another history begins. The caller holds all slots.
-    pub fn restart(&self, offset: Offset) {
+    /// Whether what a primary says belongs in it.
+    fn is_stream(&self, _locked: &Inner) -> bool {
+        self.wanted.load(Ordering::Relaxed) & (FOLLOWING | CLOSED) == FOLLOWING
+    }
+
+    /// The database that the primary's stream is in, when the log is one.
+    pub fn stream_db(&self) -> u32 {
+        self.stream_db.load(Ordering::Acquire)
+    }
+
+    /// Nothing is appended from now on, whatever is still done: what was noted of the end holds. The caller holds all slots.
+    pub fn close(&self) {
+        let _locked = self.inner.lock();
+        self.wanted.store(FOLLOWING | CLOSED, Ordering::Release);
+    }
+
+    /// Forgets everything and goes on at `offset`: another history begins, whose stream is in database `stream_db` there.
+    /// The caller holds all slots.
+    pub fn restart(&self, offset: Offset, stream_db: u32) {
         let mut inner = self.inner.lock();
         self.epoch.fetch_add(1, Ordering::Release);
         inner.segments.clear();
         self.kept_bytes.store(0, Ordering::Relaxed);
         inner.pins.clear();
-        self.drop_apart(&mut inner, Offset::MAX);
+        self.drop_apart(&mut inner, |_| true);
         inner.writer = None;
         inner.db = None;
+        // Whoever waits for a place of before must not wait for what is to come.
+        inner.own = inner.own.max(inner.place().of_file().saturating_sub(offset));
         inner.end = offset;
-        self.end.store(offset, Ordering::Release);
+        self.stream_db.store(stream_db, Ordering::Release);
+        self.publish(&inner);
+    }
+
+    fn publish(&self, inner: &Inner) {
+        self.file_end.store(inner.place().of_file(), Ordering::Release);
+        self.end.store(inner.end, Ordering::Release);
     }
 
     /// Keeps about `keep_bytes` from now on.
@@ -189,12 +232,24 @@ impl Oplog {
         self.end.load(Ordering::Acquire)
     }
 
-    /// Appends whole records that apply to database `db`; the caller holds the slots that they changed. Returns the
-    /// offset after them, or nothing if the log has become a primary's stream, which they do not belong in.
-    pub fn append(&self, db: u32, records: &[u8]) -> Option<Offset> {
+    /// What the file is to have by now, as [`FilePlace::of_file`]. It never goes back.
+    #[inline]
+    pub fn file_end(&self) -> u64 {
+        self.file_end.load(Ordering::Acquire)
+    }
+
+    /// The place of the end.
+    pub fn place(&self) -> FilePlace {
+        self.inner.lock().place()
+    }
+
+    /// Appends whole records that apply to database `db` and leave it selected; the caller holds the slots that they changed.
+    /// Returns [`FilePlace::of_file`] after them. Of a primary's stream they are no part: then they stand beside it if the file
+    /// is to have them, or else are not kept, and it returns nothing.
+    pub fn append(&self, db: u32, records: &[u8]) -> Option<u64> {
         let mut inner = self.inner.lock();
         if self.is_followers(&inner) {
-            return None;
+            return self.note_own(&mut inner, db, records);
         }
         inner.select(db);
         Some(self.push(&mut inner, records))
@@ -202,15 +257,15 @@ impl Oplog {
 
     /// As [`Oplog::append`], of records that need not all be for every reader.
     #[inline]
-    pub fn append_records(&self, db: u32, records: &Records) -> Option<Offset> {
+    pub fn append_records(&self, db: u32, records: &Records) -> Option<u64> {
         if records.apart().is_empty() { self.append(db, records.bytes()) } else { self.append_apart(db, records) }
     }
 
     #[cold]
-    fn append_apart(&self, db: u32, records: &Records) -> Option<Offset> {
+    fn append_apart(&self, db: u32, records: &Records) -> Option<u64> {
         let mut inner = self.inner.lock();
         if self.is_followers(&inner) {
-            return None;
+            return self.note_own(&mut inner, db, &records.of_file());
         }
         inner.select(db);
         if self.is_wanted_by(Consumer::Aof) {
@@ -231,19 +286,21 @@ impl Oplog {
         }
     }
 
-    /// Appends bytes of the stream that this log follows, unless it follows none any more; the caller holds the slots that
-    /// they changed.
-    pub fn append_stream(&self, bytes: &[u8]) {
+    /// Appends bytes of the stream that this log follows, which is in database `db` after them, unless it follows none any
+    /// more; a transaction comes whole. The caller holds the slots that they changed.
+    pub fn append_stream(&self, bytes: &[u8], db: u32) {
         let mut inner = self.inner.lock();
-        if self.is_followers(&inner) {
+        if self.is_stream(&inner) && !bytes.is_empty() {
+            inner.db = Some(db);
+            self.stream_db.store(db, Ordering::Release);
             self.push(&mut inner, bytes);
         }
     }
 
-    /// As [`Oplog::append_stream`], of what a file need not repeat.
+    /// As [`Oplog::append_stream`], of what a file need not repeat, and what selects no database.
     pub fn append_stream_for_replicas(&self, bytes: &[u8]) {
         let mut inner = self.inner.lock();
-        if self.is_followers(&inner) {
+        if self.is_stream(&inner) {
             self.push_for_replicas(&mut inner, bytes);
         }
     }
@@ -256,14 +313,38 @@ impl Oplog {
         self.push(inner, bytes);
     }
 
-    fn push(&self, inner: &mut Inner, bytes: &[u8]) -> Offset {
+    /// Returns [`FilePlace::of_file`] after them.
+    fn push(&self, inner: &mut Inner, bytes: &[u8]) -> u64 {
         if inner.push(bytes) {
             let oldest = inner.segments.front().map_or(inner.end, |kept| kept.start);
-            self.drop_apart(inner, oldest);
+            self.drop_apart(inner, |part| part.end() <= oldest);
             self.kept_bytes.store((inner.segments.len() * SEGMENT_BYTES) as u64, Ordering::Relaxed);
         }
-        self.end.store(inner.end, Ordering::Release);
-        inner.end
+        self.publish(inner);
+        inner.place().of_file()
+    }
+
+    /// What a replica has changed by itself, at this place of the stream, for the file.
+    #[cold]
+    fn note_own(&self, inner: &mut Inner, db: u32, records: &[u8]) -> Option<u64> {
+        if records.is_empty() || !self.is_wanted_by(Consumer::Aof) {
+            return None;
+        }
+        let back = self.stream_db();
+        let mut bytes = Vec::with_capacity(records.len() + 2 * SELECT_BYTES_MAX);
+        if inner.db != Some(db) {
+            select(db, &mut bytes);
+        }
+        bytes.extend_from_slice(records);
+        if db != back {
+            select(back, &mut bytes);
+        }
+        inner.db = Some(back);
+        let (at, before, len) = (inner.end, inner.own, bytes.len() as u64);
+        self.note_apart(inner, Apart { at, what: What::Own { before, bytes: bytes.into() } });
+        inner.own += len;
+        self.publish(inner);
+        Some(inner.place().of_file())
     }
 
     // --- what only some get
@@ -280,8 +361,8 @@ impl Oplog {
         inner.apart.push_back(part);
     }
 
-    fn drop_apart(&self, inner: &mut Inner, before: Offset) {
-        while let Some(part) = inner.apart.front().filter(|part| part.end() <= before) {
+    fn drop_apart(&self, inner: &mut Inner, goes: impl Fn(&Apart) -> bool) {
+        while let Some(part) = inner.apart.front().filter(|part| goes(part)) {
             self.apart_bytes.fetch_sub(part.cost(), Ordering::Relaxed);
             inner.apart.pop_front();
         }
@@ -294,29 +375,37 @@ impl Oplog {
     }
 
     /// The parts from `from` on, up to and without `until`; both are ends of records.
-    pub fn apart(&self, from: Offset, until: Offset) -> Vec<Apart> {
+    pub fn apart(&self, from: FilePlace, until: FilePlace) -> Vec<Apart> {
         if self.apart_bytes() == 0 {
             return Vec::new();
         }
-        let inner = self.inner.lock();
-        let first = inner.apart.partition_point(|part| part.end() <= from);
-        let parts = inner.apart.iter().skip(first).take_while(|part| part.at < until);
-        // One for replicas may have begun before, and may go on.
-        parts.map(|part| part.clip(from, until)).collect()
+        self.inner.lock().apart(from, until)
     }
 
-    /// The file's writer will not ask for parts before `offset` again.
-    pub fn let_apart_go(&self, offset: Offset) {
+    /// What a writer of the file has before it, who is at `cursor` and has so much of what is a replica's own: the end, and
+    /// the parts up to there. Both in one look: a replica's own part may stand at the very end.
+    pub fn rest(&self, cursor: &Cursor, own: u64) -> Result<(FilePlace, Vec<Apart>), TooOld> {
+        let inner = self.inner.lock();
+        if cursor.epoch != self.epoch.load(Ordering::Relaxed) {
+            return Err(TooOld { wanted: cursor.offset, oldest: inner.oldest() });
+        }
+        let until = inner.place();
+        let parts = inner.apart(FilePlace { offset: cursor.offset, own }, until);
+        Ok((until, parts))
+    }
+
+    /// The file's writer will not ask for parts before `place` again.
+    pub fn let_apart_go(&self, place: FilePlace) {
         if self.apart_bytes() != 0 {
             let mut inner = self.inner.lock();
-            let before = inner.apart_held.map_or(offset, |held| held.min(offset));
-            self.drop_apart(&mut inner, before);
+            let held = inner.apart_held.filter(|held| held.of_file() < place.of_file());
+            self.drop_apart(&mut inner, |part| part.is_before(held.unwrap_or(place)));
         }
     }
 
-    /// Keeps parts from `offset` on until told otherwise, as long as the log keeps the bytes around them.
-    pub fn hold_apart(&self, offset: Option<Offset>) {
-        self.inner.lock().apart_held = offset;
+    /// Keeps parts from `place` on until told otherwise, as long as the log keeps the bytes around them.
+    pub fn hold_apart(&self, place: Option<FilePlace>) {
+        self.inner.lock().apart_held = place;
     }
 
     /// Bytes of memory that the log takes for readers that are behind: all of it but the backlog that is asked for.
@@ -327,17 +416,16 @@ impl Oplog {
         kept.saturating_sub(backlog)
     }
 
-    /// Makes the next record begin with a SELECT, for a reader that starts at the current end. Returns that offset.
-    pub fn cut(&self) -> Offset {
+    /// Makes the next record begin with a SELECT, for a reader that starts at the current end. Returns that place.
+    pub fn cut(&self) -> FilePlace {
         let mut inner = self.inner.lock();
         inner.db = None;
-        inner.end
+        inner.place()
     }
 
     /// The oldest offset that can still be read.
     pub fn oldest(&self) -> Offset {
-        let inner = self.inner.lock();
-        inner.segments.front().map_or(inner.end, |kept| kept.start)
+        self.inner.lock().oldest()
     }
 
     /// A cursor at `offset`.
@@ -348,7 +436,7 @@ impl Oplog {
     /// A cursor at `offset` that is not overtaken while it lives, if all from there on is still kept.
     pub fn pinned(&self, offset: Offset) -> Result<Cursor, TooOld> {
         let mut inner = self.inner.lock();
-        let oldest = inner.segments.front().map_or(inner.end, |kept| kept.start);
+        let oldest = inner.oldest();
         if offset < oldest || offset > inner.end {
             return Err(TooOld { wanted: offset, oldest });
         }
@@ -359,11 +447,27 @@ impl Oplog {
 }
 
 impl Inner {
+    fn place(&self) -> FilePlace {
+        FilePlace { offset: self.end, own: self.own }
+    }
+
+    fn oldest(&self) -> Offset {
+        self.segments.front().map_or(self.end, |kept| kept.start)
+    }
+
+    fn apart(&self, from: FilePlace, until: FilePlace) -> Vec<Apart> {
+        let first = self.apart.partition_point(|part| part.is_before(from));
+        let parts = self.apart.iter().skip(first).take_while(|part| !part.is_behind(until));
+        // One for replicas may have begun before, and may go on.
+        parts.map(|part| part.clip(from.offset, until.offset)).collect()
+    }
+
     fn select(&mut self, db: u32) {
         if self.db != Some(db) {
             self.db = Some(db);
-            let number = db.to_string();
-            self.push(format!("*2\r\n$6\r\nSELECT\r\n${}\r\n{number}\r\n", number.len()).as_bytes());
+            let mut bytes = Vec::with_capacity(SELECT_BYTES_MAX);
+            select(db, &mut bytes);
+            self.push(&bytes);
         }
     }
 
@@ -400,6 +504,10 @@ impl Inner {
             self.segments.pop_front();
         }
     }
+}
+
+fn select(db: u32, to: &mut Vec<u8>) {
+    encode([&b"SELECT"[..], db.to_string().as_bytes()].into_iter(), to);
 }
 
 /// A reader's place in the log.
@@ -450,12 +558,13 @@ impl Cursor {
         let after = inner.segments.partition_point(|kept| kept.start <= self.offset);
         match after.checked_sub(1).and_then(|i| inner.segments.get(i)) {
             Some(kept) => Ok(Kept { start: kept.start, segment: kept.segment.clone() }),
-            None => {
-                Err(TooOld { wanted: self.offset, oldest: inner.segments.front().map_or(inner.end, |kept| kept.start) })
-            }
+            None => Err(TooOld { wanted: self.offset, oldest: inner.oldest() }),
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod own_tests;
 
 #[cfg(all(test, not(loom)))]
 mod tests {
@@ -482,7 +591,7 @@ mod tests {
         log.append(10, b"c");
         let expected = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\nab*2\r\n$6\r\nSELECT\r\n$2\r\n10\r\nc";
         assert_eq!(read_all(&mut log.cursor(0), &log), expected);
-        let at = log.cut();
+        let at = log.cut().offset;
         log.append(10, b"d");
         assert_eq!(read_all(&mut log.cursor(at), &log), b"*2\r\n$6\r\nSELECT\r\n$2\r\n10\r\nd");
     }
@@ -516,6 +625,11 @@ mod apart_tests {
     use super::*;
     use crate::records::Reach;
 
+    /// A place of a log that nothing stands beside that is a replica's own.
+    fn at(offset: Offset) -> FilePlace {
+        FilePlace { offset, own: 0 }
+    }
+
     fn records() -> Records {
         let mut records = Records::default();
         for (reach, text) in
@@ -531,7 +645,7 @@ mod apart_tests {
         let log = Oplog::new(1 << 20);
         log.want(Consumer::Replicas, true);
         log.append_records(0, &records());
-        assert_eq!(log.apart(0, log.end()), []);
+        assert_eq!(log.apart(FilePlace::default(), log.place()), []);
         log.want(Consumer::Aof, true);
         log.append(0, b"");
         let from = log.end();
@@ -540,14 +654,14 @@ mod apart_tests {
             Apart { at: from + 1, what: What::File(b"file"[..].into()) },
             Apart { at: from + 1, what: What::Replicas(8) },
         ];
-        assert_eq!(log.apart(from, log.end()), parts);
-        assert_eq!(log.apart(log.end(), log.end() + 1), []);
-        log.hold_apart(Some(from));
-        log.let_apart_go(log.end());
-        assert_eq!(log.apart(from, log.end()), parts);
+        assert_eq!(log.apart(at(from), log.place()), parts);
+        assert_eq!(log.apart(log.place(), at(log.end() + 1)), []);
+        log.hold_apart(Some(at(from)));
+        log.let_apart_go(log.place());
+        assert_eq!(log.apart(at(from), log.place()), parts);
         log.hold_apart(None);
-        log.let_apart_go(log.end());
-        assert_eq!((log.apart(from, log.end()), log.apart_bytes()), (vec![], 0));
+        log.let_apart_go(log.place());
+        assert_eq!((log.apart(at(from), log.place()), log.apart_bytes()), (vec![], 0));
     }
 
     #[test]
@@ -557,9 +671,10 @@ mod apart_tests {
         log.append_records(0, &records());
         log.append_for_replicas(b"ping");
         log.append_for_replicas(b"ping");
-        assert_eq!(log.apart(0, log.end()).len(), 3, "neighbours are one part");
-        let at = log.end() - 4;
-        assert_eq!(log.apart(at - 1, at + 1), [Apart { at: at - 1, what: What::Replicas(2) }]);
+        assert_eq!(log.apart(FilePlace::default(), log.place()).len(), 3, "neighbours are one part");
+        let middle = log.end() - 4;
+        let part = Apart { at: middle - 1, what: What::Replicas(2) };
+        assert_eq!(log.apart(at(middle - 1), at(middle + 1)), [part]);
         for _ in 0..4 {
             log.append(0, &vec![b'x'; 1 << 20]);
         }
@@ -568,7 +683,7 @@ mod apart_tests {
         log.want(Consumer::Replicas, true);
         assert!(log.uncounted_bytes() <= 2 << 20, "the backlog counts");
         log.append_records(0, &records());
-        log.restart(7);
+        log.restart(7, 0);
         assert_eq!(log.apart_bytes(), 0);
     }
 }
@@ -600,8 +715,8 @@ mod following_tests {
         log.append(0, b"ours");
         let mut cursor = log.cursor(0);
         log.follow(true);
-        log.restart(1000);
-        log.append_stream(b"theirs");
+        log.restart(1000, 0);
+        log.append_stream(b"theirs", 0);
         assert_eq!(log.end(), 1006);
         assert!(cursor.read(&log, |bytes| bytes.len()).is_err());
         let mut seen = Vec::new();
@@ -622,11 +737,11 @@ mod following_tests {
         assert_eq!((log.append(0, b"late"), log.append_records(0, &apart)), (None, None));
         log.append_for_replicas(b"late");
         assert_eq!(log.end(), 0);
-        log.append_stream(b"a");
+        log.append_stream(b"a", 0);
         log.append_stream_for_replicas(b"b");
         assert_eq!(log.end(), 2);
         log.follow(false);
-        log.append_stream(b"late");
+        log.append_stream(b"late", 0);
         log.append_stream_for_replicas(b"late");
         assert_eq!(log.end(), 2);
     }
@@ -714,7 +829,7 @@ mod loom_tests {
             };
             log.follow(true);
             let told = log.end();
-            log.append_stream(b"S");
+            log.append_stream(b"S", 0);
             late.join().expect("no panic");
             assert_eq!(log.end(), told + 1);
             let mut seen = Vec::new();

@@ -8,9 +8,19 @@
 //!   apart                     ^-- Replicas -^
 //!                                           ^ File: SET c 3         what the file gets besides
 //! ```
+//! A replica that may be written to has the same with its whole log, which is its primary's stream: what it changes by itself
+//! goes to its file only, at the place where the stream was.
+//!
+//! ```text
+//!   log     | SET a 1 (of database 3) |                               SET b 2 | ..     its primary's stream
+//!   apart                             ^-- Own: SELECT 0 | DEL a | SELECT 3
+//!   FilePlace    offset 0, own 0 .. offset n, own 0 .. offset n, own m .. offset k, own m
+//! ```
 //! 1. Parts stand in order of their places, and parts for replicas do not overlap.
-//! 2. What only the file gets is between two records of the log, never after the last of an append: whoever has written
-//!    all of the log has written it too.
+//! 2. What only the file gets of an append is between two records of that, never after the last: whoever has written all
+//!    of the log has written it too. That is not so of what a replica has changed by itself: how far the file is takes two
+//!    numbers, a [`FilePlace`].
+//! 3. A file that has own records up to a place is in the database in which the log goes on there.
 
 use std::sync::Arc;
 
@@ -43,18 +53,58 @@ pub enum What {
     Replicas(u64),
     /// These bytes, before the ones there, are for the file only.
     File(Arc<[u8]>),
+    /// As [`What::File`], of a replica's own changes: there may be nothing behind them.
+    Own {
+        /// Bytes of such parts that there were before.
+        before: u64,
+        /// The records.
+        bytes: Arc<[u8]>,
+    },
+}
+
+/// How far the file's writer is, or anybody who wants to know whether the file has something: two places of one log compare
+/// alike in each of their numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilePlace {
+    /// In the log.
+    pub offset: u64,
+    /// Bytes of [`What::Own`] so far.
+    pub own: u64,
+}
+
+impl FilePlace {
+    /// As one number, which only grows.
+    pub fn of_file(self) -> u64 {
+        self.offset.saturating_add(self.own)
+    }
 }
 
 impl Apart {
     /// What it costs to keep, bytes.
     pub fn cost(&self) -> u64 {
-        let more = if let What::File(bytes) = &self.what { bytes.len() } else { 0 };
+        let more = if let What::File(bytes) | What::Own { bytes, .. } = &self.what { bytes.len() } else { 0 };
         (size_of::<Apart>() + more) as u64
     }
 
     /// The offset after the bytes that it is about, or after the place that it has.
     pub(crate) fn end(&self) -> u64 {
         self.at + if let What::Replicas(len) = self.what { len } else { 1 }
+    }
+
+    /// Whether who is at `place` has all of it.
+    pub(crate) fn is_before(&self, place: FilePlace) -> bool {
+        match &self.what {
+            What::Own { before, bytes } => before + bytes.len() as u64 <= place.own,
+            _ => self.end() <= place.offset,
+        }
+    }
+
+    /// Whether who is at `place` has none of it.
+    pub(crate) fn is_behind(&self, place: FilePlace) -> bool {
+        match &self.what {
+            What::Own { before, .. } => *before >= place.own,
+            _ => self.at >= place.offset,
+        }
     }
 
     /// As much of it as is between `from` and `until`, where it lies in part at the least.
@@ -152,7 +202,7 @@ impl Records {
             at = until;
             match &part.what {
                 What::Replicas(len) => at += *len as usize,
-                What::File(bytes) => file.extend_from_slice(bytes),
+                What::File(bytes) | What::Own { bytes, .. } => file.extend_from_slice(bytes),
             }
         }
         file.extend_from_slice(&self.bytes[at..]);

@@ -113,7 +113,8 @@ pub struct Client {
     pub peer: Option<Box<Peer>>,
     /// What its first request brings, as far as it is read.
     pub unpacking: Option<Box<Unpacking>>,
-    /// The log's end after its last write: what must be on disk before it is told of that.
+    /// The file's end after its last write ([`engine::records::FilePlace::of_file`]): what must be on disk before it is told of
+    /// that.
     pub written: u64,
 }
 

@@ -26,7 +26,6 @@ use commands::table::{Access, Command};
 use engine::clock::Now;
 use engine::evict::Evictor;
 use engine::keyspace::{Key, Keyspace, Local, Ready};
-use engine::oplog::Offset;
 use engine::raw::lock::{Held, Owner};
 use engine::raw::ticks::{self, Ticks};
 use engine::records::Records;
@@ -282,8 +281,7 @@ impl Executor {
         if let Some(parked) = &mut client.parking.parked {
             // SKIP is over when the command has run, though its reply comes later.
             parked.mute = client.replies == Replies::Off;
-            // What it wrote before the log began anew is not in it any more.
-            parked.wait.begun(client.written.min(self.node.oplog.end()));
+            parked.wait.begun(client.written);
             ran = Ran::Parked;
         }
         if ran != Ran::PutOff && client.replies != Replies::On {
@@ -471,7 +469,7 @@ impl Executor {
     }
 
     /// Works on one slot outside of any command (expiry, eviction), and logs what that did. Does nothing and returns `None`
-    /// when somebody else holds the slot.
+    /// when somebody else holds the slot, while a file is loaded, which may still want what is over, and after the last save.
     pub fn in_slot<R>(
         &mut self,
         slot: SlotId,
@@ -481,7 +479,10 @@ impl Executor {
     ) -> Option<R> {
         let Executor { owner, desk } = self;
         let mut held = owner.try_one(slot)?;
-        desk.local.effects.logging = desk.node.oplog.is_on();
+        if desk.node.persist.gate.bits() & (gate::LOADING | gate::STOPPING) != 0 {
+            return None;
+        }
+        desk.local.effects.logging = desk.node.oplog.wants_records(false);
         desk.local.is_replica = desk.node.repl.is_replica();
         let result = work(&mut Keyspace::new(&mut held, &mut desk.local, db, now));
         if desk.local.effects.dirty > 0 {
@@ -546,18 +547,15 @@ fn queue(client: &mut Client, out: &mut Out, row: Command<Run>, args: &Args<'_>)
     out.simple("QUEUED");
 }
 
-/// Appends the effects to the oplog and publishes the events; the slots are still held. What holds no slot may find that
-/// the log has become a primary's stream meanwhile, and then its effects are as those of a replica's own writes.
+/// Appends the effects to the oplog, or beside it on a replica, and publishes the events; the slots are still held. Returns
+/// where in the file they end ([`engine::records::FilePlace::of_file`]), if they were kept.
 #[inline]
-pub fn log_effects(node: &Node, local: &Local, scratch: &mut Records, db: u32, args: Args<'_>) -> Option<Offset> {
+pub fn log_effects(node: &Node, local: &Local, scratch: &mut Records, db: u32, args: Args<'_>) -> Option<u64> {
     let end = local.effects.has_records().then_some(()).and_then(|()| {
         scratch.clear();
         local.effects.records(args.iter(), scratch);
         node.oplog.append_records(db, scratch)
     });
-    if end.is_none() && local.effects.dirty > 0 && node.oplog.is_stream_for_file() {
-        node.persist.aof.strays.add();
-    }
     publish_events(node, local);
     end
 }

@@ -15,7 +15,6 @@
 use crate::clients::ClientInfo;
 use crate::mailbox::Mail;
 use crate::node::Node;
-use engine::oplog::Offset;
 use resp::Out;
 
 /// What a parked client waits for.
@@ -26,8 +25,9 @@ pub trait Wait: Send {
     /// The client is gone: nobody will read a reply.
     fn abandon(&self);
 
-    /// The command that parked the client is over: what the client has written so far ends at `written` of the log.
-    fn begun(&mut self, written: Offset) {
+    /// The command that parked the client is over: what the client has written so far ends at `written` of the file
+    /// ([`engine::records::FilePlace::of_file`]).
+    fn begun(&mut self, written: u64) {
         let _ = written;
     }
 }

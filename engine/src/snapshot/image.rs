@@ -9,6 +9,7 @@ use crate::raw::dbslot::DbSlot;
 use crate::raw::entry::{Entry, EntryRef};
 use crate::raw::lock::Held;
 use crate::raw::table::Parity;
+use crate::records::FilePlace;
 use crate::slot::Slot;
 use slots::SlotId;
 use std::collections::{HashMap, VecDeque};
@@ -52,7 +53,7 @@ struct Lane {
 pub struct Image {
     pub(super) bit: Parity,
     now_ms: i64,
-    offset: Offset,
+    place: FilePlace,
     sizes: Vec<(u32, Sizes)>,
     make: Box<dyn Fn() -> Box<dyn Format> + Send + Sync>,
     lanes: [Mutex<Lane>; LANES],
@@ -101,7 +102,7 @@ impl Image {
         let image = Arc::new(Image {
             bit: Parity::A,
             now_ms: now.ms,
-            offset: oplog.cut(),
+            place: oplog.cut(),
             sizes,
             make: Box::new(make),
             lanes: Default::default(),
@@ -121,7 +122,12 @@ impl Image {
 
     /// The offset of the log up to which the image has everything, and after which it has nothing.
     pub fn offset(&self) -> Offset {
-        self.offset
+        self.place.offset
+    }
+
+    /// The place in the file that has all that the image has.
+    pub fn place(&self) -> FilePlace {
+        self.place
     }
 
     /// The moment of the cut, in Unix milliseconds.

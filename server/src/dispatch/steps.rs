@@ -88,7 +88,7 @@ impl Desk {
     pub(super) fn begin(&mut self, client: &Client, out: &mut Out, row: &Command<Run>, args: &Args<'_>) {
         // Commands of a file are a primary's.
         self.local.is_replica = self.is_replica();
-        self.local.effects.logging = self.node.oplog.is_on() && !self.replaying;
+        self.local.effects.logging = self.node.oplog.wants_records(self.piece.is_some()) && !self.replaying;
         if self.node.monitors.are_there()
             && !self.replaying
             && !row.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN)
@@ -154,11 +154,10 @@ impl Desk {
             self.node.stats[self.reactor].dirty.add(dirty);
         }
         if let Some((piece, _)) = &mut self.piece {
-            self.node.repl.stream_db.store(client.session.db, Ordering::Release);
             match row.spec.name {
                 // A file need not repeat them.
                 "publish" | "ping" | "replconf" => self.node.oplog.append_stream_for_replicas(piece),
-                _ => self.node.oplog.append_stream(piece),
+                _ => self.node.oplog.append_stream(piece, client.session.db),
             };
             piece.clear();
             publish_events(self.node, &self.local);

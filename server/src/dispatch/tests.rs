@@ -171,6 +171,19 @@ fn what_has_its_slots_only_after_the_last_save_does_not_run() {
 }
 
 #[test]
+fn nothing_expires_or_is_evicted_while_a_file_is_loaded_or_after_the_last_save() {
+    let mut desk = Desk::new();
+    let node = desk.exec.node;
+    let slot = Key::new(b"k").slot;
+    for bit in [gate::LOADING, gate::STOPPING] {
+        assert_eq!(desk.exec.in_slot(slot, 0, Now::default(), |_| ()), Some(()));
+        node.persist.gate.set(bit, true);
+        assert_eq!(desk.exec.in_slot(slot, 0, Now::default(), |_| ()), None);
+        node.persist.gate.set(bit, false);
+    }
+}
+
+#[test]
 fn no_save_begins_after_the_last_one() {
     let mut desk = Desk::new();
     let node = desk.exec.node;

@@ -17,6 +17,8 @@ use engine::slot::Slot;
 impl Desk {
     /// Serves every list that is ready; a BRPOPLPUSH that is served may make the next one so.
     pub(super) fn serve(&mut self, held: &mut Held<'_, Slot>, now: Now) {
+        // What a primary's command has brought about here is not of its stream.
+        self.local.effects.logging = self.node.oplog.wants_records(false) && !self.replaying;
         while let Some(ready) = self.local.ready.pop_front() {
             self.local.effects.reset();
             let mut keys = Keyspace::new(held, &mut self.local, ready.db, now);
@@ -63,7 +65,6 @@ impl Executor {
             // What would be given to them is saved as not given.
             return;
         }
-        desk.local.effects.logging = desk.node.oplog.is_on();
         for ready in std::mem::take(&mut desk.unserved) {
             held.add(slots::slot_of(&ready.key));
             desk.node.owed.remove(ready.db, &ready.key);

@@ -156,7 +156,7 @@ impl Replay for Held<'_, '_, '_> {
 fn load_aof(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let node = ctx.node;
     if node.persist.aof.is_written() {
-        node.persist.aof.sync_to(node, node.oplog.end());
+        node.persist.aof.sync_to(node, node.oplog.file_end());
     }
     let logging = std::mem::take(&mut ctx.keys.effects().logging);
     ctx.keys.flush(None);

@@ -258,7 +258,7 @@ fn change_sides(ctx: &mut NodeCtx<'_, '_>, primary: Option<Primary>, is_logged: 
     let (node, now_ms) = (ctx.node, ctx.keys.now().ms);
     ctx.keys.set_replica(primary.is_some());
     node.set_primary(primary, is_logged, now_ms);
-    ctx.keys.effects().logging = node.oplog.is_on();
+    ctx.keys.effects().logging = node.oplog.wants_records(false);
 }
 
 fn role(ctx: &mut NodeCtx<'_, '_>) -> Outcome {

@@ -88,20 +88,12 @@ fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
         is_replica = ctx.node.repl.is_replica();
         changed_sides |= is_replica != was_replica;
         let changes = ctx.keys.effects().drain(request.args().iter(), &mut block, Reach::All);
-        if changes > 0 && !ctx.keys.is_from_primary() && ctx.node.oplog.is_stream_for_file() {
-            // At once: the next command may make this server a primary, which has the file made up for it.
-            ctx.node.persist.aof.strays.add();
-        }
         dirty += changes;
         if block.mark() == records_at {
             block.truncate(before);
         } else {
             db = ctx.session.db;
         }
-    }
-    if changed_sides && is_replica {
-        // From now on the log is the primary's stream: no byte of ours may come into it.
-        block.clear();
     }
     // 3.2 logs the frame of a transaction that might have written, even when it has not. Where the role has changed, an
     // empty one would lead the log away from where the others have it.

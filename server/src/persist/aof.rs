@@ -15,15 +15,15 @@
 use super::aof_tail::{Error, Tail};
 use super::job::{Kind, now_s};
 use super::names::here;
-use super::strays::Strays;
 use super::{gate, rewrite};
 use crate::config::{AppendFsync, Config};
 use crate::log;
 use crate::node::Node;
 use crate::os_error;
 use engine::keyspace::Keyspace;
-use engine::oplog::{Consumer, Offset};
+use engine::oplog::Consumer;
 use engine::raw::alloc;
+use engine::records::FilePlace;
 use std::fs::{self, File};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
@@ -67,6 +67,7 @@ pub struct Aof {
     mode: AtomicU8,
     /// Wanted, but there is no file that could be loaded: a rewrite makes it.
     waiting: AtomicBool,
+    /// Up to where it is written, as [`FilePlace::of_file`], which is what places are compared by here.
     written: AtomicU64,
     synced: AtomicU64,
     size: AtomicU64,
@@ -83,8 +84,6 @@ pub struct Aof {
     /// What there was at the start is loaded, and the file is open if it is wanted.
     begun: AtomicBool,
     thread: Mutex<Option<Thread>>,
-    /// What a replica has changed by itself.
-    pub strays: Strays,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -135,13 +134,13 @@ impl Aof {
 
     /// Bytes of the log that are not written yet.
     pub fn unwritten(&self, node: &Node) -> u64 {
-        if self.is_written() { node.oplog.end().saturating_sub(self.written.load(Ordering::Relaxed)) } else { 0 }
+        if self.is_written() { node.oplog.file_end().saturating_sub(self.written.load(Ordering::Relaxed)) } else { 0 }
     }
 
     /// Whether so much waits for the disk that writers must.
     #[inline]
     pub fn is_far_behind(&self, node: &Node) -> bool {
-        let waiting = node.oplog.end().saturating_sub(self.synced.load(Ordering::Relaxed));
+        let waiting = node.oplog.file_end().saturating_sub(self.synced.load(Ordering::Relaxed));
         waiting + node.oplog.apart_bytes() > LAG_BYTES_MAX && self.is_written()
     }
 
@@ -179,8 +178,8 @@ impl Aof {
         let path = config.appendfilename.clone();
         let file = File::options().read(true).append(true).create(true).open(&path)?;
         node.oplog.want(Consumer::Aof, true);
-        let offset = node.oplog.cut();
-        let tail = Tail::new(file, path, &node.oplog, offset, false, 0).map_err(into_io)?;
+        let place = node.oplog.cut();
+        let tail = Tail::new(file, path, &node.oplog, place, false, 0).map_err(into_io)?;
         self.base_size.store(tail.len(), Ordering::Relaxed);
         *lock(&self.tail) = Some(tail);
         self.publish(node);
@@ -230,7 +229,7 @@ impl Aof {
     }
 
     fn turn_off(&self, node: &'static Node) {
-        self.sync_to(node, node.oplog.end());
+        self.sync_to(node, node.oplog.file_end());
         node.oplog.want(Consumer::Aof, false);
         self.waiting.store(false, Ordering::Relaxed);
         let mut state = node.persist.state();
@@ -249,13 +248,13 @@ impl Aof {
         self.recovered(node);
     }
 
-    /// Begins to write to a file of its own from `offset` on, until a rewrite has made the base; all slots are held.
-    pub(super) fn begin_provisional(&self, node: &Node, offset: Offset) -> io::Result<()> {
+    /// Begins to write to a file of its own from `place` on, until a rewrite has made the base; all slots are held.
+    pub(super) fn begin_provisional(&self, node: &Node, place: FilePlace) -> io::Result<()> {
         let path = here(format!("temp-tail-{}.aof", std::process::id()));
         let file = File::options().write(true).create(true).truncate(true).open(&path)?;
         drop(file);
         let file = File::options().read(true).append(true).open(&path)?;
-        *lock(&self.tail) = Some(Tail::new(file, path, &node.oplog, offset, true, 0).map_err(into_io)?);
+        *lock(&self.tail) = Some(Tail::new(file, path, &node.oplog, place, true, 0).map_err(into_io)?);
         self.publish(node);
         Ok(())
     }
@@ -275,9 +274,8 @@ impl Aof {
         result
     }
 
-    /// The file was rewritten and has so many bytes, and so many changes of our own.
-    pub(super) fn rewritten(&self, node: &Node, base_size: u64, strays: u64) {
-        self.strays.saved(strays);
+    /// The file was rewritten and has so many bytes.
+    pub(super) fn rewritten(&self, node: &Node, base_size: u64) {
         self.base_size.store(base_size, Ordering::Relaxed);
         self.waiting.store(false, Ordering::Relaxed);
         // Whatever was wrong with the old one.
@@ -305,39 +303,39 @@ impl Aof {
 
     // --- writing
 
-    /// Before a turn's replies leave: brings what they acknowledge into the file, and onto the disk if they wait for that.
-    /// False if they must not leave.
-    pub fn before_replies(&self, node: &Node, offset: Offset) -> bool {
+    /// Before a turn's replies leave: brings what they acknowledge, up to `end` of the file, into it, and onto the disk if
+    /// they wait for that. False if they must not leave.
+    pub fn before_replies(&self, node: &Node, end: u64) -> bool {
         if self.waits_for_disk() {
-            return self.sync_to(node, offset);
+            return self.sync_to(node, end);
         }
         // A disk that is synchronising may let a write wait: then the thread writes, when that is done.
         let busy = self.syncing.load(Ordering::Relaxed) || self.switching.load(Ordering::Relaxed);
         if !busy {
-            self.bring(node, offset, Mode::Written);
+            self.bring(node, end, Mode::Written);
         }
         // Without `always` what could not be written is tried again, and further writes are refused.
         true
     }
 
-    /// Whether a reply to who wrote up to `offset` may leave though not all is on disk.
-    pub fn is_safe(&self, offset: Offset) -> bool {
+    /// Whether a reply to who wrote up to `end` may leave though not all is on disk.
+    pub fn is_safe(&self, end: u64) -> bool {
         let mark = if self.mode() == Mode::Unsynced { &self.written } else { &self.synced };
-        mark.load(Ordering::Acquire) >= offset
+        mark.load(Ordering::Acquire) >= end
     }
 
-    /// Makes sure that the file has all up to `offset`, on disk unless that is left out on purpose; false if it cannot.
-    pub fn sync_to(&self, node: &Node, offset: Offset) -> bool {
-        self.bring(node, offset, if self.mode() == Mode::Unsynced { Mode::Unsynced } else { Mode::Always })
+    /// Makes sure that the file has all up to `end`, on disk unless that is left out on purpose; false if it cannot.
+    pub fn sync_to(&self, node: &Node, end: u64) -> bool {
+        self.bring(node, end, if self.mode() == Mode::Unsynced { Mode::Unsynced } else { Mode::Always })
     }
 
-    fn bring(&self, node: &Node, offset: Offset, mode: Mode) -> bool {
+    fn bring(&self, node: &Node, end: u64, mode: Mode) -> bool {
         let mark = if mode == Mode::Always { &self.synced } else { &self.written };
-        if mark.load(Ordering::Acquire) >= offset {
+        if mark.load(Ordering::Acquire) >= end {
             return true;
         }
         let mut guard = lock(&self.tail);
-        if mark.load(Ordering::Acquire) >= offset {
+        if mark.load(Ordering::Acquire) >= end {
             // Somebody else did it for us.
             return true;
         }
@@ -366,8 +364,8 @@ impl Aof {
 
     /// Makes known how far the file is.
     fn note(&self, tail: &Tail) {
-        self.written.store(tail.offset(), Ordering::Release);
-        self.synced.store(tail.synced(), Ordering::Release);
+        self.written.store(tail.written().of_file(), Ordering::Release);
+        self.synced.store(tail.synced().of_file(), Ordering::Release);
         self.size.store(tail.len(), Ordering::Relaxed);
     }
 
@@ -427,6 +425,10 @@ impl Aof {
         if guard.is_some() {
             self.conclude(node, &mut guard, Err(Error::Lost));
         }
+        if guard.is_none() {
+            // Nobody is there to let go of what is beside the log. The rewrite will want it from its cut on.
+            node.oplog.want(Consumer::Aof, false);
+        }
     }
 
     /// Writers wait for the disk: the thread is not to rest.
@@ -442,7 +444,7 @@ impl Aof {
     #[inline]
     pub fn poke(&self, node: &Node) {
         if self.resting.load(Ordering::Relaxed)
-            && node.oplog.end() > self.written.load(Ordering::Relaxed)
+            && node.oplog.file_end() > self.written.load(Ordering::Relaxed)
             && self.resting.swap(false, Ordering::AcqRel)
             && let Some(thread) = &*lock(&self.thread)
         {
@@ -463,7 +465,7 @@ impl Aof {
                     Work::Failed => thread::sleep(REST),
                     Work::Nothing => {
                         aof.resting.store(true, Ordering::SeqCst);
-                        if node.oplog.end() == aof.written.load(Ordering::Relaxed) || !aof.is_written() {
+                        if node.oplog.file_end() == aof.written.load(Ordering::Relaxed) || !aof.is_written() {
                             thread::park_timeout(REST);
                         }
                         aof.resting.store(false, Ordering::SeqCst);
@@ -481,7 +483,7 @@ impl Aof {
         }
         let config = node.config();
         if self.waits_for_disk() {
-            let end = node.oplog.end();
+            let end = node.oplog.file_end();
             if !self.sync_to(node, end) {
                 return Work::Failed;
             }
@@ -492,12 +494,12 @@ impl Aof {
         let syncs = config.appendfsync != AppendFsync::No
             && !(config.no_appendfsync_on_rewrite && node.persist.gate.has(gate::CUT));
         // Long before writers would have to wait.
-        let much = node.oplog.end().saturating_sub(self.synced.load(Ordering::Relaxed)) > LAG_BYTES_MAX / 4;
+        let much = node.oplog.file_end().saturating_sub(self.synced.load(Ordering::Relaxed)) > LAG_BYTES_MAX / 4;
         let is_due = last_sync.elapsed() >= SYNC_EVERY || much;
         let (ok, did, unsynced) = {
             let mut guard = lock(&self.tail);
             let Some(tail) = guard.as_mut() else { return Work::Nothing };
-            let before = tail.offset();
+            let before = tail.written();
             let mut result = self.write(node, tail);
             if result.is_ok() && !syncs {
                 result = tail.skip_sync(&node.oplog);
@@ -509,7 +511,7 @@ impl Aof {
                     Err(error) => result = Err(Error::Io(error)),
                 }
             }
-            let did = tail.offset() != before;
+            let did = tail.written() != before;
             self.note(tail);
             (self.conclude(node, &mut guard, result), did, unsynced)
         };
@@ -578,7 +580,7 @@ mod tests {
         let path = dir.path().join("aof");
         let file = File::options().append(true).create(true).open(&path).expect("opens");
         let aof = &node.persist.aof;
-        *lock(&aof.tail) = Some(Tail::new(file, path, &node.oplog, 0, false, 0).expect("fresh"));
+        *lock(&aof.tail) = Some(Tail::new(file, path, &node.oplog, node.oplog.place(), false, 0).expect("fresh"));
         let over = AtomicBool::new(false);
         let set = |fsync| {
             let done = node.change_config(|config| {

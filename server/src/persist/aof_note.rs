@@ -7,8 +7,7 @@
 //! ```
 //! 1. A note is about one file: its length, when it was changed last, and a checksum of its end. Whatever wrote to the
 //!    AOF meanwhile, another server or a tool, made the note void.
-//! 2. There is none while the AOF lacks what a replica has changed by itself ([`super::strays`]).
-//! 3. It is gone before anybody is served, so it is used once, and a crash leaves none.
+//! 2. It is gone before anybody is served, so it is used once, and a crash leaves none.
 
 use super::file::{Temporary, sync_dir};
 use crate::config::Config;
@@ -56,19 +55,13 @@ fn name_of(config: &Config) -> PathBuf {
 /// Leaves a note, if the AOF has all of a stream; all slots are held and nothing will change any more.
 pub fn leave(node: &Node, config: &Config) {
     let Some(note) = Note::of_log(node) else { return };
-    if node.persist.aof.strays.are_missing() {
-        log::notice!(
-            "The AOF lacks what this server has changed as a replica: no note of the stream is left beside it"
-        );
-        return;
-    }
-    let end = node.oplog.end();
+    let end = node.oplog.place();
     let file = node.persist.aof.with_tail(node, |tail| {
         let tail = tail.as_ref().filter(|tail| !tail.provisional && tail.synced() == end)?;
         tail.duplicate().ok().map(|file| (file, tail.len()))
     });
     let Some((file, size)) = file else { return };
-    if let Err(error) = write(config, &note.of_offset(end), &file, size) {
+    if let Err(error) = write(config, &note.of_offset(end.offset), &file, size) {
         log::notice!(
             "No note of the stream beside the AOF, replicas will be sent all keys: {}",
             os_error::text(&error)

@@ -5,13 +5,14 @@
 //!                                synced                      len
 //!   oplog    ..----------------- anchor ------------------- cursor ------------------- end
 //! ```
-//! 1. `len` bytes of the file are what the log has for it up to the cursor, from wherever the file begins: without what
-//!    is for replicas only, and with what is for the file only.
+//! 1. `len` bytes of the file are what the log has for it up to `place`, from wherever the file begins: without what is
+//!    for replicas only, and with what is for the file only. `place` is that of the cursor, with how much the file has of
+//!    what a replica has changed by itself: the log may grow by such without its end moving.
 //! 2. The log keeps all from the anchor on. When synchronising fails, nobody knows what is on disk: the file is cut back
 //!    to what surely is, and written anew from the anchor.
 
-use engine::oplog::{Cursor, Offset, Oplog, TooOld};
-use engine::records::What;
+use engine::oplog::{Cursor, Oplog, TooOld};
+use engine::records::{Apart, FilePlace, What};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -25,10 +26,10 @@ pub struct Tail {
     len: u64,
     /// The file may have more bytes than that, which could not be cut off yet.
     torn: bool,
-    offset: Offset,
+    place: FilePlace,
     cursor: Cursor,
     synced_len: u64,
-    synced: Offset,
+    synced: FilePlace,
     anchor: Cursor,
     /// Counts files.
     pub generation: u64,
@@ -60,25 +61,24 @@ pub struct Unsynced {
     /// The file.
     pub file: File,
     len: u64,
-    /// Up to where.
-    pub offset: Offset,
+    place: FilePlace,
     generation: u64,
 }
 
 impl Tail {
-    /// A file, open for reading and appending, that has everything up to `offset` already and is on disk.
+    /// A file, open for reading and appending, that has everything up to `place` already and is on disk.
     pub fn new(
         file: File,
         path: PathBuf,
         log: &Oplog,
-        offset: Offset,
+        place: FilePlace,
         provisional: bool,
         generation: u64,
     ) -> Result<Tail, Error> {
         let len = file.metadata()?.len();
-        let (cursor, anchor) = (log.pinned(offset)?, log.pinned(offset)?);
-        let (synced_len, synced, torn) = (len, offset, false);
-        Ok(Tail { file, path, provisional, len, torn, offset, cursor, synced_len, synced, anchor, generation })
+        let (cursor, anchor) = (log.pinned(place.offset)?, log.pinned(place.offset)?);
+        let (synced_len, synced, torn) = (len, place, false);
+        Ok(Tail { file, path, provisional, len, torn, place, cursor, synced_len, synced, anchor, generation })
     }
 
     /// The file's name.
@@ -97,42 +97,42 @@ impl Tail {
     }
 
     /// Up to where it is written.
-    pub fn offset(&self) -> Offset {
-        self.offset
+    pub fn written(&self) -> FilePlace {
+        self.place
     }
 
     /// Up to where it is on disk.
-    pub fn synced(&self) -> Offset {
+    pub fn synced(&self) -> FilePlace {
         self.synced
     }
 
-    /// Where in the file what comes after `offset` is or will be; `offset` is not before the file's beginning.
-    pub fn position_at(&self, log: &Oplog, offset: Offset) -> u64 {
-        let bytes_for_file = |from: Offset, until: Offset| {
-            log.apart(from, until).iter().fold(until - from, |bytes, part| match &part.what {
+    /// Where in the file what comes after `place` is or will be; `place` is not before the file's beginning.
+    pub fn position_at(&self, log: &Oplog, place: FilePlace) -> u64 {
+        let bytes_for_file = |from: FilePlace, until: FilePlace| {
+            log.apart(from, until).iter().fold(until.offset - from.offset, |bytes, part| match &part.what {
                 What::Replicas(len) => bytes - len,
-                What::File(more) => bytes + more.len() as u64,
+                What::File(more) | What::Own { bytes: more, .. } => bytes + more.len() as u64,
             })
         };
-        match offset <= self.offset {
-            true => self.len.saturating_sub(bytes_for_file(offset, self.offset)),
-            false => self.len + bytes_for_file(self.offset, offset),
+        match place.of_file() <= self.place.of_file() {
+            true => self.len.saturating_sub(bytes_for_file(place, self.place)),
+            false => self.len + bytes_for_file(self.place, place),
         }
     }
 
     /// Writes all that the log has by now.
     pub fn write(&mut self, log: &Oplog) -> Result<(), Error> {
         self.cut_off()?;
-        let end = log.end();
-        let written = self.write_until(log, end);
+        let (end, parts) = log.rest(&self.cursor, self.place.own)?;
+        let written = self.write_until(log, end, parts);
         match written {
             Ok(bytes) => {
                 self.len += bytes;
-                self.offset = end.max(self.offset);
+                self.place = end;
                 Ok(())
             }
             Err(Error::Io(error)) => {
-                self.cut_back(log, self.len, self.offset)?;
+                self.cut_back(log, self.len, self.place)?;
                 Err(error.into())
             }
             Err(Error::Lost) => Err(Error::Lost),
@@ -140,25 +140,25 @@ impl Tail {
     }
 
     /// Returns how many bytes the file has got.
-    fn write_until(&mut self, log: &Oplog, end: Offset) -> Result<u64, Error> {
+    fn write_until(&mut self, log: &Oplog, end: FilePlace, parts: Vec<Apart>) -> Result<u64, Error> {
         let mut bytes = 0;
-        for part in log.apart(self.offset, end) {
+        for part in parts {
             bytes += self.copy(log, part.at, true)?;
             match part.what {
                 What::Replicas(len) => {
                     self.copy(log, part.at + len, false)?;
                 }
-                What::File(more) => {
+                What::File(more) | What::Own { bytes: more, .. } => {
                     self.file.write_all(&more)?;
                     bytes += more.len() as u64;
                 }
             }
         }
-        Ok(bytes + self.copy(log, end, true)?)
+        Ok(bytes + self.copy(log, end.offset, true)?)
     }
 
     /// Goes on to `end`, writing or not. Returns over how many bytes.
-    fn copy(&mut self, log: &Oplog, end: Offset, write: bool) -> Result<u64, Error> {
+    fn copy(&mut self, log: &Oplog, end: u64, write: bool) -> Result<u64, Error> {
         let begin = self.cursor.offset();
         while self.cursor.offset() < end {
             let mut result = Ok(());
@@ -178,11 +178,11 @@ impl Tail {
 
     /// Makes sure that all that is written is on disk.
     pub fn sync(&mut self, log: &Oplog) -> Result<(), Error> {
-        if self.synced == self.offset {
+        if self.synced == self.place {
             return Ok(());
         }
         match self.file.sync_data() {
-            Ok(()) => self.note_synced(log, self.len, self.offset),
+            Ok(()) => self.note_synced(log, self.len, self.place),
             Err(error) => {
                 self.cut_back(log, self.synced_len, self.synced)?;
                 Err(error.into())
@@ -192,20 +192,20 @@ impl Tail {
 
     /// What a synchronisation elsewhere is to make sure of; `None` if there is nothing.
     pub fn unsynced(&self) -> io::Result<Option<Unsynced>> {
-        if self.synced == self.offset {
+        if self.synced == self.place {
             return Ok(None);
         }
-        let (len, offset, generation) = (self.len, self.offset, self.generation);
-        Ok(Some(Unsynced { file: self.file.try_clone()?, len, offset, generation }))
+        let (len, place, generation) = (self.len, self.place, self.generation);
+        Ok(Some(Unsynced { file: self.file.try_clone()?, len, place, generation }))
     }
 
     /// Such a synchronisation has ended.
     pub fn after_sync(&mut self, log: &Oplog, what: &Unsynced, result: io::Result<()>) -> Result<(), Error> {
-        if what.generation != self.generation || what.offset <= self.synced {
+        if what.generation != self.generation || what.place.of_file() <= self.synced.of_file() {
             return Ok(());
         }
         match result {
-            Ok(()) => self.note_synced(log, what.len, what.offset),
+            Ok(()) => self.note_synced(log, what.len, what.place),
             Err(error) => {
                 self.cut_back(log, self.synced_len, self.synced)?;
                 Err(error.into())
@@ -215,20 +215,20 @@ impl Tail {
 
     /// Without synchronisation what is written must do.
     pub fn skip_sync(&mut self, log: &Oplog) -> Result<(), Error> {
-        self.note_synced(log, self.len, self.offset)
+        self.note_synced(log, self.len, self.place)
     }
 
-    fn note_synced(&mut self, log: &Oplog, len: u64, offset: Offset) -> Result<(), Error> {
-        self.anchor = log.pinned(offset)?;
-        (self.synced_len, self.synced) = (len, offset);
-        log.let_apart_go(offset);
+    fn note_synced(&mut self, log: &Oplog, len: u64, place: FilePlace) -> Result<(), Error> {
+        self.anchor = log.pinned(place.offset)?;
+        (self.synced_len, self.synced) = (len, place);
+        log.let_apart_go(place);
         Ok(())
     }
 
     /// Goes on from an earlier point, which the log still has.
-    fn cut_back(&mut self, log: &Oplog, len: u64, offset: Offset) -> Result<(), Error> {
-        self.cursor = log.pinned(offset)?;
-        (self.len, self.offset, self.torn) = (len, offset, true);
+    fn cut_back(&mut self, log: &Oplog, len: u64, place: FilePlace) -> Result<(), Error> {
+        self.cursor = log.pinned(place.offset)?;
+        (self.len, self.place, self.torn) = (len, place, true);
         self.cut_off()
     }
 
@@ -249,7 +249,7 @@ impl Tail {
         self.provisional = false;
         self.generation += 1;
         (self.len, self.torn) = (len, false);
-        self.note_synced(log, len, self.offset)?;
+        self.note_synced(log, len, self.place)?;
         Ok(old)
     }
 }
@@ -282,7 +282,9 @@ mod tests {
             bytes
         };
         let log = Oplog::new(8 << 20);
-        let mut tail = Tail::new(File::from(OwnedFd::from(write)), PathBuf::new(), &log, 0, false, 0).expect("fresh");
+        let mut tail =
+            Tail::new(File::from(OwnedFd::from(write)), PathBuf::new(), &log, FilePlace::default(), false, 0)
+                .expect("fresh");
         for _ in 0..20_000 {
             log.append(0, &record(1));
         }
@@ -298,7 +300,7 @@ mod tests {
         let path = dir.path().join("tail");
         let open = || File::options().append(true).create(true).open(&path).expect("opens");
         let log = Oplog::new(1 << 20);
-        let mut tail = Tail::new(open(), path.clone(), &log, 0, false, 0).expect("fresh");
+        let mut tail = Tail::new(open(), path.clone(), &log, log.place(), false, 0).expect("fresh");
         let mut expected = Vec::new();
         for n in 0..20 {
             log.append(0, &record(n));
@@ -311,15 +313,16 @@ mod tests {
             })
             .expect("kept");
         assert_eq!(std::fs::read(&path).expect("there"), expected);
-        assert_eq!((tail.len(), tail.offset(), tail.synced()), (expected.len() as u64, log.end(), 0));
+        assert_eq!((tail.len(), tail.written()), (expected.len() as u64, log.place()));
+        assert_eq!(tail.synced(), FilePlace::default());
         // A failed synchronisation: all of it is written again.
         let unsynced = tail.unsynced().expect("a clone").expect("something");
         assert!(tail.after_sync(&log, &unsynced, Err(io::Error::other("lost"))).is_err());
-        assert_eq!((tail.len(), tail.offset()), (0, 0));
+        assert_eq!((tail.len(), tail.written()), (0, FilePlace::default()));
         tail.write(&log).expect("written");
         assert_eq!(std::fs::read(&path).expect("there"), expected);
         tail.sync(&log).expect("synchronised");
-        assert_eq!(tail.synced(), log.end());
+        assert_eq!(tail.synced(), log.place());
     }
 
     #[test]
@@ -330,7 +333,7 @@ mod tests {
         let log = Oplog::new(1 << 20);
         log.want(Consumer::Aof, true);
         log.append(0, b"");
-        let mut tail = Tail::new(file, path.clone(), &log, log.end(), false, 0).expect("fresh");
+        let mut tail = Tail::new(file, path.clone(), &log, log.place(), false, 0).expect("fresh");
         let (mut expected, mut places) = (Vec::new(), Vec::new());
         for n in 0..40u8 {
             let mut records = Records::default();
@@ -342,12 +345,12 @@ mod tests {
             }
             log.append_records(0, &records);
             expected.extend(records.of_file());
-            places.push((log.end(), expected.len() as u64));
+            places.push((log.place(), expected.len() as u64));
             if n % 4 == 0 {
                 tail.write(&log).expect("written");
             }
-            for &(offset, at) in &places {
-                assert_eq!(tail.position_at(&log, offset), at, "{n}");
+            for &(place, at) in &places {
+                assert_eq!(tail.position_at(&log, place), at, "{n}");
             }
         }
         tail.write(&log).expect("written");
@@ -362,12 +365,65 @@ mod tests {
     }
 
     #[test]
+    fn what_a_replica_changes_by_itself_is_written_also_where_the_stream_stands_still() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("tail");
+        let file = File::options().append(true).create(true).open(&path).expect("opens");
+        let content = || std::fs::read_to_string(&path).expect("text").replace("\r\n", " ");
+        let log = Oplog::new(1 << 20);
+        log.want(Consumer::Aof, true);
+        log.follow(true);
+        log.append_stream(b"S", 0);
+        let mut tail = Tail::new(file, path.clone(), &log, log.place(), false, 0).expect("fresh");
+        let mut places = vec![(log.place(), 0)];
+        let mut expected = String::new();
+        for n in 0..30 {
+            match n % 3 {
+                0 => log.append_stream(b"T", 0),
+                1 => log.append_stream_for_replicas(b"ping"),
+                _ => {}
+            }
+            expected += if n % 3 == 0 { "T" } else { "" };
+            log.append(0, b"own");
+            expected += "own";
+            places.push((log.place(), expected.len() as u64));
+            if n % 4 == 0 {
+                tail.write(&log).expect("written");
+                assert_eq!((content(), tail.written()), (expected.clone(), log.place()));
+            }
+            for &(place, at) in &places {
+                assert_eq!(tail.position_at(&log, place), at, "{n}: {place:?}");
+            }
+            if n == 20 {
+                tail.write(&log).expect("written");
+                tail.sync(&log).expect("synchronised");
+                assert_eq!((tail.synced(), log.apart_bytes()), (log.place(), 0));
+                let synced = expected.len() as u64;
+                places.retain(|(_, at)| *at >= synced);
+            }
+        }
+        // What a failed synchronisation may have lost is written again, from the middle of what stands at one offset.
+        tail.write(&log).expect("written");
+        log.append(0, b"last");
+        tail.write(&log).expect("written");
+        let unsynced = tail.unsynced().expect("a clone").expect("something");
+        assert!(tail.after_sync(&log, &unsynced, Err(io::Error::other("lost"))).is_err());
+        assert_eq!(tail.written(), tail.synced());
+        tail.write(&log).expect("written");
+        assert_eq!(content(), expected + "last");
+        // Another history: nothing of it gets behind this one's.
+        log.restart(1, 0);
+        log.append(0, b"new");
+        assert!(matches!(tail.write(&log), Err(Error::Lost)));
+    }
+
+    #[test]
     fn a_write_that_fails_leaves_only_whole_records() {
         let log = Oplog::new(1 << 20);
         let full = File::options().write(true).open("/dev/full").expect("there");
-        let mut tail = Tail::new(full, "/dev/full".into(), &log, 0, false, 0).expect("fresh");
+        let mut tail = Tail::new(full, "/dev/full".into(), &log, log.place(), false, 0).expect("fresh");
         log.append(0, &record(1));
         assert!(matches!(tail.write(&log), Err(Error::Io(_))));
-        assert_eq!((tail.len(), tail.offset()), (0, 0));
+        assert_eq!((tail.len(), tail.written()), (0, FilePlace::default()));
     }
 }

@@ -285,7 +285,7 @@ mod tests {
     fn a_rewritten_aof_is_well_whatever_was_wrong_with_the_old_one() {
         let node = Node::new(Config::default(), Vec::new(), mpsc::sync_channel(1).0, String::new());
         node.persist.aof.failed(&node, &io::Error::from_raw_os_error(libc::EIO));
-        node.persist.aof.rewritten(&node, 0, 0);
+        node.persist.aof.rewritten(&node, 0);
         assert!(!node.persist.gate.has(gate::REFUSED));
     }
 }

@@ -26,7 +26,6 @@ mod points;
 mod rewrite;
 pub mod save;
 pub mod shutdown;
-mod strays;
 
 use crate::dispatch::Executor;
 use crate::node::Node;

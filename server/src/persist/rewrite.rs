@@ -26,7 +26,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Less than this is copied while nothing is written to the old file.
 const SWITCH_BYTES: u64 = 256 << 10;
@@ -47,9 +46,9 @@ struct AroundCut {
 
 impl AroundCut {
     fn keep(node: &'static Node) -> AroundCut {
-        let end = node.oplog.end();
+        let end = node.oplog.place();
         node.oplog.hold_apart(Some(end));
-        AroundCut { node, _pin: node.oplog.pinned(end).ok() }
+        AroundCut { node, _pin: node.oplog.pinned(end.offset).ok() }
     }
 }
 
@@ -68,24 +67,30 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) -> Result<(), Bus
         return Err(Busy);
     }
     keys.hold_all();
-    if aof.is_waiting() && !node.oplog.is_wanted_by(Consumer::Aof) {
+    let is_first = aof.is_waiting() && !node.oplog.is_wanted_by(Consumer::Aof);
+    if is_first {
         node.oplog.want(Consumer::Aof, true);
-        // What stands behind this in a transaction or script is not in the cut.
-        keys.effects().logging = node.oplog.is_on();
     }
     if aof.is_waiting() && !aof.is_written() {
-        let offset = node.oplog.cut();
-        if let Err(error) = aof.begin_provisional(node, offset) {
+        let place = node.oplog.cut();
+        if let Err(error) = aof.begin_provisional(node, place) {
+            if is_first {
+                node.oplog.want(Consumer::Aof, false);
+            }
             log::warning!("Can't make a temporary append only file: {}", os_error::text(&error));
             return Err(Busy);
         }
     }
+    if is_first {
+        // What stands behind this in a transaction or script is not in the cut.
+        keys.effects().logging = node.oplog.wants_records(keys.is_from_primary());
+    }
     let around_cut = AroundCut::keep(node);
     // On a replica the log is the primary's stream, in which no SELECT follows the cut.
-    let stream_db = node.repl.is_replica().then(|| node.repl.stream_db.load(Ordering::Acquire));
+    let stream_db = node.repl.is_replica().then(|| node.oplog.stream_db());
     let temporary = here(format!("temp-rewriteaof-bg-{}.aof", std::process::id()));
     let target = here(&config.appendfilename);
-    let rewrite = Rewrite { node, config, temporary, target, stream_db, strays: aof.strays.made() };
+    let rewrite = Rewrite { node, config, temporary, target, stream_db };
     let work = move |image: &Arc<Image>, owner: &mut Owner<'static, Slot>| rewrite.run(around_cut, image, owner);
     job::begin(node, keys, Kind::Rewrite, || Box::new(AofFormat::default()), work)?;
     let mut state = node.persist.state();
@@ -106,8 +111,6 @@ struct Rewrite {
     target: PathBuf,
     /// The database that what follows the cut belongs to, if no SELECT does.
     stream_db: Option<u32>,
-    /// A replica's own changes up to the cut.
-    strays: u64,
 }
 
 impl Rewrite {
@@ -124,7 +127,7 @@ impl Rewrite {
     }
 
     fn make(&self, around_cut: AroundCut, image: &Arc<Image>, owner: &mut Owner<'static, Slot>) -> io::Result<()> {
-        let Rewrite { node, ref config, ref target, stream_db, strays, .. } = *self;
+        let Rewrite { node, ref config, ref target, stream_db, .. } = *self;
         let opened = self.open(image);
         drop(around_cut);
         let (mut temporary, rest) = match opened {
@@ -186,7 +189,7 @@ impl Rewrite {
                 // Its content is in the new file.
                 let _ = std::fs::remove_file(path);
             }
-            node.persist.aof.rewritten(node, len, strays);
+            node.persist.aof.rewritten(node, len);
             renamed.settle()?;
             Ok((len, old, renamed))
         })?;
@@ -204,7 +207,7 @@ impl Rewrite {
         let rest = node.persist.aof.with_tail(node, |tail| {
             tail.as_ref().map(|tail| {
                 // Not by its name, which may mean another file by now: the directory can be changed.
-                let at = tail.position_at(&node.oplog, image.offset());
+                let at = tail.position_at(&node.oplog, image.place());
                 tail.duplicate().map(|file| Rest { file, at })
             })
         });

@@ -62,7 +62,7 @@ pub fn shut_down(node: &Node, keys: &mut Keyspace<'_, '_>, wish: Save) -> Result
     }
     if node.persist.aof.is_written() {
         log::notice!("Calling fsync() on the AOF file.");
-        node.persist.aof.sync_to(node, node.oplog.end());
+        node.persist.aof.sync_to(node, node.oplog.file_end());
     }
     let by_points = !config.save.is_empty() && wish != Save::No;
     if !loading && (by_points || wish == Save::Yes) {
@@ -71,6 +71,11 @@ pub fn shut_down(node: &Node, keys: &mut Keyspace<'_, '_>, wish: Save) -> Result
             log::warning!("Error trying to save the DB, can't exit.");
             return Err(Logged);
         }
+    }
+    // A replica must not be told more than the files have of which it will ask for the rest.
+    node.oplog.close();
+    if node.persist.aof.is_written() {
+        node.persist.aof.sync_to(node, node.oplog.file_end());
     }
     aof_note::leave(node, &config);
     node.persist.gate.set(gate::STOPPING, true);

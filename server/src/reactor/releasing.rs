@@ -21,7 +21,7 @@ impl Reactor {
         if self.held.is_empty() {
             return node.persist.aof.poke(node);
         }
-        let done = node.persist.aof.before_replies(node, node.oplog.end());
+        let done = node.persist.aof.before_replies(node, node.oplog.file_end());
         for id in std::mem::take(&mut self.held) {
             let Some(index) = self.net.place_of(id) else { continue };
             let Some(Some(conn)) = self.net.conns.get_mut(index) else { continue };

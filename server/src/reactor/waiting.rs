@@ -70,7 +70,7 @@ impl Reactor {
         if !reply.is_empty() {
             if self.exec.node.persist.aof.waits_for_disk() {
                 // It may tell of what another client's command did for this one.
-                conn.client.written = self.exec.node.oplog.end();
+                conn.client.written = self.exec.node.oplog.file_end();
             }
             let (_, written) = deliver(self.exec.node, &mut self.held, conn, reply);
             self.exec.node.stats[self.exec.reactor].bytes_out.add(written as u64);

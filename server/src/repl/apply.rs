@@ -189,7 +189,7 @@ impl Applier {
         let Some(client) = &mut self.client else { return true };
         if self.args.is_empty() {
             // An empty line keeps the link alive, and counts.
-            self.node.oplog.append_stream(bytes);
+            self.node.oplog.append_stream_for_replicas(bytes);
             return true;
         }
         let given = Args::new(bytes, &self.args);
@@ -208,11 +208,16 @@ impl Applier {
         let prepared = exec.prepare(&args);
         let closes = name.eq_ignore_ascii_case(b"exec") || name.eq_ignore_ascii_case(b"discard");
         let queues = client.queue.is_some() && !closes || name.eq_ignore_ascii_case(b"multi");
-        exec.begin_piece(self.stream.piece(bytes, queues), self.attempt);
+        let piece = self.stream.piece(bytes, queues);
+        // One that this server does not understand all of changes nothing, and is as a refused request.
+        let is_aborted = closes && client.queue.as_ref().is_some_and(|queue| queue.failed);
+        let (piece, aborted) = if is_aborted { (Vec::new(), piece) } else { (piece, Vec::new()) };
+        exec.begin_piece(piece, self.attempt);
         self.out.clear();
         let mut turn = Turn { net, client, out: &mut self.out, now, deferrals: self.deferrals };
         let ran = exec.run(&mut turn, args, &prepared);
-        let unlogged = exec.end_piece();
+        let mut unlogged = exec.end_piece();
+        unlogged.extend(aborted);
         if ran == Ran::PutOff {
             self.stalled = std::mem::take(&mut exec.stalled);
             self.behind_guest = exec.owner.met_guest();
@@ -222,8 +227,8 @@ impl Applier {
         }
         self.deferrals = 0;
         if !unlogged.is_empty() {
-            // It was refused, and changed nothing: but its bytes count.
-            self.node.oplog.append_stream(&unlogged);
+            // It was refused, and changed nothing: its bytes count, but who loads the file may refuse all for its sake.
+            self.node.oplog.append_stream_for_replicas(&unlogged);
         }
         if self.out.as_slice().first() == Some(&b'-') && self.errors < ERRORS_LOGGED {
             self.errors += 1;

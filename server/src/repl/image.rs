@@ -25,7 +25,6 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -43,7 +42,7 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) {
         return;
     }
     let compress = node.config().rdbcompression;
-    let stream_db = node.repl.is_replica().then(|| node.repl.stream_db.load(Ordering::Acquire));
+    let stream_db = node.repl.is_replica().then(|| node.oplog.stream_db());
     let config = node.config();
     let (readers, to) = if config.repl_diskless_sync && waiting.iter().all(|replica| replica.intro.takes_mark) {
         let (pipe, readers) = Pipe::new(waiting.len());

@@ -446,7 +446,7 @@ impl Driver {
         let Some((_, bytes)) = self.answered.take() else { return };
         if self.link.phase() == Phase::Streaming {
             self.applier.suspend(node);
-            self.applier.begin(node.repl.stream_db.load(Ordering::Acquire), self.attempt, node);
+            self.applier.begin(node.oplog.stream_db(), self.attempt, node);
         }
         self.applier.add(&bytes);
     }

@@ -121,8 +121,6 @@ pub struct Replication {
     hosts: Vec<AtomicUsize>,
     /// Full syncs begun, partial ones, and partial ones refused.
     pub syncs: [AtomicU64; 3],
-    /// The database that the stream of this server's primary is in.
-    pub stream_db: AtomicU32,
     /// The primary wants to know how far we are.
     pub ack_wanted: AtomicBool,
     /// Counts attempts at following: what belongs to an earlier one is void.
@@ -167,7 +165,6 @@ impl Replication {
             replicas: Mutex::default(),
             hosts: (0..reactors).map(|_| AtomicUsize::new(0)).collect(),
             syncs: Default::default(),
-            stream_db: AtomicU32::new(0),
             ack_wanted: AtomicBool::new(false),
             attempt: AtomicU64::new(0),
             era: AtomicU64::new(0),
@@ -376,10 +373,6 @@ impl Node {
             if !following && was_replica {
                 self.oplog.want(engine::oplog::Consumer::Replicas, state.backlog_from.is_some());
             }
-        }
-        if !following && self.persist.aof.is_on() && self.persist.aof.strays.are_missing() {
-            crate::log::notice!("The AOF lacks what this server has changed as a replica: it is rewritten");
-            self.persist.state().rewrite_scheduled = true;
         }
         if following {
             self.moves.exports.wake_all();

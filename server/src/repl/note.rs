@@ -11,7 +11,6 @@ use engine::keyspace::Keyspace;
 use engine::oplog::Consumer;
 use persistence::rdb::encode::Encoder;
 use replication::history::{History, ReplId};
-use std::sync::atomic::Ordering;
 
 const STREAM_DB: &str = "repl-stream-db";
 const ID: &str = "repl-id";
@@ -48,7 +47,7 @@ impl Note {
             Some(_) => state.resumable,
             None => state.backlog_from.is_some(),
         };
-        let stream_db = if state.primary.is_some() { node.repl.stream_db.load(Ordering::Acquire) } else { 0 };
+        let stream_db = if state.primary.is_some() { node.oplog.stream_db() } else { 0 };
         is_known.then_some(Note { id: state.history.id, stream_db })
     }
 
@@ -119,11 +118,10 @@ impl Found {
         if state.primary.is_some() {
             state.history = History::new(id);
             state.resumable = true;
-            node.repl.stream_db.store(self.stream_db.unwrap_or(0), Ordering::Release);
         } else {
             state.history.previous = Some((id, offset));
         }
-        node.oplog.restart(offset);
+        node.oplog.restart(offset, self.stream_db.unwrap_or(0));
         node.oplog.want(Consumer::Replicas, true);
         state.backlog_from = Some(offset);
         state.unneeded_since_ms = now_ms;

@@ -24,7 +24,6 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 
 /// An image on its way in.
 pub struct Incoming {
@@ -158,7 +157,7 @@ fn load(mut file: File, of: Option<(ReplId, u64)>, node: &'static Node, attempt:
         let mut state = node.repl.state();
         check_wanted(node, attempt, &state)?;
         let offset = of.map_or_else(|| node.oplog.end(), |(_, offset)| offset);
-        node.oplog.restart(offset);
+        node.oplog.restart(offset, stream_db);
         state.backlog_from = Some(offset);
         state.prologues = Prologues::default();
         state.resumable = of.is_some();
@@ -175,7 +174,6 @@ fn load(mut file: File, of: Option<(ReplId, u64)>, node: &'static Node, attempt:
         keys.garbage().take()
     };
     node.persist.aof.log_restarted(node);
-    node.repl.stream_db.store(stream_db, Ordering::Release);
     drop(held);
     node.free_later(garbage);
     Ok(stream_db)

@@ -137,7 +137,7 @@ impl Visits {
         if !self.begun {
             self.begun = true;
             // Replies of this turn need not wait for the script.
-            if node.persist.aof.holds_replies() && node.persist.aof.before_replies(node, node.oplog.end()) {
+            if node.persist.aof.holds_replies() && node.persist.aof.before_replies(node, node.oplog.file_end()) {
                 net.conns.iter_mut().flatten().for_each(|conn| conn.held = false);
             }
             (WAKER.0 + 1..FIRST_CONN).for_each(|listener| net.accept(listener, config, now));

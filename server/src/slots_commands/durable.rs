@@ -14,7 +14,7 @@ use crate::config::MigrationDurability;
 use crate::node::Node;
 use crate::node_commands::NodeCtx;
 use crate::park::{Ticket, Wait};
-use engine::oplog::Offset;
+use engine::records::FilePlace;
 use resp::Out;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -38,7 +38,8 @@ pub struct Durable {
 
 struct Pending {
     ticket: Ticket,
-    offset: Offset,
+    /// What must be safe.
+    place: FilePlace,
     wanted: MigrationDurability,
     reply: Vec<u8>,
     refuse: Refuse,
@@ -83,9 +84,11 @@ impl Wait for Waiting {
         self.gone.store(true, Ordering::Release);
     }
 
-    fn begun(&mut self, written: Offset) {
+    fn begun(&mut self, written: u64) {
         if let Some(mut pending) = self.pending.take() {
-            pending.offset = pending.offset.max(written);
+            // Only a replica changes anything besides its log, and there all this is in vain.
+            let place = &mut pending.place;
+            place.offset = place.offset.max(written.saturating_sub(place.own));
             self.node.moves.durable.wait(self.node, pending);
         }
     }
@@ -180,8 +183,8 @@ pub fn hold(ctx: &mut NodeCtx<'_, '_>, came: Came, reply: &[u8], refuse: Refuse)
     let ticket = parking.ticket(ctx.client.info);
     let gone = Arc::new(AtomicBool::new(false));
     // A question is also about what others have written for this client.
-    let offset = node.oplog.end();
-    let pending = Pending { ticket, offset, wanted, reply: reply.to_vec(), refuse, gone: gone.clone() };
+    let place = node.oplog.place();
+    let pending = Pending { ticket, place, wanted, reply: reply.to_vec(), refuse, gone: gone.clone() };
     parking.park(ticket, None, Box::new(Waiting { node, gone, pending: Some(pending) }));
     Ok(true)
 }
@@ -209,12 +212,13 @@ fn serve(node: &'static Node, jobs: &Receiver<Pending>) {
             node.oplog.append_for_replicas(ASK_REPLICAS);
             node.nudge_feeders(None);
         }
-        // Of those that want the file, what is in the log by now; an offset that is not is for the next look.
-        let end = node.oplog.end();
-        let of_file = waiting.iter().filter(|job| job.wanted.aof && job.offset <= end).map(|job| job.offset).max();
+        // Of those that want the file, what is in the log by now; a place that is not is for the next look.
+        let end = node.oplog.file_end();
+        let ends = waiting.iter().filter(|job| job.wanted.aof).map(|job| job.place.of_file());
+        let of_file = ends.filter(|&of_file| of_file <= end).max();
         let aof = &node.persist.aof;
         // A file that is closed meanwhile has nothing to sync.
-        let synced = of_file.filter(|&offset| aof.sync_to(node, offset) && aof.is_safe(offset) && has_file(node));
+        let synced = of_file.filter(|&end| aof.sync_to(node, end) && aof.is_safe(end) && has_file(node));
         waiting.retain(|job| {
             let in_vain = match () {
                 () if node.repl.is_replica() => Some(NO_PRIMARY),
@@ -225,9 +229,9 @@ fn serve(node: &'static Node, jobs: &Receiver<Pending>) {
                 job.refuse.tell(node, job.ticket, text);
                 return false;
             }
-            let on_disk = !job.wanted.aof || synced.is_some_and(|synced| job.offset <= synced);
-            let safe =
-                on_disk && (job.wanted.replicas == 0 || node.replicas_at(job.offset) >= i64::from(job.wanted.replicas));
+            let on_disk = !job.wanted.aof || synced.is_some_and(|synced| job.place.of_file() <= synced);
+            let safe = on_disk
+                && (job.wanted.replicas == 0 || node.replicas_at(job.place.offset) >= i64::from(job.wanted.replicas));
             if safe {
                 node.resume(job.ticket, job.reply.clone());
             }

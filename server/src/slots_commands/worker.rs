@@ -28,7 +28,7 @@ impl Worker {
     pub fn in_slot<R>(&mut self, slot: SlotId, db: u32, work: impl FnOnce(&mut Keyspace<'_, '_>) -> R) -> R {
         let Worker { node, guest, local, records } = self;
         let mut held = guest.owner().wait_one(slot);
-        local.effects.logging = node.oplog.is_on();
+        local.effects.logging = node.oplog.wants_records(false);
         local.is_replica = node.repl.is_replica();
         let result = work(&mut Keyspace::new(&mut held, local, db, Now::read()));
         let logged = crate::dispatch::log_effects(node, local, records, db, commands::args::Args::new(&[], &[]));
