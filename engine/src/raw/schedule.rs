@@ -1,4 +1,4 @@
-//! What the system is told about work in the background: who goes first on a processor, and when written bytes go to disk.
+//! What the system is told about who goes first on a processor, and about when written bytes go to disk.
 //!
 //! Where the system knows nothing of the kind (all but Linux), or refuses it, the work is done all the same.
 
@@ -14,25 +14,67 @@ use std::io;
 pub fn go_after_others(nice: i32) -> bool {
     #[cfg(target_os = "linux")]
     {
-        let attributes = libc::sched_attr {
-            size: size_of::<libc::sched_attr>() as u32,
-            sched_policy: libc::SCHED_BATCH as u32,
-            sched_flags: 0,
-            sched_nice: nice,
-            sched_priority: 0,
-            sched_runtime: SLICE_NS,
-            sched_deadline: 0,
-            sched_period: 0,
-        };
-        // SAFETY: the kernel reads as many bytes as `size` says, during the call; 0 is the calling thread.
-        let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
-        result == 0
+        attributes().is_some_and(|mut attributes| {
+            attributes.sched_policy = libc::SCHED_BATCH as u32;
+            attributes.sched_nice = nice;
+            attributes.sched_priority = 0;
+            attributes.sched_runtime = SLICE_NS;
+            attributes.sched_deadline = 0;
+            attributes.sched_period = 0;
+            set(&attributes)
+        })
     }
     #[cfg(not(target_os = "linux"))]
     {
         let _ = nice;
         false
     }
+}
+
+/// Makes the calling thread one that has a processor soon after it wakes, for a short time each: it takes it from threads
+/// that ask for longer ones, as all do by themselves, and whoever [goes after others](go_after_others) first of all. It gets
+/// no larger share by that, and needs no right. Only a thread with the ordinary policy is changed.
+///
+/// `sched_setattr(2)`: the slice, heeded since Linux 6.12, decides among those whose turn it is, and the shortest wins. False
+/// if the system refuses, or knows no such thing.
+pub fn go_soon() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        attributes().filter(|now| now.sched_policy == libc::SCHED_OTHER as u32).is_some_and(|mut attributes| {
+            attributes.sched_runtime = SLICE_NS;
+            set(&attributes)
+        })
+    }
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+/// What holds for the calling thread now, if the system says so.
+#[cfg(target_os = "linux")]
+fn attributes() -> Option<libc::sched_attr> {
+    const SIZE: u32 = size_of::<libc::sched_attr>() as u32;
+    let mut attributes = libc::sched_attr {
+        size: SIZE,
+        sched_policy: 0,
+        sched_flags: 0,
+        sched_nice: 0,
+        sched_priority: 0,
+        sched_runtime: 0,
+        sched_deadline: 0,
+        sched_period: 0,
+    };
+    // SAFETY: the kernel writes no more than `SIZE` bytes, during the call; 0 is the calling thread.
+    let result = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, SIZE, 0) };
+    attributes.size = SIZE;
+    (result == 0).then_some(attributes)
+}
+
+#[cfg(target_os = "linux")]
+fn set(attributes: &libc::sched_attr) -> bool {
+    // SAFETY: the kernel reads as many bytes as `size` says, which is the structure's size, during the call; 0 is the
+    // calling thread.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const *attributes, 0) };
+    result == 0
 }
 
 /// The kernel's minimum.
@@ -90,6 +132,24 @@ mod tests {
         // A sandbox may forbid it; then it must say so, and nothing has changed.
         assert_eq!(inside, if done { (libc::SCHED_BATCH, nice) } else { before });
         assert_eq!(standing(), before);
+    }
+
+    #[test]
+    fn who_goes_soon_has_a_short_slice_and_nothing_else_is_changed() {
+        let (before, done, inside, slice) = std::thread::spawn(|| {
+            let before = standing();
+            let done = go_soon();
+            (before, done, standing(), attributes().map(|now| now.sched_runtime))
+        })
+        .join()
+        .expect("ends");
+        assert_eq!(inside, before);
+        // Linux before 6.12 has no slices of a thread's own, and shows 0.
+        assert!(!done || matches!(slice, Some(0 | SLICE_NS)), "{slice:?}");
+        assert!(done || before.0 != libc::SCHED_OTHER || slice.is_none());
+        // Who went after others does not come back by it.
+        let after = |nice| std::thread::spawn(move || go_after_others(nice) && go_soon()).join().expect("ends");
+        assert!(!after((before.1 + 1).min(19)));
     }
 
     #[test]
