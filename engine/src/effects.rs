@@ -2,6 +2,10 @@
 //!
 //! A handler reports; whoever ran it appends the records while the slots are still held and publishes the events after.
 //! Nothing is stored when nobody wants it: the masks say so.
+//!
+//! What one command changed reaches its readers as one unit: several records of its own (SET and PEXPIREAT, the SREMs of
+//! one SPOP) stand between MULTI and EXEC, in a frame that is here so that no command can forget it. So nobody downstream
+//! sees, keeps or is cut off at the half of a command. Keys found expired or dropped before it are no part of it.
 
 use crate::records::{Reach, Records};
 
@@ -75,6 +79,8 @@ pub struct Effects {
     before: Records,
     instead: Vec<u8>,
     also: Vec<u8>,
+    /// Records in `instead`, and in `also`.
+    counts: [u32; 2],
     notices: Vec<Notice>,
 }
 
@@ -93,6 +99,18 @@ pub fn encode<'a>(args: impl ExactSizeIterator<Item = &'a [u8]>, to: &mut Vec<u8
     }
 }
 
+/// What `write` adds as one unit.
+fn frame(to: &mut Records, reach: Reach, write: impl FnOnce(&mut Records)) {
+    to.push(reach, |to| to.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n"));
+    write(to);
+    to.push(reach, |to| to.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n"));
+}
+
+/// What replicas alone are told of does not reach further than all the command does.
+fn told(reach: Reach) -> Reach {
+    if matches!(reach, Reach::All | Reach::Replicas) { Reach::Replicas } else { Reach::Nobody }
+}
+
 impl Effects {
     /// Ready for the next command; keeps the masks and the buffers' memory.
     pub fn reset(&mut self) {
@@ -107,22 +125,28 @@ impl Effects {
         self.form = Form::Verbatim;
         (self.framed, self.told, self.also_told) = (false, false, false);
         self.before.clear();
+        self.clear_own();
+    }
+
+    #[inline]
+    fn clear_own(&mut self) {
         self.instead.clear();
         self.also.clear();
+        self.counts = [0, 0];
     }
 
     /// Moves the records of one command of a transaction to `block`, for `reach`, and gets ready for the next one; counts
-    /// and events stay with the transaction. A transaction within it has no MULTI and EXEC of its own. Keys found expired
-    /// are everybody's. Returns the number of changes.
+    /// and events stay with the transaction. A transaction within it has no MULTI and EXEC of its own, nor have several
+    /// records of one command. Keys found expired are everybody's. Returns the number of changes.
     pub fn drain<'a>(
         &mut self,
         args: impl ExactSizeIterator<Item = &'a [u8]>,
         block: &mut Records,
         reach: Reach,
     ) -> u64 {
-        self.framed = false;
         if self.has_records() {
-            self.write(args, block, reach);
+            block.extend(&self.before);
+            self.write_own(args, block, reach);
         }
         self.clear_records();
         let dirty = std::mem::take(&mut self.dirty);
@@ -150,8 +174,7 @@ impl Effects {
         self.form = Form::Verbatim;
         self.told |= self.also_told;
         self.also_told = false;
-        self.instead.clear();
-        self.also.clear();
+        self.clear_own();
     }
 
     /// Reports an event on `key`.
@@ -178,6 +201,7 @@ impl Effects {
     pub fn log_instead(&mut self, args: &[&[u8]]) {
         self.form = Form::Instead;
         if self.logging {
+            self.counts[0] += 1;
             encode(args.iter().copied(), &mut self.instead);
         }
     }
@@ -187,6 +211,7 @@ impl Effects {
         if self.form == Form::Verbatim {
             self.form = Form::Instead;
             if self.logging {
+                self.counts[0] += 1;
                 encode(args, &mut self.instead);
             }
         }
@@ -200,6 +225,7 @@ impl Effects {
     /// Logs `args` after the command itself.
     pub fn log_also(&mut self, args: &[&[u8]]) {
         if self.logging {
+            self.counts[1] += 1;
             encode(args.iter().copied(), &mut self.also);
         }
     }
@@ -209,6 +235,7 @@ impl Effects {
     pub fn tell_replicas(&mut self, args: &[&[u8]]) {
         if self.logging {
             self.also_told = true;
+            self.counts[1] += 1;
             encode(args.iter().copied(), &mut self.also);
         }
     }
@@ -226,26 +253,44 @@ impl Effects {
 
     /// All records in order, for one append; `args` is the command as the client sent it.
     pub fn records<'a>(&self, args: impl ExactSizeIterator<Item = &'a [u8]>, to: &mut Records) {
-        self.write(args, to, Reach::All);
+        if self.framed {
+            frame(to, Reach::All, |to| to.extend(&self.before));
+        } else {
+            to.extend(&self.before);
+        }
+        match self.own_count() {
+            0 | 1 => self.write_own(args, to, Reach::All),
+            _ => frame(to, self.own_reach(Reach::All), |to| self.write_own(args, to, Reach::All)),
+        }
     }
 
-    fn write<'a>(&self, args: impl ExactSizeIterator<Item = &'a [u8]>, to: &mut Records, reach: Reach) {
-        if self.framed {
-            to.push(Reach::All, |to| encode([&b"MULTI"[..]].into_iter(), to));
-        }
-        to.extend(&self.before);
-        if self.framed {
-            to.push(Reach::All, |to| encode([&b"EXEC"[..]].into_iter(), to));
-        }
-        // Those that replicas alone are told of do not reach further than all the command does.
-        let told = if matches!(reach, Reach::All | Reach::Replicas) { Reach::Replicas } else { Reach::Nobody };
-        if self.dirty > 0 || self.told {
-            to.push(if self.dirty > 0 { reach } else { told }, |to| match self.form {
+    /// Records of the command's own.
+    #[inline]
+    fn own_count(&self) -> u32 {
+        let [instead, also] = self.counts;
+        let main = if self.form == Form::Verbatim { 1 } else { instead };
+        also + if self.has_main() { main } else { 0 }
+    }
+
+    /// Whether there is more than what stands before and after.
+    #[inline]
+    fn has_main(&self) -> bool {
+        self.dirty > 0 || self.told
+    }
+
+    /// Whom the command's own records reach of those whom `reach` names.
+    fn own_reach(&self, reach: Reach) -> Reach {
+        if self.dirty > 0 || !self.told && !self.also_told { reach } else { told(reach) }
+    }
+
+    fn write_own<'a>(&self, args: impl ExactSizeIterator<Item = &'a [u8]>, to: &mut Records, reach: Reach) {
+        if self.has_main() {
+            to.push(if self.dirty > 0 { reach } else { told(reach) }, |to| match self.form {
                 Form::Verbatim => encode(args, to),
                 Form::Instead => to.extend_from_slice(&self.instead),
             });
         }
-        to.push(if self.also_told { told } else { reach }, |to| to.extend_from_slice(&self.also));
+        to.push(if self.also_told { told(reach) } else { reach }, |to| to.extend_from_slice(&self.also));
     }
 
     /// The events since the last reset.
@@ -276,6 +321,33 @@ mod tests {
         assert!(records(&effects).starts_with("*2\r\n$3\r\nDEL\r\n$1\r\nx\r\n*3"));
         effects.reset();
         assert!(!effects.has_records());
+    }
+
+    #[test]
+    fn several_records_of_one_command_are_one_unit() {
+        let mut effects = Effects { logging: true, ..Effects::default() };
+        effects.dirty = 1;
+        effects.log_before(&[b"D"]);
+        effects.log_instead(&[b"S"]);
+        assert_eq!(records(&effects), "*1\r\n$1\r\nD\r\n*1\r\n$1\r\nS\r\n");
+        effects.log_instead(&[b"P"]);
+        let own = "*1\r\n$1\r\nS\r\n*1\r\n$1\r\nP\r\n";
+        let framed = format!("*1\r\n$1\r\nD\r\n*1\r\n$5\r\nMULTI\r\n{own}*1\r\n$4\r\nEXEC\r\n");
+        assert_eq!(records(&effects), framed);
+        // Within a transaction it is that one's.
+        let mut block = Records::default();
+        effects.drain(std::iter::empty(), &mut block, Reach::All);
+        assert_eq!(block.bytes(), format!("*1\r\n$1\r\nD\r\n{own}").as_bytes());
+        // What was counted is over with it; the command as sent counts as well.
+        effects.dirty = 1;
+        assert_eq!(records(&effects), "*2\r\n$4\r\nSPOP\r\n$1\r\ns\r\n");
+        effects.log_also(&[b"P"]);
+        assert!(records(&effects).starts_with("*1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nSPOP"));
+        // Two records that replicas alone are told of are no business of a file.
+        effects.reset();
+        effects.tell_replicas(&[b"P"]);
+        effects.tell_replicas(&[b"Q"]);
+        assert_eq!(records(&effects), "");
     }
 
     #[test]

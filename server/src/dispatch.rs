@@ -260,7 +260,9 @@ impl Executor {
         }
         let mut ran = match self.check(turn.client, &args, prepared, room) {
             Ok(row) if turn.client.queue.is_some() && !runs_at_once(row) => {
-                queue(turn.client, turn.out, *row, &args);
+                // What the primary could carry out is not too much.
+                let bytes_max = if self.piece.is_some() { usize::MAX } else { QUEUE_BYTES_MAX };
+                queue(turn.client, turn.out, *row, &args, bytes_max);
                 Ran::Done
             }
             Ok(row) if long && self.unpacks(turn.client, &args, row) => Ran::PutOff,
@@ -531,12 +533,12 @@ fn while_subscribed(row: &Command<Run>) -> bool {
     matches!(row.spec.name, "subscribe" | "unsubscribe" | "psubscribe" | "punsubscribe" | "ping" | "quit")
 }
 
-/// Queues a request of a transaction.
-fn queue(client: &mut Client, out: &mut Out, row: Command<Run>, args: &Args<'_>) {
+/// Queues a request of a transaction, whose requests may have so many bytes.
+fn queue(client: &mut Client, out: &mut Out, row: Command<Run>, args: &Args<'_>, bytes_max: usize) {
     let Some(queue) = &mut client.queue else { return };
     let queued = Queued::new(row, args);
     queue.bytes += queued.bytes.len();
-    if queue.bytes > QUEUE_BYTES_MAX {
+    if queue.bytes > bytes_max {
         queue.failed = true;
         queue.requests.clear();
         return out.error("ERR the transaction is too large");

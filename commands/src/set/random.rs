@@ -86,12 +86,37 @@ fn spop_many(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 /// Replies with the members that SPOP took, but for the array's header, and reports their going.
 fn report_popped<'m>(ctx: &mut Ctx<'_, '_>, key: &Key<'_>, members: impl Iterator<Item = Item<'m>>) {
+    /// Members of one SREM in the log: a transaction of one for each of millions is much to ask of who queues it.
+    const AT_ONCE: usize = 1024;
     ctx.keys.changed(key, SET, "spop");
+    let (mut text, mut ends) = (Vec::new(), Vec::new());
     for member in members {
         reply_item(ctx.out, member);
         ctx.keys.dirty(1);
-        log_removal(ctx, key, member);
+        if ctx.keys.effects().logging {
+            member.with_bytes(|member| text.extend_from_slice(member));
+            ends.push(text.len());
+        }
+        if ends.len() == AT_ONCE {
+            log_removals(ctx, key, &text, &ends);
+            text.clear();
+            ends.clear();
+        }
     }
+    if !ends.is_empty() {
+        log_removals(ctx, key, &text, &ends);
+    }
+}
+
+/// Logs the going of the members that stand in `text` up to `ends`.
+fn log_removals(ctx: &mut Ctx<'_, '_>, key: &Key<'_>, text: &[u8], ends: &[usize]) {
+    let mut words: Vec<&[u8]> = vec![b"SREM", key.bytes];
+    let mut start = 0;
+    for &end in ends {
+        words.push(&text[start..end]);
+        start = end;
+    }
+    ctx.keys.effects().log_instead(&words);
 }
 
 pub(super) fn srandmember(ctx: &mut Ctx<'_, '_>) -> Outcome {

@@ -119,8 +119,8 @@ fn spop_with_a_count_takes_different_members() {
         let distinct: BTreeSet<&String> = popped.iter().collect();
         assert_eq!((popped.len(), distinct.len()), (count.min(100), count.min(100)));
         if count < 100 {
-            let log: Vec<String> = popped.iter().map(|member| format!("SREM s {member}")).collect();
-            assert_eq!((&world.log, &world.events[..]), (&log, &["spop s".into()][..]));
+            let log = format!("SREM s {}", popped.join(" "));
+            assert_eq!((&world.log[..], &world.events[..]), (&[log][..], &["spop s".into()][..]));
         } else {
             assert_eq!(
                 (&world.log[..], &world.events[..]),
@@ -198,6 +198,18 @@ fn algebra_of_sets_that_are_there_and_that_are_not() {
     ] {
         assert_eq!(world.sorted(line), reply, "{line}");
     }
+}
+
+#[test]
+fn many_members_that_spop_took_are_logged_by_the_thousand() {
+    let mut world = World::new();
+    let members: Vec<String> = (0..5000).map(|n| n.to_string()).collect();
+    world.run(&format!("SADD s {}", members.join(" ")));
+    let popped = words(&world.run("SPOP s 2050"));
+    let sizes: Vec<usize> = world.log.iter().map(|record| record.split(' ').count()).collect();
+    assert_eq!(sizes, [1, 1026, 1026, 4, 1]);
+    let logged = world.log.iter().flat_map(|record| record.split(' ').skip(2)).collect::<Vec<_>>();
+    assert_eq!(logged, popped);
 }
 
 #[test]
