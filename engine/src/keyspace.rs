@@ -15,12 +15,16 @@ use crate::raw::entry::{Body, Collection, Entry, EntryRef, Kind, Transit, Value}
 use crate::raw::lock::Held;
 use crate::slot::Slot;
 use crate::snapshot::{Format, Image, Pressure};
-use crate::value::list::Debris;
 use slots::SlotId;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+mod copies;
 mod transit;
+mod waste;
+
+pub use copies::Copies;
+pub use waste::{Garbage, Waste};
 
 /// A key with what is computed from it once.
 #[derive(Clone, Copy)]
@@ -116,85 +120,6 @@ pub enum SetExpire {
     At(i64),
 }
 
-/// Values that were unlinked and take long to free.
-#[derive(Default)]
-pub struct Garbage(Vec<Waste>);
-
-/// Something that was unlinked and only waits to be freed.
-pub enum Waste {
-    /// A key with its value.
-    Entry(Entry),
-    /// Parts of a list.
-    List(Debris),
-    /// All keys of slots.
-    Slots(Vec<DbSlot>),
-}
-
-impl Waste {
-    /// Bytes that freeing it gives back at the least, as far as that can be told at once.
-    pub fn bytes_min(&self) -> u64 {
-        /// A member with its place in a table; a key with its value.
-        const ELEMENT: usize = 24;
-        const KEY: usize = 40;
-        let bytes = match self {
-            Waste::Entry(entry) => match entry.view().value() {
-                Value::Int(_) => 0,
-                Value::Bytes(bytes) => bytes.len(),
-                Value::List(list) => list.heap_bytes(),
-                Value::Set(set) => set.free_cost() * ELEMENT,
-                Value::ZSet(zset) => zset.free_cost() * ELEMENT,
-                Value::Hash(hash) => hash.free_cost() * ELEMENT,
-            },
-            Waste::List(debris) => debris.bytes(),
-            Waste::Slots(slots) => slots.iter().map(|keys| keys.len() * KEY + keys.table_bytes()).sum(),
-        };
-        bytes as u64
-    }
-}
-
-impl Garbage {
-    /// Entries whose freeing touches more elements than this are worth another thread.
-    const ELEMENTS: usize = 64;
-
-    /// Frees a small entry now and keeps a big one for later.
-    pub fn add(&mut self, entry: Entry) {
-        let elements = match entry.view().value() {
-            Value::Int(_) | Value::Bytes(_) => 0,
-            Value::List(list) => list.free_cost(),
-            Value::Set(set) => set.free_cost(),
-            Value::ZSet(zset) => zset.free_cost(),
-            Value::Hash(hash) => hash.free_cost(),
-        };
-        if elements > Self::ELEMENTS {
-            self.0.push(Waste::Entry(entry));
-        }
-    }
-
-    /// Keeps the removed parts of a list for later.
-    pub fn add_debris(&mut self, debris: Debris) {
-        if !debris.is_empty() {
-            self.0.push(Waste::List(debris));
-        }
-    }
-
-    /// Keeps what was a whole database for later.
-    pub fn add_slots(&mut self, slots: Vec<DbSlot>) {
-        if !slots.is_empty() {
-            self.0.push(Waste::Slots(slots));
-        }
-    }
-
-    /// Whether something waits to be freed.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Takes what waits to be freed.
-    pub fn take(&mut self) -> Vec<Waste> {
-        std::mem::take(&mut self.0)
-    }
-}
-
 /// What a thread of the engine keeps between commands.
 #[derive(Default)]
 pub struct Local {
@@ -204,6 +129,8 @@ pub struct Local {
     pub stats: Stats,
     /// What is to be freed by another thread.
     pub garbage: Garbage,
+    /// Long texts of the running command, copied before it began.
+    pub copies: Copies,
     /// State of the thread's random numbers.
     pub seed: u64,
     /// On a replica keys past their expiry are hidden, not removed: the primary says when.
@@ -584,7 +511,11 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     #[inline]
     pub fn put_text(&mut self, key: &Key<'_>, bytes: &[u8], expire: SetExpire) {
         let int = if bytes.len() <= 20 { resp::parse_i64(bytes) } else { None };
-        let body = int.map_or(Body::Bytes { bytes, raw: false }, Body::Int);
+        let body = match int {
+            Some(n) => Body::Int(n),
+            None if bytes.len() < Copies::BYTES_MIN => Body::Bytes { bytes, raw: false },
+            None => self.local.copies.take(bytes).map_or(Body::Bytes { bytes, raw: false }, Body::Long),
+        };
         self.put(key, body, expire);
     }
 

@@ -2,6 +2,7 @@
 
 use crate::clients::ClientInfo;
 use crate::config::{ClientClass, Config};
+use crate::input::Input;
 use crate::node::Run;
 use crate::park::Parking;
 use crate::pubsub::Subscriptions;
@@ -220,7 +221,7 @@ pub struct Conn {
     /// The request that is under way.
     pub parser: Parser,
     /// Bytes received and not yet understood.
-    pub input: Vec<u8>,
+    pub input: Input,
     /// Replies that did not fit the socket's buffer.
     pub output: Out,
     /// How much of `output` was sent.
@@ -280,7 +281,7 @@ impl Conn {
             place,
             client,
             parser: Parser::new(),
-            input: Vec::new(),
+            input: Input::default(),
             output: Out::new(),
             sent: 0,
             more_to_read: false,
@@ -397,7 +398,7 @@ impl Conn {
         info.last_ms.store(now_ms, Ordering::Relaxed);
         info.db.store(self.client.session.db, Ordering::Relaxed);
         info.input[0].store(self.input.len(), Ordering::Relaxed);
-        info.input[1].store(self.input.capacity() - self.input.len(), Ordering::Relaxed);
+        info.input[1].store(self.input.spare(), Ordering::Relaxed);
         info.output.store(self.waiting(), Ordering::Relaxed);
         info.parked.store(self.client.parking.parked.is_some(), Ordering::Relaxed);
         info.closing.store(self.client.close_after_reply, Ordering::Relaxed);

@@ -265,7 +265,7 @@ impl Executor {
                 queue(turn.client, turn.out, *row, &args, bytes_max);
                 Ran::Done
             }
-            Ok(row) if long && self.unpacks(turn.client, &args, row) => Ran::PutOff,
+            Ok(row) if long => self.call_long(turn, args, row, prepared),
             Ok(row) => self.call(turn, args, row, prepared),
             Err(error) => {
                 turn.client.unpacking = None;
@@ -351,8 +351,26 @@ impl Executor {
         Ok(row)
     }
 
-    /// Whether what a long request brings is not read yet.
+    /// As [`Executor::call`], when all is made of what a long request brings.
     #[cold]
+    fn call_long(&mut self, turn: &mut Turn<'_>, args: Args<'_>, row: &Command<Run>, prepared: &Prepared) -> Ran {
+        if self.unpacks(turn.client, &args, row) {
+            return Ran::PutOff;
+        }
+        self.swap_copies(turn.client);
+        let ran = self.call(turn, args, row, prepared);
+        self.swap_copies(turn.client);
+        ran
+    }
+
+    /// A request's copies are where commands find them while it runs, and no longer.
+    fn swap_copies(&mut self, client: &mut Client) {
+        if let Some(unpacking) = &mut client.unpacking {
+            std::mem::swap(unpacking.copies(), &mut self.local.copies);
+        }
+    }
+
+    /// Whether what a long request brings is not read yet.
     fn unpacks(&mut self, client: &mut Client, args: &Args<'_>, row: &Command<Run>) -> bool {
         if self.piece.is_some() {
             return false;

@@ -22,6 +22,7 @@ pub mod daemon;
 pub mod dispatch;
 pub mod door;
 pub mod guests;
+pub mod input;
 pub mod latency;
 pub mod listener;
 pub mod log;

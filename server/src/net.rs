@@ -194,6 +194,7 @@ impl Net {
                 peer.leave(self.node, Now::read().ms);
             }
             self.hush(index, &mut conn.client);
+            std::mem::take(&mut conn.input).free(self.node);
             self.node.clients.remove(conn.client.info.id);
             self.node.moves.client_is_gone(conn.client.info.id);
             self.places.remove(&conn.client.info.id);

@@ -1,23 +1,26 @@
-//! Payloads of RESTORE and SLOTSRESTORE that are read before their command runs, step by step.
+//! Payloads of RESTORE and SLOTSRESTORE, and long texts of SET and its like, of which values are made before their command
+//! runs, step by step.
 //!
-//! Why: a value of millions of elements takes a second to make, for which nobody else should wait: neither the other clients
-//! of the thread nor, since a command holds its slots, those of other threads with keys in them.
+//! Why: a value of millions of elements takes a second to make, and a text of a gigabyte as long to copy, for which nobody
+//! else should wait: neither the other clients of the thread nor, since a command holds its slots, those of other threads
+//! with keys in them.
 //!
 //! ```text
-//!   request --checks--> put off: a stretch of its payloads a turn --> .. --all read--> runs as any command, with the values
+//!   request --checks--> put off: a stretch of its values a turn --> .. --all made--> runs as any command, with the values
 //! ```
 //! 1. Nothing is held, and nothing is to be seen, until all is read. What the server answers is decided when the command
 //!    runs, from then on as if it had just come: the keys appear at once, or none.
-//! 2. The payloads stay where they are, in the connection's input; what was made of them belongs to its first request, and
-//!    goes with the connection, with a request that is refused meanwhile, or unused.
+//! 2. Payloads and texts stay where they are, in the connection's input; what was made of them belongs to its first request,
+//!    and goes with the connection, with a request that is refused meanwhile, or unused.
 //! 3. A transaction, a script, a primary's stream and a file do not stop in the middle: there the command reads for itself.
 
 use crate::node::Node;
 use crate::node_commands::NodeCtx;
 use commands::args::Args;
 use commands::settings::Settings;
-use engine::keyspace::Waste;
+use engine::keyspace::{Copies, Waste};
 use engine::raw::entry::{Body, Entry};
+use engine::raw::thin::ThinBytes;
 use engine::raw::ticks::{self, Ticks};
 use persistence::rdb::decode::Limits;
 use persistence::rdb::dump;
@@ -30,14 +33,44 @@ const BYTES_MIN: usize = 16 * 1024;
 const ARGS_MAX: usize = 1024;
 /// A stretch.
 const STRETCH_US: u64 = 100;
+/// Bytes of a text that are copied before the time is looked at.
+const PIECE_BYTES: usize = 16 * 1024;
 
-/// The payloads of one request.
+/// What the values of one request are made of.
 pub struct Unpacking {
     node: &'static Node,
     /// Which argument each is, in order, and how far it is.
     payloads: Vec<(usize, Restoring)>,
     /// The first ones are read to the end.
     read: usize,
+    /// Which arguments are texts to be copied, in order.
+    texts: Vec<usize>,
+    /// The one that is being copied.
+    copy: ThinBytes,
+    /// Those that are.
+    copies: Copies,
+}
+
+/// The arguments of a command that are payloads or texts: the first of them, and how far it is from one to the next.
+struct Places {
+    first: usize,
+    step: usize,
+    are_texts: bool,
+}
+
+/// What a command stores as values.
+fn places(name: &str) -> Option<Places> {
+    let (first, step, are_texts) = match name {
+        "restore" | "restore-asking" => (3, usize::MAX, false),
+        "slotsrestore" => (3, 3, false),
+        "set" | "setnx" | "getset" => (2, usize::MAX, true),
+        "setex" | "psetex" => (3, usize::MAX, true),
+        "mset" | "msetnx" => (2, 2, true),
+        // SLOTSRESTORE-ASYNC string key ttl text
+        "slotsrestore-async" => (4, usize::MAX, true),
+        _ => return None,
+    };
+    Some(Places { first, step, are_texts })
 }
 
 /// Whether a request is one for [`Unpacking::of`] at all, as far as its size tells.
@@ -47,30 +80,57 @@ pub fn is_long(args: &Args<'_>) -> bool {
 }
 
 impl Unpacking {
-    /// The long payloads of a request; `None` if there is nothing to read before it runs.
+    /// The long payloads or texts of a request; `None` if there is nothing to make before it runs.
     #[cold]
     pub fn of(node: &'static Node, name: &str, args: &Args<'_>, settings: &Settings) -> Option<Box<Unpacking>> {
-        let step = match name {
-            "restore" | "restore-asking" => usize::MAX,
-            "slotsrestore" => 3,
-            _ => return None,
-        };
-        let indices = (3..args.len().min(ARGS_MAX)).step_by(step);
-        let long = indices.filter(|&at| args.len() <= ARGS_MAX && args.at(at).len() > BYTES_MIN);
-        let payloads: Vec<_> = long.map(|at| (at, Restoring::new(limits(settings)))).collect();
-        (!payloads.is_empty()).then(|| Box::new(Unpacking { node, payloads, read: 0 }))
+        let Places { first, step, are_texts } = places(name)?;
+        let bytes_min = if are_texts { Copies::BYTES_MIN } else { BYTES_MIN };
+        let indices = (first..args.len().min(ARGS_MAX)).step_by(step);
+        let long = indices.filter(|&at| args.len() <= ARGS_MAX && args.at(at).len() > bytes_min);
+        let (mut payloads, mut texts) = (Vec::new(), Vec::new());
+        match are_texts {
+            true => texts.extend(long),
+            false => payloads.extend(long.map(|at| (at, Restoring::new(limits(settings))))),
+        }
+        if payloads.is_empty() && texts.is_empty() {
+            return None;
+        }
+        // The next one stands last.
+        texts.reverse();
+        let (copy, copies) = (ThinBytes::new(), Copies::default());
+        Some(Box::new(Unpacking { node, payloads, read: 0, texts, copy, copies }))
     }
 
-    /// Reads on for a stretch; true when all is read.
+    /// Goes on for a stretch; true when all is made.
     pub fn go_on(&mut self, args: &Args<'_>) -> bool {
         let (begin, stretch) = (Ticks::now(), STRETCH_US * ticks::per_microsecond());
+        let has_time = || Ticks::now().since(begin) < stretch;
         while let Some((at, restoring)) = self.payloads.get_mut(self.read) {
-            if !restoring.step(args.at(*at), || Ticks::now().since(begin) < stretch) {
+            if !restoring.step(args.at(*at), has_time) {
                 return false;
             }
             self.read += 1;
         }
+        while let Some(&at) = self.texts.last() {
+            let text = args.at(at);
+            if self.copy.capacity() < text.len() {
+                self.copy = ThinBytes::with_capacity(text.len());
+            }
+            for piece in text.get(self.copy.len()..).unwrap_or_default().chunks(PIECE_BYTES) {
+                self.copy.extend(piece);
+                if !has_time() {
+                    return false;
+                }
+            }
+            self.copies.add(text, std::mem::take(&mut self.copy));
+            self.texts.pop();
+        }
         true
+    }
+
+    /// The copies, for as long as the command runs; to be put back if it has to come again.
+    pub fn copies(&mut self) -> &mut Copies {
+        &mut self.copies
     }
 
     fn take(&mut self, at: usize) -> Option<Result<Body<'static>, Wrong>> {
@@ -114,7 +174,8 @@ impl Drop for Unpacking {
     fn drop(&mut self) {
         let waste = |body| Waste::Entry(Entry::new(b"", body, None, 0));
         let made = self.payloads.drain(..).filter_map(|(_, restoring)| restoring.into_body().ok());
-        let waste: Vec<Waste> = made.map(waste).collect();
+        let copies = self.copies.take_rest().chain([std::mem::take(&mut self.copy)]).filter(|copy| !copy.is_empty());
+        let waste: Vec<Waste> = made.chain(copies.map(Body::Long)).map(waste).collect();
         if !waste.is_empty() {
             self.node.free_later(waste);
         }

@@ -4,7 +4,8 @@
 //! so an alignment of 16 must be asked for, which the usual wrapper does not do.
 //!
 //! `used_memory` is kept by jemalloc itself: each thread has two counters of bytes allocated and freed, in usable
-//! sizes, updated at once. Threads of ours open an [`Account`]; the sum over open and closed accounts is the figure.
+//! sizes, updated at once. Threads of ours open an [`Account`]; the sum over open and closed accounts is the figure, less
+//! what the owners of large blocks say they have not written.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -120,8 +121,46 @@ impl Drop for Account {
     }
 }
 
-/// Bytes handed out and not freed, by all threads with an account.
+/// Bytes of blocks that were handed out and are known not to be written yet.
+static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
+
+/// How much of a block's end its owner has not written. The system gives such pages when they are written, so they are
+/// room, not memory in use.
+#[derive(Debug, Default)]
+pub struct Unwritten(u64);
+
+impl Unwritten {
+    /// Announces a block of `bytes`, before it is allocated; `None` if all such blocks would have more than `most`.
+    pub fn announce(bytes: u64, most: u64) -> Option<Unwritten> {
+        let mine = Unwritten(bytes);
+        (UNWRITTEN.fetch_add(bytes, Ordering::Relaxed) + bytes <= most).then_some(mine)
+    }
+
+    /// So many bytes are left.
+    pub fn set(&mut self, bytes: u64) {
+        UNWRITTEN.fetch_add(bytes.wrapping_sub(self.0), Ordering::Relaxed);
+        self.0 = bytes;
+    }
+}
+
+impl Drop for Unwritten {
+    /// The block is freed, or all of it is written.
+    fn drop(&mut self) {
+        if self.0 != 0 {
+            UNWRITTEN.fetch_sub(self.0, Ordering::Release);
+        }
+    }
+}
+
+/// Bytes handed out and not freed, by all threads with an account, without what is [`Unwritten`].
 pub fn used_memory() -> u64 {
+    // A block that comes or goes between the readings is not to look as if all of it were in use.
+    let before = UNWRITTEN.load(Ordering::Acquire);
+    let handed_out = handed_out();
+    handed_out.saturating_sub(before.max(UNWRITTEN.load(Ordering::Acquire)))
+}
+
+fn handed_out() -> u64 {
     let accounts = lock();
     let sum = accounts.open.iter().fold(accounts.closed, |sum, thread| sum.wrapping_add(thread.net()));
     // A block freed by another thread than its allocator's makes single accounts negative, never the sum for long.

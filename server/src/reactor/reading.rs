@@ -1,13 +1,13 @@
 //! One read of a connection, and what becomes of its bytes.
 //!
 //! 1. Bytes of a read lie in the thread's buffer; only what is left of the last request is copied.
-//! 2. A request that is not whole yet moves to the connection's own buffer, which grows as its bytes come, not as they
-//!    are announced.
+//! 2. A request that is not whole yet moves to the connection's own buffer (`input.rs`), which no turn is long for.
 //! 3. One read a turn: a connection that has more waits for the others.
 
 use super::Reactor;
 use super::requests::Served;
 use crate::conn::{Conn, Sent};
+use crate::input::{INPUT_BYTES_MAX, Input};
 use crate::log;
 use engine::clock::Now;
 use std::io;
@@ -20,13 +20,6 @@ const READ_MORE_BYTES: usize = 256 * 1024;
 /// What is left of a read is put before the next one in the thread's buffer up to this; copying more costs more than a
 /// buffer of its own.
 const CARRY_BYTES_MAX: usize = READ_BYTES / 4;
-/// A client whose unparsed request is longer than this is cut off.
-const INPUT_BYTES_MAX: usize = 1 << 30;
-/// A big argument's buffer is made ready for this much at first, and for [`GROWTH`] times what has come later: whoever
-/// announces one must send it to make the server hold memory.
-const RESERVE_BYTES: usize = 1 << 20;
-/// How much larger than what it holds a buffer may become: each step copies what has come so far.
-const GROWTH: usize = 4;
 
 /// What becomes of a connection after a turn.
 pub(super) enum Next {
@@ -123,11 +116,12 @@ impl Reactor {
             return next;
         }
         let mut input = std::mem::take(&mut conn.input);
-        let old = input.len();
-        let room = (input.capacity() - old).clamp(READ_BYTES, READ_MORE_BYTES);
-        input.reserve_exact(room);
-        match conn.socket.read_more(&mut input, room) {
-            Ok(0) => Next::Close,
+        let room = (input.capacity() - input.len()).clamp(READ_BYTES, READ_MORE_BYTES);
+        match input.read(&conn.socket, room) {
+            Ok(0) => {
+                conn.input = input;
+                Next::Close
+            }
             Ok(n) => {
                 self.exec.node.stats[self.exec.reactor].bytes_in.add(n as u64);
                 let next = self.serve_bytes(conn, &input, now);
@@ -158,7 +152,7 @@ impl Reactor {
             Served::All if full => Next::Again,
             Served::All => Next::Keep,
             Served::Rest { from, hint } => {
-                input.reserve_exact(hint.min(RESERVE_BYTES).max(end - from));
+                input.reserve(hint.max(end - from));
                 input.extend_from_slice(&scratch[from..end]);
                 conn.input = input;
                 if full { Next::Again } else { Next::Keep }
@@ -180,20 +174,20 @@ impl Reactor {
     }
 
     /// Keeps what `input` has left and says when to go on.
-    pub(super) fn keep_rest(&mut self, conn: &mut Conn, mut input: Vec<u8>, served: Served, more: bool) -> Next {
-        let more = more || std::mem::take(&mut conn.more_to_read);
+    pub(super) fn keep_rest(&mut self, conn: &mut Conn, mut input: Input, served: Served, more: bool) -> Next {
+        let (more, node) = (more || std::mem::take(&mut conn.more_to_read), self.node());
         match served {
-            Served::Close => Next::Close,
+            Served::Close => {
+                input.free(node);
+                Next::Close
+            }
             Served::All => {
-                if more {
-                    Next::Again
-                } else {
-                    Next::Keep
-                }
+                input.free(node);
+                if more { Next::Again } else { Next::Keep }
             }
             Served::Rest { from, hint } => {
-                input.drain(..from);
-                make_room(&mut input, hint);
+                input.drop_front(from, node);
+                input.reserve(hint.saturating_sub(input.len()));
                 conn.input = input;
                 if conn.input.len() > INPUT_BYTES_MAX {
                     log::warning!("Closing client {} that reached max query buffer length", conn.client.info.id);
@@ -202,30 +196,19 @@ impl Reactor {
                 if more { Next::Again } else { Next::Keep }
             }
             Served::PutOff { from } => {
-                input.drain(..from);
+                input.drop_front(from, node);
                 conn.input = input;
                 conn.more_to_read = more;
                 conn.unserved = true;
                 Next::Again
             }
             Served::Parked { from } => {
-                input.drain(..from);
+                input.drop_front(from, node);
                 conn.input = input;
                 conn.more_to_read = more;
                 Next::Again
             }
         }
-    }
-}
-
-/// Makes `input`, which begins a request of `hint` bytes, ready for more of it.
-fn make_room(input: &mut Vec<u8>, hint: usize) {
-    let wanted = hint.min(RESERVE_BYTES.max(input.len().saturating_mul(GROWTH))).max(input.len());
-    if input.capacity() > wanted + RESERVE_BYTES {
-        input.shrink_to(wanted);
-    } else if input.capacity() - input.len() < READ_BYTES {
-        // Whoever cannot have that much at once gets it read by read, or is told so then.
-        let _ = input.try_reserve_exact(wanted - input.len());
     }
 }
 

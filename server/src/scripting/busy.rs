@@ -192,11 +192,7 @@ impl Visits {
             if conn.input.len() > INPUT_BYTES_MAX {
                 return true;
             }
-            let old = conn.input.len();
-            conn.input.resize(old + READ_BYTES, 0);
-            let read = conn.socket.read(&mut conn.input[old..]);
-            conn.input.truncate(old + *read.as_ref().unwrap_or(&0));
-            match read {
+            match conn.input.read(&conn.socket, READ_BYTES) {
                 Ok(0) => return true,
                 Ok(n) => node.stats[reactor].bytes_in.add(n as u64),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -241,7 +237,7 @@ impl Visits {
             conn.unserved = true;
         }
         conn.input = input;
-        conn.input.drain(..at);
+        conn.input.drop_front(at, node);
         if !self.out.is_empty() {
             let (sent, bytes) = conn.send(self.out.as_slice());
             self.out.clear();
