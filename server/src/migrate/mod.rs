@@ -41,6 +41,8 @@ const QUEUE: usize = 1024;
 const ROUNDS: u32 = 100;
 /// No class: the end of a moved key wakes watchers and is no event, as in 3.2.
 const NO_EVENT: u32 = 0;
+/// What 3.2 answers when none of the keys is there.
+const NO_KEY: &[u8] = b"+NOKEY\r\n";
 
 /// Where keys go.
 #[derive(Clone, PartialEq, Eq)]
@@ -111,6 +113,8 @@ pub struct Job {
     pub rounds: u32,
     /// The first error.
     pub error: Option<Vec<u8>>,
+    /// A key has moved.
+    pub moved: bool,
 }
 
 impl Job {
@@ -213,7 +217,10 @@ fn settle(exec: &mut Executor, mut job: Job, now: Now) {
             }) {
                 // Somebody holds the slot.
                 None => {}
-                Some(Fate::Deleted) => return false,
+                Some(Fate::Deleted) => {
+                    job.moved = true;
+                    return false;
+                }
                 Some(Fate::Gone) => parcel.state = State::ToForget,
                 Some(Fate::Primarys) => {
                     error = Some(errors::READ_ONLY);
@@ -273,7 +280,12 @@ fn delete_if_unchanged(keys: &mut Keyspace<'_, '_>, key: &Key<'_>, sent: &Parcel
 }
 
 fn finish(node: &'static Node, job: Job) {
-    node.resume(job.ticket, reply(job.error.as_deref()));
+    let mut reply = reply(job.error.as_deref());
+    if job.error.is_none() && !job.copy && !job.moved {
+        // All keys have ended here, and the other side has none of them: as if it had been asked a little later.
+        reply = NO_KEY.to_vec();
+    }
+    node.resume(job.ticket, reply);
 }
 
 fn reply(error: Option<&[u8]>) -> Vec<u8> {

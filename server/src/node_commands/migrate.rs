@@ -83,6 +83,7 @@ fn migrate(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         ticket,
         rounds: 0,
         error: None,
+        moved: false,
     };
     node.migrations.start(node, job).map_err(Error::Text)?;
     parking.park(ticket, None, Box::new(OnTheWay));
