@@ -529,16 +529,10 @@ fn may_grow(row: &Command<Run>) -> bool {
     row.spec.flags.contains(Flags::DENYOOM) || matches!(row.spec.keys.getkeys, GetKeys::Eval)
 }
 
-/// Answers a request that may not run now. A message of a migration is answered by an acknowledgement, and the link ends:
-/// an original source takes an error line for a command, answers it, and so on for ever.
+/// Answers a request that may not run now.
 fn refuse(turn: &mut Turn<'_>, prepared: &Prepared, text: &[u8]) {
-    let message = prepared.row.is_some_and(|row| crate::slots_commands::is_message(row.spec.name));
-    if message && !text.starts_with(b"ERR wrong number of arguments") {
-        crate::slots_commands::refuse(text, turn.out.as_mut_vec());
-        turn.client.close_after_reply = true;
-    } else {
-        turn.out.error_line(text);
-    }
+    let name = prepared.row.map_or("", |row| row.spec.name);
+    turn.client.close_after_reply |= crate::slots_commands::refuse_command(name, text, turn.out);
 }
 
 /// Commands that a transaction does not queue.

@@ -48,6 +48,7 @@ fn a_write_that_comes_while_the_key_is_on_its_way_moves_too() {
         send(&mut mover, &["MIGRATE", "127.0.0.1", &port, "key", "3", "60000"]);
         let mut peer = Client::accept(&listener);
         assert_eq!(request(&mut peer), [&b"SELECT"[..], b"3"]);
+        peer.send(b"+OK\r\n").expect("sent");
         let first = request(&mut peer);
         assert_eq!(
             (first.len(), &first[0][..], &first[1][..], &first[2][..]),
@@ -55,7 +56,7 @@ fn a_write_that_comes_while_the_key_is_on_its_way_moves_too() {
         );
         // The server serves everybody else, and this key, while it waits.
         assert_eq!(writer.run("SET key new EX 1000"), ok());
-        peer.send(b"+OK\r\n+OK\r\n").expect("sent");
+        peer.send(b"+OK\r\n").expect("sent");
         let second = request(&mut peer);
         assert_eq!((second.len(), &second[1][..], &second[4][..]), (5, &b"key"[..], &b"REPLACE"[..]));
         assert_ne!((&second[2], &second[3]), (&first[2], &first[3]));
@@ -200,4 +201,41 @@ fn what_cannot_be_moved_is_said() {
     let Reply::Array(Some(replies)) = client.run("EXEC") else { panic!("EXEC gives an array") };
     assert!(matches!(&replies[..], [Reply::Error(_)]), "{replies:?}");
     assert_eq!(client.run("EXISTS key"), Reply::Int(1));
+}
+
+#[test]
+fn nothing_is_lost_on_the_way_from_a_server_to_itself() {
+    for threads in [1, 4] {
+        let server = Server::start(Options::codis(threads));
+        let relay = tests::Relay::to(server.addr());
+        let mut client = server.client();
+        client.run("SET key value");
+        for port in [server.addr().port(), relay.addr().port()].map(|port| port.to_string()) {
+            let refused = error("ERR Target instance replied with error: ERR the specified key is being migrated");
+            assert_eq!(client.call(&["MIGRATE", "127.0.0.1", &port, "key", "0", "60000", "REPLACE"]), refused);
+            assert_eq!(client.run("GET key"), Reply::Bulk(Some(b"value".to_vec())));
+        }
+        // Into another database it may.
+        let port = server.addr().port().to_string();
+        assert_eq!(client.call(&["MIGRATE", "127.0.0.1", &port, "key", "3", "60000", "REPLACE"]), ok());
+        assert_eq!(client.run("EXISTS key"), Reply::Int(0));
+        client.run("SELECT 3");
+        assert_eq!(client.run("GET key"), Reply::Bulk(Some(b"value".to_vec())));
+    }
+}
+
+#[test]
+fn no_key_goes_before_its_database_is_chosen() {
+    let server = Server::start(Options::codis(1));
+    let mut client = server.client();
+    let (listener, port) = listener();
+    client.run("MSET first 1 second 2");
+    send(&mut client, &["MIGRATE", "127.0.0.1", &port, "first", "3", "60000"]);
+    let mut peer = Client::accept(&listener);
+    assert_eq!(request(&mut peer), [&b"SELECT"[..], b"3"]);
+    peer.set_patience(Duration::from_millis(100));
+    assert!(peer.try_read().is_err(), "a key went before the answer");
+    peer.send(b"-BUSY a script\r\n").expect("sent");
+    assert_eq!(client.read(), error("ERR Target instance replied with error: BUSY a script"));
+    assert_eq!(client.run("EXISTS first"), Reply::Int(1));
 }

@@ -18,6 +18,12 @@ impl Keyspace<'_, '_> {
         self.at(key).map(|entry| entry.transit())
     }
 
+    /// Whether `key` is being sent to another server, even if it has expired.
+    pub fn is_leaving(&self, key: &Key<'_>) -> bool {
+        let entry = self.held.slot(key.slot).db(self.db).and_then(|db| db.find(key.hash, key.bytes));
+        entry.is_some_and(|entry| matches!(entry.transit(), Transit::Leaving | Transit::Stale))
+    }
+
     /// Marks `key`, which is no change of it; false if it is not there.
     pub fn set_transit(&mut self, key: &Key<'_>, transit: Transit) -> bool {
         let db = self.db;

@@ -155,17 +155,26 @@ impl Link {
         let stream = self.stream.get_ref();
         stream.set_read_timeout(Some(job.timeout)).map_err(Broken::Writing)?;
         stream.set_write_timeout(Some(job.timeout)).map_err(Broken::Writing)?;
-        let (request, before) = self.request(job, Now::read().ms);
-        for part in request.chunks(WRITE_BYTES) {
-            self.stream.get_mut().write_all(part).map_err(Broken::Writing)?;
-        }
+        let (greeting, before) = self.greeting(job);
+        // Who is refused a password or a database is still served what stands behind, in the database that was chosen
+        // before: so keys wait for the answer, unless that is the right one anyway, as on a new connection.
+        let waits = before > 0 && (job.target.password.is_some() || job.target_db != 0 || self.db.is_some());
+        let keys = Self::keys(job, Now::read().ms);
+        let first = if waits { greeting } else { [&greeting[..], &keys].concat() };
+        self.write(&first)?;
         let mut error = None;
         for _ in 0..before {
             let line = self.line().map_err(Broken::Reading)?;
             *answered = true;
             note_error(&mut error, &line);
         }
-        let mut refused = error.is_some();
+        let refused = error.is_some();
+        if waits {
+            if refused {
+                return Ok(error);
+            }
+            self.write(&keys)?;
+        }
         for parcel in job.parcels.iter_mut().filter(|parcel| parcel.is_to_be_said()) {
             let line = match self.line() {
                 Ok(line) => line,
@@ -182,14 +191,17 @@ impl Link {
                 _ => parcel.state = State::Stays,
             }
         }
-        refused = error.is_some();
-        self.db = (!refused).then_some(job.target_db);
+        self.db = error.is_none().then_some(job.target_db);
         self.used_ms = Now::read().ms;
         Ok(error)
     }
 
-    /// All requests, and how many of them come before the keys.
-    fn request(&self, job: &Job, now_ms: i64) -> (Vec<u8>, usize) {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        bytes.chunks(WRITE_BYTES).try_for_each(|part| self.stream.get_mut().write_all(part)).map_err(Broken::Writing)
+    }
+
+    /// The requests that come before the keys, and how many they are.
+    fn greeting(&self, job: &Job) -> (Vec<u8>, usize) {
         let (mut request, mut before) = (Vec::new(), 0);
         let mut say = |words: &[&[u8]]| encode(words.iter().copied(), &mut request);
         // A connection that was used has a database selected, and has said its password.
@@ -201,6 +213,13 @@ impl Link {
             say(&[b"SELECT", job.target_db.to_string().as_bytes()]);
             before += 1;
         }
+        (request, before)
+    }
+
+    /// The requests about keys.
+    fn keys(job: &Job, now_ms: i64) -> Vec<u8> {
+        let mut request = Vec::new();
+        let mut say = |words: &[&[u8]]| encode(words.iter().copied(), &mut request);
         for parcel in job.parcels.iter().filter(|parcel| parcel.is_to_be_said()) {
             let Parcel { key, payload, expire_at_ms, state, .. } = parcel;
             if *state == State::ToForget {
@@ -211,7 +230,7 @@ impl Link {
             let words: [&[u8]; 5] = [b"RESTORE", key, ttl.as_bytes(), payload, b"REPLACE"];
             say(if job.replace { &words } else { &words[..4] });
         }
-        (request, before)
+        request
     }
 
     /// One line without its end.

@@ -14,9 +14,11 @@
 //! 3. A key that was not acknowledged stays, as after any failure.
 //! 4. The other side keeps nothing that it took and that is not to move: a key that has ended or was renamed here, or one
 //!    whose later value it refuses.
-//! 5. Who has become a replica deletes nothing, here or there: its new primary may have moved the same keys by then.
+//! 5. Nobody brings another value for a key on its way by RESTORE: the other side may be this server under another name.
+//! 6. Who has become a replica deletes nothing, here or there: its new primary may have moved the same keys by then.
 
 mod link;
+mod moving;
 
 use crate::dispatch::Executor;
 use crate::mailbox::Mail;
@@ -26,6 +28,7 @@ use engine::clock::Now;
 use engine::keyspace::{Key, Keyspace};
 use engine::raw::alloc;
 use link::Links;
+pub use moving::{Moving, MovingKeys};
 use persistence::rdb::dump;
 use resp::{Out, errors};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -67,6 +70,8 @@ pub struct Parcel {
     pub state: State,
     /// The other side has taken it once, as it was then.
     pub taken: bool,
+    /// For as long as it is on its way and is to be deleted then.
+    pub moving: Option<Moving>,
 }
 
 impl Parcel {
@@ -130,6 +135,8 @@ impl Job {
 pub struct Migrations {
     queue: OnceLock<SyncSender<Job>>,
     links: Links,
+    /// The keys that are on their way.
+    pub moving: MovingKeys,
 }
 
 /// A client whose keys are on their way. Its time is that of the other side's replies, and nothing is taken back when it

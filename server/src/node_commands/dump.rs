@@ -37,6 +37,9 @@ fn restore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         return Err("ERR Invalid TTL value, must be >= 0".into());
     }
     let expire_at_ms = (ttl_ms > 0).then(|| ctx.keys.moment().ms.saturating_add(ttl_ms));
+    if !ctx.keys.is_from_primary() && ctx.node.migrations.moving.has(ctx.session.db, key.bytes) {
+        return Err("ERR the specified key is being migrated".into());
+    }
     let entry = unpack::entry(ctx, 3, key.bytes, expire_at_ms).map_err(|wrong| match wrong {
         Wrong::Seal => Error::Text("ERR DUMP payload version or checksum are wrong"),
         Wrong::Data => Error::Text("ERR Bad data format"),

@@ -1,7 +1,7 @@
 //! MIGRATE: reads the keys and parks the client; [`crate::migrate`] does the rest.
 
 use super::{Handler, NodeCtx};
-use crate::migrate::{Job, OnTheWay, Parcel, State, Target};
+use crate::migrate::{Job, MovingKeys, OnTheWay, Parcel, State, Target};
 use commands::error::{Error, Outcome};
 use commands::table::{Access, Command, command};
 use persistence::rdb::dump;
@@ -56,7 +56,8 @@ fn migrate(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         let key = ctx.ctx.key(at);
         if let Some(entry) = ctx.ctx.keys.read(&key) {
             let (payload, expire_at_ms) = (dump::dump(entry.value(), compress), entry.expire_at_ms());
-            parcels.push(Parcel { key: key.bytes.to_vec(), payload, expire_at_ms, state: State::ToSend, taken: false });
+            let (state, taken) = (State::ToSend, false);
+            parcels.push(Parcel { key: key.bytes.to_vec(), payload, expire_at_ms, state, taken, moving: None });
         }
     }
     if parcels.is_empty() {
@@ -70,6 +71,9 @@ fn migrate(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         return Err("ERR MIGRATE waits for another instance, which transactions and scripts cannot".into());
     };
     let ticket = parking.ticket(ctx.client.info);
+    if !copy {
+        parcels.iter_mut().for_each(|parcel| parcel.moving = Some(MovingKeys::begin(node, db, &parcel.key)));
+    }
     let timeout = Duration::from_millis(timeout_ms);
     let job = Job {
         target,

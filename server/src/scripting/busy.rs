@@ -18,6 +18,7 @@ use crate::net::{FIRST_CONN, Net, WAKER};
 use crate::node::{Node, Run};
 use crate::node_commands::{connection, replication};
 use crate::persist::shutdown;
+use crate::slots_commands;
 use commands::args::Args;
 use commands::error::Error;
 use commands::table::Command;
@@ -225,6 +226,10 @@ impl Visits {
             let args = Args::new(text, &self.args);
             if args.is_empty() || answer(&mut conn.client, node, config, &args, &mut self.out) {
                 at = next;
+                if conn.client.close_after_reply {
+                    // Nothing more is heard of it.
+                    answered = Answered::Left;
+                }
             } else {
                 answered = Answered::Left;
             }
@@ -282,7 +287,8 @@ fn answer(client: &mut Client, node: &'static Node, config: &Config, args: &Args
         if let Some(queue) = &mut client.queue {
             queue.failed = true;
         }
-        out.error_line(error.text());
+        let name = node.registry.get(args.at(0)).map_or("", |row| row.spec.name);
+        client.close_after_reply |= slots_commands::refuse_command(name, error.text(), out);
         true
     })
 }

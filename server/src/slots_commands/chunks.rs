@@ -125,7 +125,7 @@ pub fn make(
     let mut elements = None;
     let (messages, stage) = match stage {
         Stage::Retract => {
-            keys.stay(key);
+            // Its mark stays until the batch ends: where the target is this server itself, it keeps the key.
             delete(key.bytes, out);
             (1, Stage::Withdrawn)
         }

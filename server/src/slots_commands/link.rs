@@ -29,8 +29,11 @@ pub fn connect(host: &str, port: u16, timeout: Duration, own_port: u16) -> Resul
         }
         match TcpStream::connect_timeout(&addr, timeout) {
             Ok(stream) => {
-                let local = stream.local_addr().map(|local| local.ip());
-                if port == own_port && local.is_ok_and(|local| local == addr.ip()) {
+                // Not `addr`: it may be that of any interface.
+                if let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr())
+                    && port == own_port
+                    && local.ip() == peer.ip()
+                {
                     return Err(NoLink::Itself);
                 }
                 stream.set_nodelay(true).map_err(|error| NoLink::Failed(text(&error)))?;

@@ -27,7 +27,7 @@ mod sync;
 mod worker;
 mod wrapper;
 
-pub use restore::{is_message, refuse};
+pub use restore::refuse_command;
 pub use wrapper::hold as hold_wrapped;
 
 use crate::node::{Node, Run};

@@ -49,6 +49,8 @@ pub struct Peer {
     args: Vec<Arg>,
     parser: Parser,
     closed: bool,
+    /// Nothing more can be sent; what the target said before it went is still to be read.
+    mute: bool,
     /// Bytes that have gone, in all.
     pub bytes: u64,
     /// Answers to the greeting that are still to come.
@@ -72,6 +74,7 @@ impl Peer {
             args: Vec::new(),
             parser: Parser::new(),
             closed: false,
+            mute: false,
             bytes: 0,
             greeting: 0,
             abilities: None,
@@ -100,9 +103,9 @@ impl Peer {
         self.out.len() - self.sent
     }
 
-    /// Sends what the socket takes. A broken connection shows when reading.
+    /// Sends what the socket takes. A broken connection shows when reading, behind what has come over it.
     pub fn flush(&mut self) {
-        while self.waiting() > 0 && !self.closed {
+        while self.waiting() > 0 && !self.closed && !self.mute {
             let end = self.out.len().min(self.sent + WRITE_BYTES);
             match self.stream.write(&self.out[self.sent..end]) {
                 Ok(n) => {
@@ -112,7 +115,7 @@ impl Peer {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => self.closed = true,
+                Err(_) => self.mute = true,
             }
         }
         if self.waiting() == 0 {
@@ -248,5 +251,26 @@ mod tests {
         // An announcement reserves nothing, and is not waited for without an end.
         let long = [&b"*3\r\n$400000000\r\n"[..], &vec![b'x'; 200_000]].concat();
         assert!(matches!(heard(&long)[..], [Heard::Nonsense(_)]));
+    }
+
+    #[test]
+    fn what_a_target_said_before_it_went_is_heard_though_nothing_can_be_sent_any_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let near = Std::connect(listener.local_addr().expect("bound")).expect("it listens");
+        let (mut far, _) = listener.accept().expect("it was asked");
+        let (mut poll, mut events) = (Poll::new().expect("a poll"), Events::with_capacity(8));
+        let mut peer = Peer::new(near, &poll).expect("connected");
+        peer.out.extend_from_slice(&[b'x'; 1 << 16]);
+        peer.flush();
+        far.write_all(&ack(-1, b"no room")).expect("room");
+        // It has not read what came, so its system breaks the connection off.
+        drop(far);
+        while !peer.closed && !peer.mute {
+            peer.out.extend_from_slice(&[b'x'; 1 << 16]);
+            peer.flush();
+            wait(&mut poll, &mut events, Duration::from_millis(1));
+        }
+        assert_eq!(peer.hear(), Some(Heard::Refused(b"no room".to_vec())));
+        assert_eq!(peer.hear(), Some(Heard::Closed));
     }
 }

@@ -18,7 +18,7 @@ use engine::value::zset::ZSetLimits;
 use engine::value::{Hash, List, Set, ZSet};
 use persistence::rdb::restoring::Wrong;
 use persistence::rdb::{self, dump};
-use resp::{Flags, KeySpec, errors};
+use resp::{Flags, KeySpec, Out, errors};
 use slots::SlotId;
 use slots::migration::abilities::Abilities;
 use slots::migration::message::{
@@ -51,6 +51,10 @@ fn slotsrestore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         return Err(Error::Owned(errors::wrong_arity("slotsrestore")));
     }
     durable::check(ctx).map_err(unsafe_keys)?;
+    // Who has a key that leaves answers for it, and its source may be this server itself, under another name.
+    if (1..args.len()).step_by(3).any(|at| leaves(ctx, &Key::new(args.at(at)))) {
+        return Err("ERR the specified key is being migrated".into());
+    }
     let mut entries = Vec::with_capacity(args.len() / 3);
     for at in (1..args.len()).step_by(3) {
         match restored(ctx, at) {
@@ -79,6 +83,12 @@ fn slotsrestore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         false => ctx.out.ok(),
     }
     Ok(())
+}
+
+/// Whether a key is being sent from here, so that nobody may bring another one of its name or remove it. What a primary
+/// has taken is taken.
+fn leaves(ctx: &NodeCtx<'_, '_>, key: &Key<'_>) -> bool {
+    ctx.node.moves.claims.are_there() && !ctx.keys.is_from_primary() && ctx.keys.is_leaving(key)
 }
 
 /// A key with the moment of its end, its payload for the log, and its entry: out of the three arguments from `at` on.
@@ -138,13 +148,19 @@ fn slotsrestore_async(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     Ok(())
 }
 
+const LEAVING: &[u8] = b"the specified DB is being migrated";
+
 /// What came, and the text of its answer.
 fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
     let args = ctx.args;
     let message = Message::parse(&args.to_vec());
-    // To forget something is always in order: the source still has it.
-    if !matches!(message, Ok(Message::Delete)) && ctx.node.moves.exports.is_leaving(ctx.session.db) {
-        return Err(b"the specified DB is being migrated".to_vec());
+    // To forget something is in order, since the source still has it, unless it leaves here as well: then this server
+    // answers for it, which may be the source itself.
+    let forgets = matches!(message, Ok(Message::Delete));
+    if !forgets && ctx.node.moves.exports.is_leaving(ctx.session.db)
+        || args.len() > KEY && leaves(ctx, &Key::new(args.at(KEY)))
+    {
+        return Err(LEAVING.to_vec());
     }
     let message = message?;
     if message != Message::Delete {
@@ -286,6 +302,9 @@ fn many(ctx: &mut NodeCtx<'_, '_>, slot: SlotId) -> Result<Vec<u8>, Vec<u8>> {
         let key = Key::new(item.key);
         if key.slot != slot {
             return Err(with_quote("the key is in another slot (", key.bytes));
+        }
+        if leaves(ctx, &key) {
+            return Err(LEAVING.to_vec());
         }
         let at = moment(ctx, item.ttl_ms.unwrap_or(0));
         let entry = match item.value {
@@ -517,9 +536,17 @@ fn slotsrestore_async_ack(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     Err(Error::Text("ERR invalid client, permission denied"))
 }
 
-/// Whether a refusal of this command must be an acknowledgement: an original source takes an error line for a command.
-pub fn is_message(name: &str) -> bool {
-    name.starts_with("slotsrestore-async") && name != "slotsrestore-async-ack"
+/// Answers a command that may not run; true if its connection must end. A message of a migration is answered by an
+/// acknowledgement, and the link ends: an original source takes an error line for a command, answers it, and so on for
+/// ever. And what stands behind a choice of a database that was refused must not be carried out in another one.
+pub fn refuse_command(name: &str, text: &[u8], out: &mut Out) -> bool {
+    let message = name.starts_with("slotsrestore-async") && name != "slotsrestore-async-ack";
+    let refuses = message && !text.starts_with(b"ERR wrong number of arguments");
+    match refuses {
+        true => refuse(text, out.as_mut_vec()),
+        false => out.error_line(text),
+    }
+    refuses
 }
 
 const NONE: KeySpec = KeySpec::NONE;

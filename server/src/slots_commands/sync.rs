@@ -465,8 +465,8 @@ impl Mover<'_> {
             wire::message(&[b"SELECT", self.job.db.to_string().as_bytes()], &mut greeting);
         }
         // Who is refused a password or a database is still served what stands behind, in the database that was chosen
-        // before: so keys wait for the answer. Database 0 is there in every server.
-        let waits = password.is_some() || select && self.job.db != 0;
+        // before: so keys wait for the answer, unless that is the right one anyway, as on a new link.
+        let waits = password.is_some() || select && (self.job.db != 0 || link.db.is_some());
         let first: &[u8] = if waits { &greeting } else { &[&greeting[..], request].concat() };
         if link.stream.write_all(first).is_err() {
             return if cached { Sent::Stale } else { Sent::No(WRITING.into()) };

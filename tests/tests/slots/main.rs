@@ -7,6 +7,7 @@
 //! * `extensions.rs`: what only servers of ours say to each other, and what operators may ask for besides.
 //! * `effects.rs`: what commands leave in logs, files, counters and with who watches. `rows.rs`: defaults, limits, refusals, ends of links.
 //! * `roles.rs`: sources that become replicas while keys are on their way.
+//! * `selves.rs`: servers that send keys to themselves, or to each other.
 //! * `streams.rs`: what replicas and files get of keys that an original was sent in pieces.
 //! * `steps.rs`: big values that a target takes in steps. `noise.rs`: bytes that no server sends.
 //! * `data.rs`: keys of all types, and how to compare them; a target made of a script.
@@ -23,6 +24,7 @@ mod extensions;
 mod noise;
 mod roles;
 mod rows;
+mod selves;
 mod source;
 mod steps;
 mod streams;

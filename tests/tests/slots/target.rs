@@ -3,7 +3,7 @@
 use crate::data::{PATIENCE, run, show, value};
 use resp::Reply;
 use std::time::Duration;
-use tests::{Client, Options, Server};
+use tests::{Client, Options, Server, encode, wait_until};
 
 fn ack(code: i32, text: &str) -> String {
     format!("[SLOTSRESTORE-ASYNC-ACK {code} {text}]")
@@ -321,5 +321,34 @@ fn what_is_left_of_an_old_link_does_not_mix_with_a_new_ones() {
         assert_eq!(say(&mut new, first), ack(0, "2"));
         begin(&mut old);
         assert_eq!(say(&mut new, more), gone(key));
+    }
+}
+
+#[test]
+fn a_target_whose_script_is_late_refuses_and_ends_the_link() {
+    for threads in [1, 4] {
+        let server = Server::start(Options::codis(threads).set("lua-time-limit", "5"));
+        let mut other = server.client();
+        run(&mut other, "SET k here");
+        let mut spinner = server.client();
+        let mut bytes = Vec::new();
+        encode(&["EVAL", "while true do end", "0"], &mut bytes);
+        spinner.send(&bytes).expect("sent");
+        assert!(wait_until(PATIENCE, || run(&mut other, "PING").starts_with("-BUSY")));
+        // On the script's own thread, and on others.
+        let mut links: Vec<Client> = (0..2 * threads).map(|_| server.client()).collect();
+        for link in &mut links {
+            let mut bytes = Vec::new();
+            encode(&["SLOTSRESTORE-ASYNC-SELECT", "3"], &mut bytes);
+            encode(&["SLOTSRESTORE-ASYNC", "delete", "k"], &mut bytes);
+            link.send(&bytes).expect("sent");
+            let reply = show(&link.read());
+            assert!(reply.starts_with("[SLOTSRESTORE-ASYNC-ACK -1 BUSY Redis is busy"), "{reply}");
+        }
+        assert_eq!(run(&mut other, "SCRIPT KILL"), "OK");
+        for link in &mut links {
+            assert!(link.try_read().is_err(), "the rest was carried out");
+        }
+        assert_eq!(run(&mut other, "GET k"), "here");
     }
 }

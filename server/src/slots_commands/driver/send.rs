@@ -6,7 +6,7 @@ use crate::slots_commands::chunks::{self, Limits};
 use crate::slots_commands::exports::Standing;
 use crate::slots_commands::peer::{Heard, wait};
 use crate::slots_commands::worker::Worker;
-use engine::keyspace::Key;
+use engine::keyspace::{Key, Keyspace};
 use slots::migration::export::{Action, Event, Export, Reason, Stage};
 use slots::migration::message::SYNC;
 use slots::migration::wire;
@@ -44,7 +44,7 @@ impl Driver {
                 return Ending::Aborted(Reason::Timeout);
             }
             action = match action {
-                Action::Make { key, stage: Stage::Prepare, .. } if !self.greeted && self.is_long(&batch.keys[key]) => {
+                Action::Make { key, stage, .. } if !self.greeted && self.must_know_first(&batch.keys[key], stage) => {
                     let event = self.greet_first();
                     export.step(event, Self::now_ms())
                 }
@@ -103,9 +103,9 @@ impl Driver {
         if !batch.retracting && !self.rate.allows(self.rate_limit, self.began.elapsed()) && !self.is_due(batch, stage) {
             return Some(PACE);
         }
-        // A long string goes whole to an original only, so it has to be known what the target is.
-        let unknown = self.greeted && peer.abilities.is_none() && stage == Stage::Prepare;
-        if unknown && batch.keys.get(index).is_some_and(|key| self.is_long(key)) { Some(TICK) } else { None }
+        let unknown = self.greeted && peer.abilities.is_none() && matches!(stage, Stage::Prepare | Stage::Retract);
+        let waits = unknown && batch.keys.get(index).is_some_and(|key| self.must_know_first(key, stage));
+        waits.then_some(TICK)
     }
 
     /// Whether more of a key must be sent now, whatever the limit says: the target lets a half-sent key go when it hears
@@ -115,9 +115,15 @@ impl Driver {
         begun && self.made_at.elapsed().as_millis() >= batch.limits.timeout_ms.max(0) as u128
     }
 
-    fn is_long(&mut self, key: &[u8]) -> bool {
-        let key = Key::new(key);
-        self.in_slot(key.slot, |here| here.at(&key).is_some_and(|entry| chunks::is_long(entry.value())))
+    /// Whether the target must have answered the greeting before it hears of a key. A long string goes whole to an original
+    /// only, so it has to be known what the target is; and one that is not to be had in this database (an original whose
+    /// script is late) goes on reading and carries out the rest in the one that it is in.
+    fn must_know_first(&mut self, key: &[u8], stage: Stage) -> bool {
+        let (key, elsewhere) = (Key::new(key), self.link.db != 0);
+        let of_key = |here: &mut Keyspace<'_, '_>| {
+            here.at(&key).is_some_and(|entry| elsewhere || chunks::is_long(entry.value()))
+        };
+        elsewhere && stage == Stage::Retract || stage == Stage::Prepare && self.in_slot(key.slot, of_key)
     }
 
     /// Makes the next messages of a key, or one of many keys if the target takes that; the first ones of a link follow
