@@ -1,7 +1,7 @@
 //! All keys at once: listing, counting, choosing and removing them.
 //!
 //! Every walk goes slot by slot and gives a slot back after its visit, so it sees each slot as of another moment. A key
-//! that stays throughout is seen. Keys past their expiry are passed over, and removed afterwards with their slots held
+//! that stays throughout is seen. A key that another server is still sending is not there yet. Keys past their expiry are passed over, and removed afterwards with their slots held
 //! to the end of the command, so that their DELs reach the log before any later change of theirs.
 
 use crate::ctx::Ctx;
@@ -9,6 +9,7 @@ use crate::error::Outcome;
 use crate::scan::{self, ScanOptions};
 use crate::table::{Access, Command, Handler, command};
 use engine::keyspace::Key;
+use engine::raw::entry::Transit;
 use resp::{Flags, KeySpec};
 use slots::SlotId;
 
@@ -51,6 +52,9 @@ fn keys(ctx: &mut Ctx<'_, '_>) -> Outcome {
     ctx.keys.visit_slots(|_, keys| {
         for entry in keys.iter() {
             let key = entry.key();
+            if entry.transit() == Transit::Arriving {
+                continue;
+            }
             if (all || resp::glob_match(pattern, key, false)) && found.lives(key, entry.expire_at_ms()) {
                 out.bulk(key);
                 count += 1;
@@ -92,7 +96,9 @@ fn step(ctx: &mut Ctx<'_, '_>, cursor: u64, mut visit: impl FnMut(&[u8], Option<
         let seen = ctx.keys.visit_slot(slot, |keys| {
             let mut seen = 0;
             let next = keys.scan(order, |entry| {
-                visit(entry.key(), entry.expire_at_ms());
+                if entry.transit() != Transit::Arriving {
+                    visit(entry.key(), entry.expire_at_ms());
+                }
                 seen += 1;
             });
             (!keys.is_empty()).then_some((next, seen))
@@ -121,12 +127,20 @@ fn dbsize(ctx: &mut Ctx<'_, '_>) -> Outcome {
     Ok(())
 }
 
-/// Draws after which a key is taken although it has expired: on a replica they all may have, and stay.
+/// Draws after which a key is taken although it has expired: on a replica they all may have, and stay. One that arrives is
+/// never taken.
 const DRAWS_MAX: u32 = 100;
 
 fn randomkey(ctx: &mut Ctx<'_, '_>) -> Outcome {
     for draw in 1.. {
-        let Some((key, expire_at_ms)) = random_key(ctx) else { break };
+        let Some((key, expire_at_ms, arrives)) = random_key(ctx) else { break };
+        if arrives {
+            // There may be no others.
+            if draw == DRAWS_MAX {
+                break;
+            }
+            continue;
+        }
         let mut found = Found::new(ctx);
         if found.lives(&key, expire_at_ms) || draw == DRAWS_MAX {
             ctx.out.bulk(&key);
@@ -138,8 +152,8 @@ fn randomkey(ctx: &mut Ctx<'_, '_>) -> Outcome {
     Ok(())
 }
 
-/// Any key with its expiry, all alike.
-fn random_key(ctx: &mut Ctx<'_, '_>) -> Option<(Box<[u8]>, Option<i64>)> {
+/// Any key with its expiry, and whether it is still on its way here; all alike.
+fn random_key(ctx: &mut Ctx<'_, '_>) -> Option<(Box<[u8]>, Option<i64>, bool)> {
     loop {
         let mut sizes = Vec::new();
         let mut total = 0;
@@ -157,7 +171,10 @@ fn random_key(ctx: &mut Ctx<'_, '_>) -> Option<(Box<[u8]>, Option<i64>)> {
             seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
             seed ^ seed >> 32
         };
-        let found = ctx.keys.visit_slot(slot, |keys| keys.random(random).map(|e| (e.key().into(), e.expire_at_ms())));
+        let found = ctx.keys.visit_slot(slot, |keys| {
+            let entry = keys.random(random)?;
+            Some((entry.key().into(), entry.expire_at_ms(), entry.transit() == Transit::Arriving))
+        });
         // Others may have emptied the slot in between.
         if let Some(Some(found)) = found {
             return Some(found);

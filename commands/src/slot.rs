@@ -7,6 +7,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Outcome};
 use crate::scan::{self, ScanOptions};
 use crate::table::{Access, Command, Handler, command};
+use engine::raw::entry::Transit;
 use resp::{Flags, KeySpec, errors};
 use slots::{SLOTS, SlotId};
 
@@ -86,7 +87,8 @@ fn slotsscan(ctx: &mut Ctx<'_, '_>) -> Outcome {
             let mut seen = 0;
             let next = keys.scan(cursor, |entry| {
                 seen += 1;
-                if options.matches_type(entry.kind()) && options.matches(entry.key()) {
+                let here = entry.transit() != Transit::Arriving;
+                if here && options.matches_type(entry.kind()) && options.matches(entry.key()) {
                     found.push(entry.key().into());
                 }
             });

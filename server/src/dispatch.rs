@@ -441,7 +441,7 @@ impl Executor {
         };
         let held = held.as_mut()?;
         let db = turn.client.session.db;
-        if desk.must_come_again(held, row, &args, db, turn.now)
+        if desk.must_come_again(held, row, &args, (turn.client.queue.as_ref(), db), turn.now)
             || desk.must_apply_first(held, turn.client, row, turn.now)
         {
             return None;

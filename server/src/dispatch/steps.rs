@@ -1,11 +1,12 @@
 //! The steps of one command while its slots are held: whether it still may run, the handler, the log, those who wait.
 
 use super::{Desk, Turn, log_effects, publish_events, reply_error};
-use crate::conn::Client;
+use crate::conn::{Client, Queue};
 use crate::node::Run;
 use crate::node_commands::{NodeCtx, Seat};
 use crate::persist::gate;
 use crate::repl::Gate;
+use crate::slots_commands::must_wait;
 use commands::args::Args;
 use commands::ctx::Ctx;
 use commands::table::{Access, Command};
@@ -24,14 +25,14 @@ impl Desk {
         held: &mut Held<'_, Slot>,
         row: &Command<Run>,
         args: &Args<'_>,
-        db: u32,
+        (queue, db): (Option<&Queue>, u32),
         now: Now,
     ) -> bool {
         // What a primary has done is done: its stream and its file wait for nobody.
         if self.node.moves.claims.are_there()
             && self.piece.is_none()
             && !self.replaying
-            && crate::slots_commands::must_wait(self.node, held, row, args, db, (!self.is_replica()).then_some(now))
+            && must_wait(self.node, held, row, args, (queue, db), (!self.is_replica()).then_some(now))
         {
             return true;
         }

@@ -158,7 +158,7 @@ fn what_has_its_slots_only_after_the_last_save_does_not_run() {
     let mut held = owner.nothing();
     let mut comes_again = |name: &str| {
         let row = node.registry.get(name.as_bytes()).expect("a command");
-        desk.must_come_again(&mut held, row, &Args::new(&[], &[]), 0, Now::default())
+        desk.must_come_again(&mut held, row, &Args::new(&[], &[]), (None, 0), Now::default())
     };
     let late = ["set", "mset", "exec", "eval", "evalsha", "bgsave", "bgrewriteaof", "restore", "slotsrestore", "blpop"];
     assert!(!late.iter().any(|name| comes_again(name)));

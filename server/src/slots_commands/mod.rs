@@ -30,6 +30,7 @@ mod wrapper;
 pub use restore::refuse_command;
 pub use wrapper::hold as hold_wrapped;
 
+use crate::conn::Queue;
 use crate::node::{Node, Run};
 use crate::node_commands::Handler;
 use commands::args::Args;
@@ -66,23 +67,49 @@ impl Moves {
 }
 
 /// Whether a command must come again because of keys on their way: of those that leave nothing may be written, and those
-/// that arrive are not there yet. What names its keys late (a script, a transaction) is not asked; a key that it changes
-/// is sent again. `expires_at` is the clock of a server that removes keys past their expiry: who asks for one that was to
-/// arrive finds that it is over, and does not wait until somebody else does. A replica has its primary's keys as that shows
-/// them, and an original shows them before they are whole.
+/// that arrive are not there yet. A script and a transaction wait for keys that arrive, as far as they name them before
+/// they run; a key that leaves and that they change is sent again. `expires_at` is the clock of a server that removes keys
+/// past their expiry: who asks for one that was to arrive finds that it is over, and does not wait until somebody else
+/// does. A replica has its primary's keys as that shows them, and an original shows them before they are whole.
 #[cold]
 pub fn must_wait(
     node: &Node,
     held: &mut Held<'_, Slot>,
     row: &Command<Run>,
     args: &Args<'_>,
-    db: u32,
+    (queue, db): (Option<&Queue>, u32),
     expires_at: Option<Now>,
 ) -> bool {
-    if row.access != Access::Keys {
-        return false;
+    match (row.access, row.spec.name) {
+        (Access::Keys, _) => {
+            let writes = row.spec.flags.contains(Flags::WRITE);
+            names_one_on_its_way(node, held, row, args, db, (writes, expires_at))
+        }
+        (Access::Patterns, _) | (_, "eval" | "evalsha") => {
+            names_one_on_its_way(node, held, row, args, db, (false, expires_at))
+        }
+        (_, "exec") => {
+            let mut db = db;
+            queue.into_iter().flat_map(|queue| &queue.requests).any(|request| {
+                let (row, args) = (&request.row, request.args());
+                if row.spec.name == "select" {
+                    db = std::str::from_utf8(args.at(1)).ok().and_then(|text| text.parse().ok()).unwrap_or(db);
+                }
+                names_one_on_its_way(node, held, row, &args, db, (false, expires_at))
+            })
+        }
+        _ => false,
     }
-    let writes = row.spec.flags.contains(Flags::WRITE);
+}
+
+fn names_one_on_its_way(
+    node: &Node,
+    held: &mut Held<'_, Slot>,
+    row: &Command<Run>,
+    args: &Args<'_>,
+    db: u32,
+    (writes, expires_at): (bool, Option<Now>),
+) -> bool {
     resp::key_positions(&row.spec, args).any(|at| {
         let key = Key::new(args.at(at));
         if held.can_add() {

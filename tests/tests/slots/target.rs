@@ -203,6 +203,54 @@ fn nobody_sees_a_key_before_it_is_whole() {
 }
 
 #[test]
+fn nobody_finds_a_key_before_it_is_whole_nor_names_it_in_a_script_or_a_transaction() {
+    for threads in [1, 4] {
+        let server = Server::start(Options::codis(threads));
+        let (mut source, mut other) = (server.client(), server.client());
+        run(&mut source, "SELECT 2");
+        run(&mut other, "SELECT 2");
+        assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC list L{a} 60000 3 a b"), ack(0, "2"));
+        for (line, nothing) in [
+            ("KEYS *", "[]"),
+            ("KEYS L*", "[]"),
+            ("SCAN 0 COUNT 2000", "[0 []]"),
+            ("SLOTSSCAN 579 0 COUNT 2000", "[0 []]"),
+            ("RANDOMKEY", "(nil)"),
+        ] {
+            assert_eq!(run(&mut other, line), nothing, "{line}");
+        }
+        let requests: [&[u8]; 5] = [
+            b"EVAL \"return redis.call('llen',KEYS[1])\" 1 L{a}\r\n",
+            b"MULTI\r\nLLEN L{a}\r\nEXEC\r\n",
+            // In another database than the one it was begun in.
+            b"SELECT 0\r\nMULTI\r\nSELECT 2\r\nLLEN L{a}\r\nEXEC\r\n",
+            b"SORT L{a} ALPHA BY nosort\r\n",
+            b"LLEN L{a}\r\n",
+        ];
+        let mut waiting = requests.map(|request| {
+            let mut client = server.client();
+            run(&mut client, "SELECT 2");
+            client.send(request).expect("sent");
+            client
+        });
+        let before_it: [&[&str]; 5] = [&[], &["OK", "QUEUED"], &["OK", "OK", "QUEUED", "QUEUED"], &[], &[]];
+        for (client, replies) in waiting.iter_mut().zip(before_it) {
+            replies.iter().for_each(|reply| assert_eq!(show(&client.read()), *reply));
+            client.set_patience(Duration::from_millis(100));
+            let seen = client.try_read();
+            assert!(seen.is_err(), "{seen:?} of a key that is not whole");
+            client.set_patience(PATIENCE);
+        }
+        assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC list L{a} 60000 3 c"), ack(0, "3"));
+        assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC expire L{a} 0"), ack(0, "1"));
+        for (client, reply) in waiting.iter_mut().zip([":3", "[:3]", "[OK :3]", "[a b c]", ":3"]) {
+            assert_eq!(show(&client.read()), reply);
+        }
+        assert_eq!(run(&mut other, "KEYS *"), "[L{a}]");
+    }
+}
+
+#[test]
 fn nobody_waits_for_a_key_whose_time_is_over() {
     for threads in [1, 4] {
         let server = Server::start(Options::codis(threads));
