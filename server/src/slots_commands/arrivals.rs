@@ -14,7 +14,7 @@
 //! 2. The owner outlives the entry: a key that went away in the middle is not mistaken for one that has not begun.
 //! 3. What a primary's stream brings, or the file that is read, is one builder's, [`STREAM`], whatever link or client brings
 //!    it: such a key is there for readers as it is for those of the primary, which is an original one, and what becomes of
-//!    it is the primary's business. Who is nobody's replica has no such keys: they go with the next cron.
+//!    it is the primary's business. Who is nobody's replica has no such keys: they go with the next turns of the cron.
 //! 4. The mutex is a leaf.
 
 use super::growing::Growing;
@@ -24,7 +24,8 @@ use crate::persist::gate;
 use engine::clock::Now;
 use engine::keyspace::{Key, Keyspace};
 use engine::raw::entry::{Body, Entry, Transit};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -42,11 +43,13 @@ pub struct Arrivals {
 #[derive(Default)]
 struct State {
     /// Which client builds a key.
-    owners: HashMap<Place, Owner>,
+    owners: BTreeMap<Place, Owner>,
     /// Keys whose client is gone, with that client.
     abandoned: Vec<(Place, u64)>,
     /// The strings among them, as far as they have come.
-    texts: HashMap<Place, Text>,
+    texts: BTreeMap<Place, Text>,
+    /// How far the last turns have looked, in `owners` and in `texts`.
+    seen: [Option<Place>; 2],
 }
 
 #[derive(Clone, Copy)]
@@ -75,6 +78,9 @@ struct Text {
 
 /// Who builds what comes in a primary's stream or a file. No client has this id.
 pub const STREAM: u64 = 0;
+
+/// Keys of a kind that one turn of the cron looks at: a stream may leave any number behind.
+const KEYS_A_TURN: usize = 256;
 
 /// Bytes of a string at most, which is what a command may carry.
 const TEXT_BYTES_MAX: usize = 512 << 20;
@@ -174,6 +180,30 @@ impl Arrivals {
     }
 }
 
+/// The next of `map` behind what was `seen`, and after the last ones the first again.
+fn look_on<'m, V>(map: &'m BTreeMap<Place, V>, seen: &mut Option<Place>) -> Vec<(&'m Place, &'m V)> {
+    let behind = seen.take().map_or(Bound::Unbounded, Bound::Excluded);
+    let found: Vec<_> = map.range((behind, Bound::Unbounded)).take(KEYS_A_TURN).collect();
+    if found.len() == KEYS_A_TURN {
+        *seen = found.last().map(|(place, _)| (*place).clone());
+    }
+    found
+}
+
+impl State {
+    /// What a turn is to look at, with whose it is, and whether it must be told to come again.
+    fn due(&mut self, now: Now) -> Vec<(Place, u64, bool)> {
+        let State { owners, abandoned, texts, seen: [of_owners, of_texts] } = self;
+        let gone = abandoned.split_off(abandoned.len().saturating_sub(KEYS_A_TURN));
+        let mut due: Vec<_> = gone.into_iter().map(|(place, client)| (place, client, true)).collect();
+        let late = look_on(texts, of_texts).into_iter().filter(|(_, text)| text.until_ms < now.ms);
+        due.extend(late.filter_map(|(place, _)| Some((place.clone(), owners.get(place)?.client, false))));
+        let of_stream = look_on(owners, of_owners).into_iter().filter(|(_, owner)| owner.client == STREAM);
+        due.extend(of_stream.map(|(place, _)| (place.clone(), STREAM, false)));
+        due
+    }
+}
+
 /// Removes what is there of a key that arrives.
 fn forget(arrivals: &Arrivals, keys: &mut Keyspace<'_, '_>, key: &Key<'_>) {
     arrivals.drop_text(keys, key);
@@ -193,24 +223,15 @@ fn is_awaited(node: &Node, keys: &mut Keyspace<'_, '_>, key: &Key<'_>) -> bool {
     arrives && (node.repl.is_replica() || node.persist.gate.has(gate::LOADING))
 }
 
-/// Removes what gone clients were building, and what a stream was that is followed no longer.
+/// Removes what gone clients were building, and what a stream was that is followed no longer: some of it in each turn.
 pub fn sweep(exec: &mut Executor, now: Now) {
     let node = exec.node;
     let arrivals = &node.moves.arrivals;
     if arrivals.count.load(Ordering::Acquire) == 0 {
         return;
     }
-    let abandoned = {
-        let State { owners, abandoned, texts } = &mut *arrivals.lock();
-        let late = texts.iter().filter(|(_, text)| text.until_ms < now.ms);
-        abandoned.extend(late.filter_map(|(place, _)| Some((place.clone(), owners.get(place)?.client))));
-        let of_stream = owners.iter().filter(|(_, owner)| owner.client == STREAM);
-        let of_stream: Vec<_> = of_stream.map(|(place, _)| (place.clone(), STREAM)).collect();
-        let mut due = std::mem::take(abandoned);
-        due.extend(of_stream);
-        due
-    };
-    for ((db, name), client) in abandoned {
+    let due = arrivals.lock().due(now);
+    for ((db, name), client, again) in due {
         let key = Key::new(&name);
         let mut done = false;
         exec.in_slot(key.slot, db, now, |keys| {
@@ -224,7 +245,7 @@ pub fn sweep(exec: &mut Executor, now: Now) {
             forget(arrivals, keys, &key);
             arrivals.end(node, db, key.bytes);
         });
-        if !done && client != STREAM {
+        if !done && again {
             // Somebody keeps the slot: at the next turn.
             arrivals.lock().abandoned.push(((db, name), client));
         }
@@ -234,6 +255,7 @@ pub fn sweep(exec: &mut Executor, now: Now) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatch::tests::Desk;
 
     #[test]
     fn a_hint_is_neither_a_limit_nor_room() {
@@ -245,5 +267,49 @@ mod tests {
         assert_eq!(arrivals.add_part((0, b"key"), b" more", 1, 0), Some(9));
         assert_eq!(arrivals.take_text(0, b"key").expect("it is there").whole().as_slice(), b"some more");
         assert_eq!(arrivals.add_part((0, b"none"), b"", 0, 0), Some(0));
+    }
+    /// Turns of the cron until nothing is left, in each of which no more than may be goes.
+    fn turns(desk: &mut Desk, now_ms: i64) -> usize {
+        let arrivals = &desk.exec.node.moves.arrivals;
+        let count = || arrivals.count.load(Ordering::Acquire);
+        let mut turns = 0;
+        while count() > OTHERS {
+            let before = count();
+            sweep(&mut desk.exec, Now { ms: now_ms });
+            assert!(before - count() <= KEYS_A_TURN, "{turns}: {before}");
+            turns += 1;
+            assert!(turns <= 100, "{before} are never looked at");
+        }
+        turns
+    }
+
+    /// Keys of a client that is there, which stand before all others.
+    const OTHERS: usize = 3 * KEYS_A_TURN + 1;
+
+    #[test]
+    fn a_turn_looks_at_some_and_the_next_at_others_until_all_are_gone() {
+        const KEYS: usize = 4 * KEYS_A_TURN;
+        let mut desk = Desk::new();
+        let node = desk.exec.node;
+        let arrivals = &node.moves.arrivals;
+        let begin = |client, count, prefix: &str| {
+            (0..count).for_each(|n| arrivals.begin(node, client, 0, format!("{prefix}{n:05}").as_bytes()));
+        };
+        begin(7, OTHERS, "a");
+        begin(STREAM, KEYS, "b");
+        let turns_of_stream = turns(&mut desk, 0);
+        assert!((4..=8).contains(&turns_of_stream), "{turns_of_stream}");
+        begin(8, KEYS, "b");
+        arrivals.abandon(8);
+        assert_eq!(turns(&mut desk, 0), 4);
+        begin(9, KEYS, "b");
+        for n in 0..KEYS {
+            arrivals.add_part((0, format!("b{n:05}").as_bytes()), b"part", 0, 100);
+        }
+        sweep(&mut desk.exec, Now { ms: 100 });
+        assert_eq!(arrivals.lock().texts.len(), KEYS, "they are not late yet");
+        turns(&mut desk, 101);
+        let state = arrivals.lock();
+        assert!(state.texts.is_empty() && state.abandoned.is_empty() && state.owners.len() == OTHERS);
     }
 }
