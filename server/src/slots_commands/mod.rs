@@ -23,6 +23,7 @@ mod link;
 mod migrate;
 mod peer;
 mod restore;
+mod rests;
 mod sync;
 mod worker;
 mod wrapper;
@@ -54,6 +55,8 @@ pub struct Moves {
     pub durable: durable::Durable,
     /// Threads that send whole keys, one a target.
     pub targets: sync::Targets,
+    /// Links that were given up.
+    pub rests: rests::Rests,
     /// Threads that send chunks, one a database.
     pub exports: exports::Exports,
 }

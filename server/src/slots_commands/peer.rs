@@ -98,6 +98,11 @@ impl Peer {
         self.greeting = messages;
     }
 
+    /// Where the target sees it come from, if nobody translates addresses between them.
+    pub fn addr(&self) -> Option<String> {
+        self.stream.local_addr().ok().map(|addr| addr.to_string())
+    }
+
     /// Bytes that have not gone yet.
     pub fn waiting(&self) -> usize {
         self.out.len() - self.sent

@@ -153,17 +153,21 @@ const LEAVING: &[u8] = b"the specified DB is being migrated";
 /// What came, and the text of its answer.
 fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
     let args = ctx.args;
+    if super::rests::is_ended(ctx) {
+        return Err(b"the link was given up".to_vec());
+    }
     let message = Message::parse(&args.to_vec());
     // To forget something is in order, since the source still has it, unless it leaves here as well: then this server
     // answers for it, which may be the source itself.
     let forgets = matches!(message, Ok(Message::Delete));
-    if !forgets && ctx.node.moves.exports.is_leaving(ctx.session.db)
-        || args.len() > KEY && leaves(ctx, &Key::new(args.at(KEY)))
+    let names_link = matches!(message, Ok(Message::Ends));
+    if !forgets && !names_link && ctx.node.moves.exports.is_leaving(ctx.session.db)
+        || !names_link && args.len() > KEY && leaves(ctx, &Key::new(args.at(KEY)))
     {
         return Err(LEAVING.to_vec());
     }
     let message = message?;
-    if message != Message::Delete {
+    if !matches!(message, Message::Delete | Message::Ends) {
         durable::check(ctx)?;
     }
     let key = Key::new(args.at(KEY));
@@ -173,6 +177,7 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
         ctx.node.moves.durable.is_ours(ctx.client.info.id);
     }
     match message {
+        Message::Ends => piece(super::rests::end(ctx, args.at(KEY)).to_string().into_bytes()),
         Message::Sync => Ok((Came::Question, b"1".to_vec())),
         Message::Many => many(ctx, key.slot).map(|text| (Came::Whole, text)),
         Message::Part { ttl_ms, hint } => part(ctx, &key, moment(ctx, ttl_ms), hint).and_then(piece),
@@ -522,7 +527,7 @@ fn slotsrestore_async_select(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
             if sync {
                 ctx.node.moves.durable.tell(ctx.client.info.id);
             }
-            Ok(Abilities { parts: true, many: true, sync }.text().into_bytes())
+            Ok(Abilities { parts: true, many: true, ends: true, sync }.text().into_bytes())
         }
         None => Err(with_quote("invalid DB index (", ctx.args.at(1))),
     };

@@ -10,6 +10,8 @@ pub struct Abilities {
     pub parts: bool,
     /// It takes many keys in one message.
     pub many: bool,
+    /// It drops what is left of a link that the source names.
+    pub ends: bool,
     /// It wants to be asked before keys are removed at the source, because it has not yet done all with them that its
     /// operator wants.
     pub sync: bool,
@@ -37,6 +39,7 @@ impl Abilities {
                 match word {
                     b"parts" => abilities.parts = true,
                     b"many" => abilities.many = true,
+                    b"ends" => abilities.ends = true,
                     b"sync" => abilities.sync = true,
                     _ => {}
                 }
@@ -45,8 +48,8 @@ impl Abilities {
         abilities
     }
 
-    fn words(self) -> [(bool, &'static str); 3] {
-        [(self.parts, "parts"), (self.many, "many"), (self.sync, "sync")]
+    fn words(self) -> [(bool, &'static str); 4] {
+        [(self.parts, "parts"), (self.many, "many"), (self.ends, "ends"), (self.sync, "sync")]
     }
 }
 
@@ -56,7 +59,7 @@ mod tests {
 
     #[test]
     fn what_is_said_is_understood_and_an_originals_answer_says_nothing() {
-        let all = Abilities { parts: true, many: true, sync: true };
+        let all = Abilities { parts: true, many: true, ends: true, sync: true };
         for abilities in [all, Abilities { sync: false, ..all }, Abilities::default()] {
             assert_eq!(Abilities::parse(abilities.text().as_bytes()), abilities);
         }

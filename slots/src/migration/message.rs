@@ -76,6 +76,8 @@ pub enum Message {
     Many,
     /// Answer when all that came before is as durable as this server's operator wants it. Only between servers of ours.
     Sync,
+    /// Drop what is left of the link that came from the address in the key's place. Only between servers of ours.
+    Ends,
     /// Add the arguments from 5 on to the key, which is made if there are any.
     Chunk {
         /// Of what.
@@ -99,6 +101,8 @@ pub const PART: &[u8] = b"part";
 pub const MANY: &[u8] = b"many";
 /// The word of [`Message::Sync`].
 pub const SYNC: &[u8] = b"sync";
+/// The word of [`Message::Ends`].
+pub const ENDS: &[u8] = b"ends";
 /// The word of [`Message::Delete`].
 const DELETE: &[u8] = b"delete";
 /// The word of [`Message::Expire`].
@@ -169,6 +173,9 @@ impl Message {
         if word.eq_ignore_ascii_case(SYNC) {
             return exactly(3).map(|()| Message::Sync);
         }
+        if word.eq_ignore_ascii_case(ENDS) {
+            return exactly(3).map(|()| Message::Ends);
+        }
         if word.eq_ignore_ascii_case(MANY) {
             let whole = (args.len() - KEY).is_multiple_of(ITEM_ARGS);
             if !whole {
@@ -218,7 +225,7 @@ impl Message {
 
 /// Whether a message with this word brings no data.
 pub fn brings_nothing(word: &[u8]) -> bool {
-    [DELETE, EXPIRE, SYNC].iter().any(|known| word.eq_ignore_ascii_case(known))
+    [DELETE, EXPIRE, SYNC, ENDS].iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
 /// A score from its eight bytes; not-a-number is none.

@@ -54,6 +54,7 @@ fn receive(target: &mut BTreeMap<Key, Elements>, half: &mut Option<Key>, args: &
         }),
         Message::Sync => {}
         Message::Part { .. } => unreachable!("nothing is long here"),
+        Message::Ends => unreachable!("nobody breaks a link here"),
         Message::Chunk { .. } => {
             let elements = target.entry(key).or_default();
             elements.extend(args[ELEMENTS..].concat());

@@ -2,7 +2,7 @@
 
 use resp::{Arg, Parser, Progress, Reply};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 use tests::{Client, Options, Server, encode};
 
@@ -180,6 +180,11 @@ impl Caller {
     pub fn line(&mut self) -> String {
         let Some(words) = self.next() else { return "(closed)".to_owned() };
         words.iter().map(|word| word.escape_ascii().to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Where the link comes from.
+    pub fn peer(&self) -> SocketAddr {
+        self.stream.peer_addr().expect("connected")
     }
 
     /// Expects exactly these bytes.

@@ -165,7 +165,7 @@ impl Link {
             for answer in messages(recorded) {
                 let message = self.unanswered.pop_front().unwrap_or_default();
                 let chosen = message.first().is_some_and(|word| word == b"SLOTSRESTORE-ASYNC-SELECT");
-                let added = if chosen && answer[1] == b"0" { &b" parts many"[..] } else { b"" };
+                let added = if chosen && answer[1] == b"0" { &b" parts many ends"[..] } else { b"" };
                 encode(&[&answer[0][..], &answer[1], &[&answer[2][..], added].concat()], &mut expected);
             }
         } else {

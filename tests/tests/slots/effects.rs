@@ -253,7 +253,7 @@ fn a_replica_answers_what_reads_and_refuses_what_writes() {
         ("SLOTSMGRT-ASYNC-FENCE", "OK"),
         ("SLOTSMGRT-ASYNC-STATUS", "(nil)"),
         ("SLOTSMGRT-ASYNC-CANCEL", ":0"),
-        ("SLOTSRESTORE-ASYNC-SELECT 0", "[SLOTSRESTORE-ASYNC-ACK 0 OK parts many]"),
+        ("SLOTSRESTORE-ASYNC-SELECT 0", "[SLOTSRESTORE-ASYNC-ACK 0 OK parts many ends]"),
         ("SLOTSMGRTONE-ASYNC-DUMP 0 0 a", "[[SLOTSRESTORE-ASYNC delete a] [SLOTSRESTORE-ASYNC string a 0 1]]"),
     ] {
         assert_eq!(run(&mut client, line), reply, "{line}");

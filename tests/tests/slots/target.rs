@@ -33,10 +33,10 @@ fn messages_build_keys() {
         ("SLOTSRESTORE-ASYNC dict d 3000 0 1 2 x", "3"),
         ("SLOTSRESTORE-ASYNC expire h 0", "1"),
         ("SLOTSRESTORE-ASYNC expire d 0", "1"),
-        ("SLOTSRESTORE-ASYNC-SELECT 5", "OK parts many"),
+        ("SLOTSRESTORE-ASYNC-SELECT 5", "OK parts many ends"),
         ("SLOTSRESTORE-ASYNC string s 0 12", "1"),
         ("SLOTSRESTORE-ASYNC delete s", "1"),
-        ("SLOTSRESTORE-ASYNC-SELECT 0", "OK parts many"),
+        ("SLOTSRESTORE-ASYNC-SELECT 0", "OK parts many ends"),
     ] {
         assert_eq!(run(&mut client, line), ack(0, text), "{line}");
     }

@@ -77,7 +77,7 @@ impl Driver {
         let count = sent.len();
         if *reason == Reason::Demoted {
             // Some may have moved again by now, from the new primary.
-            self.end_link(true);
+            self.give_up_link();
             log::warning!("slotsmgrt_async: {count} keys that were sent are the new primary's business");
             return;
         }
@@ -91,14 +91,14 @@ impl Driver {
         if silent && self.forget(batch, keys.clone(), export.unacknowledged(), until - patience / 2, &mut why) {
             return;
         }
-        // Nothing more of the old link is to set out. What the target's system has taken from it and the target has not
-        // read may still come after what it hears on the new one.
-        self.end_link(true);
+        // Nothing more of the old link is to set out. What is on its way is to be dropped by a target that can.
+        self.give_up_link();
         match self.connect(RECONNECT) {
             Ok(()) if self.forget(batch, keys, 0, until, &mut why) => return,
             Ok(()) => {}
             Err(error) => why = format!("{error:?}"),
         }
+        self.give_up_link();
         log::warning!("slotsmgrt_async: the target may keep {count} keys until they are sent again: {why}");
     }
 

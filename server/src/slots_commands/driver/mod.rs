@@ -53,6 +53,8 @@ pub fn start(node: &'static Node, link: Arc<Link>, poll: Poll) -> std::io::Resul
             made_at: Instant::now(),
             worker: None,
             tenure: None,
+            rests: Vec::new(),
+            named: Vec::new(),
             scratch: Vec::new(),
         }
         .run();
@@ -78,6 +80,9 @@ struct Driver {
     worker: Option<Worker>,
     /// The term as a primary in which the batch began: after it nothing of the batch is this server's business.
     tenure: Option<u64>,
+    /// Given up links whose rest the target is to be told to drop, and those of which it was told over this link.
+    rests: Vec<String>,
+    named: Vec<String>,
     /// For what is made of a key before its length is known.
     scratch: Vec<u8>,
 }
@@ -157,6 +162,14 @@ impl Driver {
 
     fn disconnect(&mut self) {
         self.end_link(false);
+    }
+
+    /// The link is given up with messages under way.
+    fn give_up_link(&mut self) {
+        if let Some(addr) = self.peer.as_ref().and_then(Peer::addr) {
+            self.node.moves.rests.add(&self.link.host, self.link.port, addr);
+        }
+        self.end_link(true);
     }
 
     fn end_link(&mut self, at_once: bool) {
@@ -256,6 +269,8 @@ impl Driver {
         let stream = connect(&self.link.host, self.link.port, timeout, self.node.config().port)?;
         let peer = Peer::new(stream, &self.poll).map_err(|error| NoLink::Failed(error.to_string()))?;
         self.peer = Some(peer);
+        self.named.clear();
+        self.rests = self.node.moves.rests.of(&self.link.host, self.link.port);
         self.greet(false);
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::slots_commands::peer::{Heard, wait};
 use crate::slots_commands::worker::Worker;
 use engine::keyspace::{Key, Keyspace};
 use slots::migration::export::{Action, Event, Export, Reason, Stage};
-use slots::migration::message::SYNC;
+use slots::migration::message::{ENDS, SYNC};
 use slots::migration::wire;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -44,7 +44,13 @@ impl Driver {
                 return Ending::Aborted(Reason::Timeout);
             }
             action = match action {
-                Action::Make { key, stage, .. } if !self.greeted && self.must_know_first(&batch.keys[key], stage) => {
+                Action::Make { .. } if !self.rests.is_empty() && self.is_known() => {
+                    let event = self.name_rests();
+                    export.step(event, Self::now_ms())
+                }
+                Action::Make { key, stage, .. }
+                    if !self.greeted && (!self.rests.is_empty() || self.must_know_first(&batch.keys[key], stage)) =>
+                {
                     let event = self.greet_first();
                     export.step(event, Self::now_ms())
                 }
@@ -88,7 +94,10 @@ impl Driver {
                     let event = self.commit(batch, export);
                     export.step(event, Self::now_ms())
                 }
-                Action::Finish { moved } => return Ending::Finished { moved },
+                Action::Finish { moved } => {
+                    self.node.moves.rests.are_gone(&std::mem::take(&mut self.named));
+                    return Ending::Finished { moved };
+                }
                 Action::Abort(reason) => return Ending::Aborted(reason),
             };
         }
@@ -103,7 +112,11 @@ impl Driver {
         if !batch.retracting && !self.rate.allows(self.rate_limit, self.began.elapsed()) && !self.is_due(batch, stage) {
             return Some(PACE);
         }
-        let unknown = self.greeted && peer.abilities.is_none() && matches!(stage, Stage::Prepare | Stage::Retract);
+        let unknown = self.greeted && peer.abilities.is_none();
+        if unknown && !self.rests.is_empty() {
+            return Some(TICK);
+        }
+        let unknown = unknown && matches!(stage, Stage::Prepare | Stage::Retract);
         let waits = unknown && batch.keys.get(index).is_some_and(|key| self.must_know_first(key, stage));
         waits.then_some(TICK)
     }
@@ -188,6 +201,24 @@ impl Driver {
         peer.greeted_with(messages);
         self.greet(true);
         Event::Greeted { messages }
+    }
+
+    /// Whether the target has said what it can do.
+    fn is_known(&self) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.abilities.is_some())
+    }
+
+    /// Has the target drop what is left of older links, if it can.
+    fn name_rests(&mut self) -> Event {
+        let Some(peer) = &mut self.peer else { return Event::Failed(Reason::Closed) };
+        self.named = std::mem::take(&mut self.rests);
+        if !peer.abilities.unwrap_or_default().ends {
+            return Event::Tick;
+        }
+        for rest in &self.named {
+            wire::message(&[wire::RESTORE, ENDS, rest.as_bytes()], &mut peer.out);
+        }
+        Event::Greeted { messages: self.named.len() as u32 }
     }
 
     /// Asks the target to say when all is durable.

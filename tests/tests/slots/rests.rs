@@ -1,0 +1,86 @@
+//! What is left of a link that was given up: a target of ours drops it when the source names the link over a new one.
+
+use crate::data::{Caller, PATIENCE, Script, run};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use tests::{Options, Server, encode, wait_until};
+
+const SELECT: &str = "SLOTSRESTORE-ASYNC-SELECT 0";
+
+fn message(words: &[&str]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(words, &mut bytes);
+    bytes
+}
+
+#[test]
+fn what_is_left_of_a_link_comes_to_nothing_once_the_source_has_named_it() {
+    for threads in [1, 4] {
+        let server = Server::start(Options::codis(threads));
+        let mut client = server.client();
+        let mut old = TcpStream::connect(server.addr()).expect("it listens");
+        let stale = message(&["SLOTSRESTORE-ASYNC", "string", "k", "0", "old"]);
+        let (begin, rest) = stale.split_at(stale.len() / 2);
+        old.write_all(begin).expect("sent");
+        let addr = old.local_addr().expect("connected").to_string();
+        // Not before it is a client.
+        let begun = |list: String| list.contains(&format!(" addr={addr} "));
+        assert!(wait_until(PATIENCE, || begun(run(&mut client, "CLIENT LIST"))));
+        let mut new = server.client();
+        // Other hosts' connections, and one's own, are not named.
+        let own = run(&mut new, "CLIENT LIST");
+        assert!(own.contains(" cmd=client"));
+        for (line, reply) in [
+            ("SLOTSRESTORE-ASYNC-SELECT 0".to_owned(), "OK parts many ends"),
+            ("SLOTSRESTORE-ASYNC ends 192.0.2.1:80".to_owned(), "0"),
+            ("SLOTSRESTORE-ASYNC ends nonsense".to_owned(), "0"),
+            (format!("SLOTSRESTORE-ASYNC ends {addr}"), "1"),
+            (format!("SLOTSRESTORE-ASYNC ends {addr}"), "0"),
+            ("SLOTSRESTORE-ASYNC delete k".to_owned(), "0"),
+            ("SLOTSRESTORE-ASYNC string k 0 new".to_owned(), "1"),
+        ] {
+            assert_eq!(run(&mut new, &line), format!("[SLOTSRESTORE-ASYNC-ACK 0 {reply}]"), "{line}");
+        }
+        let overwrites = message(&["SLOTSRESTORE-ASYNC", "many", "k", "0", "sold"]);
+        // It may be closed by now.
+        let _ = old.write_all(&[rest, &overwrites].concat());
+        let mut said = Vec::new();
+        let _ = old.read_to_end(&mut said);
+        assert_eq!(said.escape_ascii().to_string(), "");
+        assert_eq!(run(&mut client, "GET k"), "new");
+    }
+}
+
+/// A source whose first link breaks with a key under way, the address of that link, and the next one.
+fn broken() -> (Server, SocketAddr, Caller) {
+    let (source, target) = (Server::start(Options::codis(1)), Script::new());
+    let mut from = source.client();
+    run(&mut from, "SET k v");
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE-ASYNC", "60000 4 0 k")).as_bytes()).expect("sent");
+    let mut link = target.accept();
+    assert_eq!(link.line(), SELECT);
+    for line in ["SLOTSRESTORE-ASYNC delete k", "SLOTSRESTORE-ASYNC string k 0 v"] {
+        assert_eq!(link.line(), line);
+    }
+    let addr = link.peer();
+    drop(link);
+    let mut next = target.accept();
+    assert_eq!(next.line(), SELECT);
+    (source, addr, next)
+}
+
+#[test]
+fn a_source_names_the_link_that_broke_before_anything_else_to_targets_that_know_the_word_only() {
+    for answer in ["OK parts many ends", "OK"] {
+        let (source, addr, mut next) = broken();
+        next.ack("0", answer);
+        if answer != "OK" {
+            assert_eq!(next.line(), format!("SLOTSRESTORE-ASYNC ends {addr}"));
+            next.ack("0", "1");
+        }
+        assert_eq!(next.line(), "SLOTSRESTORE-ASYNC delete k");
+        next.ack("0", "1");
+        assert_eq!(next.line(), "(closed)");
+        assert_eq!(run(&mut source.client(), "GET k"), "v");
+    }
+}
