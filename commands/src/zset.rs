@@ -11,6 +11,7 @@ use engine::value::ZSet;
 use engine::value::zset::Outcome as Added;
 use resp::errors;
 use resp::{Flags, KeySpec};
+use std::cmp::Ordering;
 
 pub(crate) mod range;
 pub(crate) mod store;
@@ -24,6 +25,8 @@ struct AddOptions {
     only_old: bool,
     count_changed: bool,
     increment: bool,
+    /// A score that is there changes this way only.
+    only_to: Option<Ordering>,
 }
 
 fn zadd(ctx: &mut Ctx<'_, '_>) -> Outcome {
@@ -36,13 +39,16 @@ fn zincrby(ctx: &mut Ctx<'_, '_>) -> Outcome {
 
 /// ZADD and ZINCRBY. The latter takes ZADD's options too, as long as its arity leaves room: none.
 fn add_with(ctx: &mut Ctx<'_, '_>, mut options: AddOptions) -> Outcome {
-    let mut first = 2;
+    let (mut first, newer) = (2, ctx.keys.is_from_primary());
     loop {
         match () {
             () if ctx.args.is(first, "nx") => options.only_new = true,
             () if ctx.args.is(first, "xx") => options.only_old = true,
             () if ctx.args.is(first, "ch") => options.count_changed = true,
             () if ctx.args.is(first, "incr") => options.increment = true,
+            // What a newer primary may send besides.
+            () if newer && ctx.args.is(first, "gt") => options.only_to = Some(Ordering::Greater),
+            () if newer && ctx.args.is(first, "lt") => options.only_to = Some(Ordering::Less),
             () => break,
         }
         first += 1;
@@ -78,12 +84,12 @@ fn add_with(ctx: &mut Ctx<'_, '_>, mut options: AddOptions) -> Outcome {
             let (old, new) = zset.put(ctx.args.at(at), limits, |old| match old {
                 None => (!options.only_old).then_some(given),
                 Some(_) if options.only_new => None,
-                Some(old) if options.increment => {
-                    let sum = old + given;
-                    not_a_number = sum.is_nan();
-                    (!not_a_number).then_some(sum)
+                Some(old) => {
+                    let new = if options.increment { old + given } else { given };
+                    not_a_number = new.is_nan();
+                    let may = options.only_to.is_none() || new.partial_cmp(&old) == options.only_to;
+                    (!not_a_number && may).then_some(new)
                 }
-                Some(_) => Some(given),
             });
             score = new;
             added += u64::from(old.is_none() && new.is_some());

@@ -7,7 +7,7 @@ pub fn may_differ(name: &[u8], words: usize) -> bool {
     match words {
         2 => is("unlink") || is("getdel") || is("flushall") || is("flushdb") || is("zpopmin") || is("zpopmax"),
         3 => is("unlink") || is("lpop") || is("rpop") || is("zpopmin") || is("zpopmax"),
-        _ => is("unlink") || is("lmove") || words > 4 && is("hset"),
+        _ => is("unlink") || is("lmove") || words > 4 && is("hset") || words == 4 && is("pexpireat"),
     }
 }
 
@@ -22,6 +22,12 @@ pub fn translate<'a>(args: &[&'a [u8]]) -> Option<Vec<Vec<u8>>> {
         (b"unlink", keys) => put("DEL", keys),
         (b"hset", [_, _, _, _, ..]) => put("HMSET", rest),
         (b"flushall" | b"flushdb", [_]) => Some(vec![name]),
+        // It came because it was to be done there.
+        (b"pexpireat", [key, at, option])
+            if [b"nx", b"xx", b"gt", b"lt"].iter().any(|known| option.eq_ignore_ascii_case(*known)) =>
+        {
+            put("PEXPIREAT", &[key, at])
+        }
         (b"getdel", [key]) => put("DEL", &[key]),
         (b"lmove", [from, to, side, other]) if is(side, "right") && is(other, "left") => put("RPOPLPUSH", &[from, to]),
         // So many elements of one end are those that are not in the rest.
@@ -64,6 +70,7 @@ mod tests {
         check("HSET h a 1 b 2", Some("HMSET h a 1 b 2"));
         check("FLUSHALL ASYNC", Some("flushall"));
         check("LMOVE a b RIGHT left", Some("RPOPLPUSH a b"));
+        check("PEXPIREAT k 77 gt", Some("PEXPIREAT k 77"));
         check("LPOP l 3", Some("LTRIM l 3 -1"));
         check("RPOP l 3", Some("LTRIM l 0 -4"));
         check("ZPOPMIN z 2", Some("ZREMRANGEBYRANK z 0 1"));

@@ -9,6 +9,7 @@ use crate::config::{Config, MaxmemoryPolicy};
 use crate::dispatch::Executor;
 use crate::node::Node;
 use crate::node_commands::NodeCtx;
+use crate::repl::Gate;
 use engine::clock::Now;
 use engine::evict::{Evictor, First, Pick, Rule};
 use engine::keyspace::Key;
@@ -69,9 +70,13 @@ fn evict(exec: &mut Executor, now: Now) -> Room {
     /// Keys dropped between two looks at the clock: time in which the thread did not run is no reason to stop.
     const KEYS_AT_LEAST: u32 = 64;
     let (node, config) = (exec.node, exec.settled.config.clone());
-    // A replica drops what its primary says; while clients are paused nothing changes.
-    if !is_over(node, &config) || node.repl.is_replica() || node.is_paused(now) {
+    // While clients are paused nothing changes.
+    if !is_over(node, &config) || node.is_paused(now) {
         return Room::Enough;
+    }
+    if node.repl.is_replica() {
+        // It drops what its primary says. Where nobody may write, that is why a write is refused.
+        return if node.repl.gate.bits() & Gate::READ_ONLY != 0 { Room::Enough } else { Room::None };
     }
     let Some(rule) = rule(config.maxmemory_policy) else { return Room::None };
     let (start, budget) = (Ticks::now(), ticks::per_microsecond() * MICROSECONDS);

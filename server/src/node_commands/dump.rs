@@ -25,10 +25,19 @@ fn dump_value(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 
 fn restore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let args = ctx.args;
-    if !args.from(4).iter().all(|word| word.eq_ignore_ascii_case(b"replace")) {
-        return Err(Error::Text(errors::SYNTAX));
+    // What a newer primary may send besides; how long a key was not asked for is this server's own business.
+    let newer = ctx.keys.is_from_primary();
+    let (mut replace, mut is_moment, mut at) = (false, false, 4);
+    while at < args.len() {
+        match &args.at(at).to_ascii_lowercase()[..] {
+            b"replace" => replace = true,
+            b"absttl" if newer => is_moment = true,
+            b"idletime" | b"freq" if newer && at + 1 < args.len() => at += 1,
+            _ => return Err(Error::Text(errors::SYNTAX)),
+        }
+        at += 1;
     }
-    let (key, replace) = (ctx.key(1), args.len() > 4);
+    let key = ctx.key(1);
     if !replace && ctx.keys.look(&key).is_some() {
         return Err("BUSYKEY Target key name already exists.".into());
     }
@@ -36,7 +45,8 @@ fn restore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     if ttl_ms < 0 {
         return Err("ERR Invalid TTL value, must be >= 0".into());
     }
-    let expire_at_ms = (ttl_ms > 0).then(|| ctx.keys.moment().ms.saturating_add(ttl_ms));
+    let begin_ms = if is_moment { 0 } else { ctx.keys.moment().ms };
+    let expire_at_ms = (ttl_ms > 0).then(|| begin_ms.saturating_add(ttl_ms));
     if !ctx.keys.is_from_primary() && ctx.node.migrations.moving.has(ctx.session.db, key.bytes) {
         return Err("ERR the specified key is being migrated".into());
     }

@@ -33,6 +33,10 @@ fn psync(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 /// Makes the connection a replica's. All slots are held.
 fn begin_feed(ctx: &mut NodeCtx<'_, '_>, request: Option<(&[u8], &[u8])>) -> Outcome {
     let (node, now) = (ctx.node, ctx.keys.now());
+    if ctx.keys.is_from_primary() {
+        // Its stream is no connection to feed.
+        return Err(Error::Text("ERR SYNC and PSYNC are not allowed in the stream of a primary"));
+    }
     if ctx.client.parking.is_none() {
         return Err(Error::Text("ERR SYNC and PSYNC are not allowed in transactions"));
     }

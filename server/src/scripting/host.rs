@@ -152,8 +152,11 @@ impl<'s, 'c, 'h> ScriptHost<'s, 'c, 'h> {
     /// Whether memory may grow, once keys are dropped that may be.
     #[inline]
     fn has_room(&mut self) -> bool {
-        if !crate::memory::is_over(self.ctx.node, self.ctx.config) || self.ctx.keys.is_replica() {
+        if !crate::memory::is_over(self.ctx.node, self.ctx.config) || self.ctx.keys.is_from_primary() {
             return true;
+        }
+        if self.ctx.keys.is_replica() {
+            return false;
         }
         let room = crate::memory::make_room_within(self.ctx, self.evictor);
         if let Some(block) = &mut self.effects {

@@ -1,0 +1,149 @@
+//! What a Redis 7.0 says to its replicas and 3.2 has no words for: it is done all the same where 3.2's types can hold it.
+
+use resp::Reply;
+use std::net::TcpListener;
+use std::time::Duration;
+use tests::replicas::{assert_same, follow, info, number, serve_sync, wait_for_link};
+use tests::{Client, Options, Server, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Nothing, and no checksum.
+const IMAGE: &[u8] = b"REDIS0007\xff\0\0\0\0\0\0\0\0";
+
+#[test]
+fn a_replica_of_redis_7_does_what_3_2_has_no_words_for() {
+    for threads in [1, 4] {
+        let (primary, replica) = (
+            Server::start(Options::redis().set("repl-diskless-sync-delay", "0")),
+            Server::start(Options::codis(threads)),
+        );
+        follow(&replica, primary.addr());
+        wait_for_link(&replica);
+        let mut client = primary.client();
+        for line in [
+            "SET k v EX 1000",
+            "SET k w KEEPTTL",
+            "SET moment v PXAT 9999999999999",
+            "SET got v GET",
+            "SET kept v EX 1000",
+            "GETEX kept PERSIST",
+            "SET longer v",
+            "GETEX longer EX 1000",
+            "SET taken v",
+            "GETDEL taken",
+            "SET gone v",
+            "UNLINK gone",
+            "SET some v",
+            "EXPIRE some 100 NX",
+            "EXPIRE some 200 GT",
+            "PEXPIREAT some 9999999999999 XX",
+            "EXPIRE some 100 LT",
+            "HSET h a 1 b 2 c 3",
+            "RPUSH l a b c d e f g",
+            "LPOP l 2",
+            "RPOP l 1",
+            "LMPOP 1 l LEFT COUNT 1",
+            "LMOVE l m RIGHT LEFT",
+            "BLMOVE l m RIGHT LEFT 0",
+            "ZADD z 1 a 2 b 3 c 4 d 5 e 6 f",
+            "ZPOPMIN z",
+            "ZPOPMAX z 1",
+            "ZMPOP 1 z MIN",
+            "ZADD z GT 9 c 1 d 7 new",
+            "ZADD z LT CH 1 d 90 e",
+            "ZADD z XX GT INCR 1 c",
+            "SADD s a b c d",
+            "SPOP s 2",
+            "INCRBYFLOAT f 1.5",
+            "EVAL return(redis.call('SET','scripted','v','EX','1000')) 0",
+            "MULTI",
+            "UNLINK some",
+            "INCR n",
+            "EXEC",
+        ] {
+            let reply = client.run(line);
+            assert!(!matches!(reply, Reply::Error(_)), "{line}: {reply:?}");
+        }
+        let Reply::Bulk(Some(payload)) = client.run("DUMP h") else { panic!("a payload") };
+        for words in [
+            &[&b"RESTORE"[..], b"forever", b"0", &payload][..],
+            &[b"RESTORE", b"ends", b"5000000", &payload],
+            &[b"RESTORE", b"ends", b"7000000", &payload, b"REPLACE"],
+            &[b"RESTORE", b"at", b"9999999999999", &payload, b"ABSTTL", b"IDLETIME", b"5"],
+            &[b"RESTORE", b"often", b"0", &payload, b"REPLACE", b"FREQ", b"5"],
+        ] {
+            assert_eq!(client.call(words), Reply::Simple(b"OK".to_vec()));
+        }
+        assert_same(&primary, &replica);
+        let mut there = replica.client();
+        for key in ["k", "moment", "kept", "longer", "scripted", "forever", "ends", "at", "often"] {
+            let [here, there] = [&mut client, &mut there].map(|client| match client.run(&format!("PTTL {key}")) {
+                Reply::Int(left) => left,
+                other => panic!("{key}: {other:?}"),
+            });
+            // They were asked one after the other.
+            assert!(here < 0 && here == there || here > 0 && there > here - 60_000 && there <= here, "{key}: {there}");
+        }
+        assert!(!replica.log().contains("so the data differ"), "{}", replica.log());
+    }
+}
+
+#[test]
+fn newer_words_are_not_for_clients() {
+    let server = Server::start(Options::codis(1));
+    let mut client = server.client();
+    client.run("SET k v");
+    let Reply::Bulk(Some(payload)) = client.run("DUMP k") else { panic!("a payload") };
+    let syntax = Reply::Error(b"ERR syntax error".to_vec());
+    assert_eq!(client.call(&[b"RESTORE", &b"r"[..], b"77", &payload, b"ABSTTL"]), syntax);
+    assert_eq!(client.call(&[b"RESTORE", &b"r"[..], b"0", &payload, b"REPLACE", b"FREQ", b"1"]), syntax);
+    assert_eq!(client.run("ZADD z GT 1 a"), syntax);
+    assert_eq!(client.run("ZADD z GT 1 a 2"), Reply::Error(b"ERR value is not a valid float".to_vec()));
+}
+
+fn made_up_primary(replica: &Server) -> Client {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    follow(replica, listener.local_addr().expect("an address"));
+    let mut answer = format!("+FULLRESYNC {} 100\r\n${}\r\n", "a".repeat(40), IMAGE.len()).into_bytes();
+    answer.extend_from_slice(IMAGE);
+    let primary = serve_sync(&listener, &answer);
+    wait_for_link(replica);
+    primary
+}
+
+#[test]
+fn a_primary_does_not_become_the_replica_of_its_replica() {
+    for request in ["*1\r\n$4\r\nSYNC\r\n", "*3\r\n$5\r\nPSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n"] {
+        let replica = Server::start(Options::codis(1));
+        let mut primary = made_up_primary(&replica);
+        let mut client = replica.client();
+        primary.send(request.as_bytes()).expect("the replica listens");
+        primary.send(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n").expect("the replica listens");
+        assert!(wait_until(PATIENCE, || client.run("GET k") == Reply::bulk("v")), "{}", replica.log());
+        assert_eq!(number(&mut client, "connected_slaves"), 0, "{}", replica.log());
+        assert_eq!(info(&mut client, "master_link_status").as_deref(), Some("up"));
+    }
+}
+
+#[test]
+fn a_writable_replica_without_memory_refuses_its_own_writes_only() {
+    for threads in [1, 4] {
+        let replica = Server::start(Options::codis(threads).set("slave-read-only", "no"));
+        let mut primary = made_up_primary(&replica);
+        let mut client = replica.client();
+        client.run("CONFIG SET maxmemory 1");
+        let refused = Reply::Error(b"OOM command not allowed when used memory > 'maxmemory'.".to_vec());
+        assert_eq!(client.run("SET own v"), refused);
+        let by_script = client.run("EVAL return(redis.call('SET','own','v')) 0");
+        assert!(
+            matches!(&by_script, Reply::Error(text) if text.windows(3).any(|part| part == b"OOM")),
+            "{by_script:?}"
+        );
+        primary.send(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n").expect("the replica listens");
+        assert!(wait_until(PATIENCE, || client.run("GET k") == Reply::bulk("v")), "{}", replica.log());
+        // Where nobody may write, that is what is said.
+        client.run("CONFIG SET slave-read-only yes");
+        let read_only = Reply::Error(b"READONLY You can't write against a read only slave.".to_vec());
+        assert_eq!(client.run("SET own v"), read_only);
+    }
+}
