@@ -7,7 +7,14 @@ pub fn may_differ(name: &[u8], words: usize) -> bool {
     match words {
         2 => is("unlink") || is("getdel") || is("flushall") || is("flushdb") || is("zpopmin") || is("zpopmax"),
         3 => is("unlink") || is("lpop") || is("rpop") || is("zpopmin") || is("zpopmax"),
-        _ => is("unlink") || is("lmove") || words > 4 && is("hset") || words == 4 && is("pexpireat"),
+        _ => {
+            is("unlink")
+                || is("lmove")
+                || words > 4 && is("hset")
+                || words == 4 && is("pexpireat")
+                || is("lpushx")
+                || is("rpushx")
+        }
     }
 }
 
@@ -21,6 +28,9 @@ pub fn translate<'a>(args: &[&'a [u8]]) -> Option<Vec<Vec<u8>>> {
     match (name.as_slice(), rest) {
         (b"unlink", keys) => put("DEL", keys),
         (b"hset", [_, _, _, _, ..]) => put("HMSET", rest),
+        // The list was there.
+        (b"lpushx", [_, _, _, ..]) => put("LPUSH", rest),
+        (b"rpushx", [_, _, _, ..]) => put("RPUSH", rest),
         (b"flushall" | b"flushdb", [_]) => Some(vec![name]),
         // It came because it was to be done there.
         (b"pexpireat", [key, at, option])
@@ -70,6 +80,8 @@ mod tests {
         check("HSET h a 1 b 2", Some("HMSET h a 1 b 2"));
         check("FLUSHALL ASYNC", Some("flushall"));
         check("LMOVE a b RIGHT left", Some("RPOPLPUSH a b"));
+        check("LPUSHX l a b", Some("LPUSH l a b"));
+        check("RPUSHX l a b", Some("RPUSH l a b"));
         check("PEXPIREAT k 77 gt", Some("PEXPIREAT k 77"));
         check("LPOP l 3", Some("LTRIM l 3 -1"));
         check("RPOP l 3", Some("LTRIM l 0 -4"));
@@ -79,7 +91,9 @@ mod tests {
 
     #[test]
     fn what_3_2_knows_stays_as_it_is() {
-        for request in ["SET k v", "HSET h f v", "FLUSHALL", "LPOP l", "DEL a", "LMOVE a b LEFT LEFT", "ZPOPMAX z 0"] {
+        for request in
+            ["SET k v", "HSET h f v", "FLUSHALL", "LPOP l", "LPUSHX l a", "DEL a", "LMOVE a b LEFT LEFT", "ZPOPMAX z 0"]
+        {
             check(request, None);
         }
     }

@@ -40,6 +40,8 @@ fn a_replica_of_redis_7_does_what_3_2_has_no_words_for() {
             "EXPIRE some 100 LT",
             "HSET h a 1 b 2 c 3",
             "RPUSH l a b c d e f g",
+            "LPUSHX l 1 2",
+            "RPUSHX l 1 2",
             "LPOP l 2",
             "RPOP l 1",
             "LMPOP 1 l LEFT COUNT 1",
