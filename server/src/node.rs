@@ -29,7 +29,7 @@ use engine::raw::lock::SlotLocks;
 use engine::slot::Slot;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// A handler of either kind.
 #[derive(Clone, Copy)]
@@ -90,6 +90,8 @@ pub struct Node {
     pub latency: Latency,
     /// Until when clients are paused, Unix milliseconds; 0 if they are not.
     pub paused_until_ms: AtomicI64,
+    /// Held while a pause begins, and by who is no client while it changes keys: so a pause begins after that.
+    pausing: Mutex<()>,
     /// Threads besides the reactors that take slot locks.
     pub guests: Guests,
     /// Keys on their way to and from other servers.
@@ -151,6 +153,7 @@ impl Node {
             slowlog: SlowLog::default(),
             latency: Latency::default(),
             paused_until_ms: AtomicI64::new(0),
+            pausing: Mutex::default(),
             free,
             freeing: AtomicU64::new(0),
             watched: AtomicBool::new(false),
@@ -179,6 +182,19 @@ impl Node {
     #[inline]
     pub fn holds_back(&self, now: Now) -> bool {
         self.is_paused(now) || self.mailboxes.iter().any(Mailbox::is_flooded) && !self.scripts.is_busy()
+    }
+
+    /// Pauses clients until then, Unix milliseconds; a pause that is under way is made longer, never shorter.
+    pub fn pause(&self, until_ms: i64) {
+        let _alone = self.pausing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.paused_until_ms.fetch_max(until_ms, Ordering::Relaxed);
+    }
+
+    /// Keeps a pause from beginning until what this returns is dropped; `None` if there is one. For who holds a slot, and
+    /// waits for nothing.
+    pub fn unpaused(&self) -> Option<MutexGuard<'_, ()>> {
+        let alone = self.pausing.lock().unwrap_or_else(PoisonError::into_inner);
+        (!self.is_paused(Now::read())).then_some(alone)
     }
 
     /// Whether clients are paused at `now`.

@@ -129,8 +129,7 @@ fn pause(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         return Err(Error::Text(errors::TIMEOUT_NEGATIVE));
     }
     let until = ctx.keys.now().ms.saturating_add(ms);
-    // A pause that is under way is made longer, never shorter.
-    ctx.node.paused_until_ms.fetch_max(if ms == 0 { 0 } else { until }, Relaxed);
+    ctx.node.pause(if ms == 0 { 0 } else { until });
     ctx.out.ok();
     Ok(())
 }

@@ -348,7 +348,20 @@ impl Mover<'_> {
             self.worker.node.moves.claims.end(self.job.db, slot);
             let (node, tenure) = (self.worker.node, self.tenure);
             let ours = || node.repl.tenure() == tenure;
-            let changed = self.worker.in_slot(slot, self.job.db, |here| ours().then(|| remove(here, &sent)));
+            let until = Instant::now() + self.job.timeout;
+            let changed = loop {
+                let removed = |here: &mut Keyspace<'_, '_>| ours().then(|| remove(here, &sent));
+                match self.worker.in_slot_unless_paused(slot, self.job.db, removed) {
+                    Some(changed) => break changed,
+                    // Who pauses clients relies on nothing changing.
+                    None if Instant::now() < until => thread::sleep(CLAIM_RETRY),
+                    None => {
+                        sent.append(&mut gone);
+                        self.forget(&sent);
+                        return Err("ERR error on slotsrestore, clients are paused".into());
+                    }
+                }
+            };
             keys = changed.ok_or_else(|| Failed::from(errors::READ_ONLY))?;
             moved += sent.len() - keys.len();
         }
@@ -417,7 +430,7 @@ impl Mover<'_> {
             return Ok(());
         }
         let Job { host, port, timeout, .. } = self.job;
-        let failed = match connect(host, *port, *timeout, self.worker.node.config().port) {
+        let failed = match connect(host, *port, *timeout, self.worker.node.config().port, || false) {
             Ok(stream) => {
                 *self.link = Some(Link { stream, input: Vec::new(), db: None, greeted: false, used: Instant::now() });
                 return Ok(());
@@ -425,7 +438,7 @@ impl Mover<'_> {
             // The original takes it for connected, and finds out when it has something to write.
             Err(NoLink::Refused) => return Ok(()),
             Err(NoLink::Failed(text)) => Failed(format!("ERR Can't connect to target node: {text}").into_bytes()),
-            Err(NoLink::TimedOut) => CONNECTING.into(),
+            Err(NoLink::TimedOut | NoLink::Stopped) => CONNECTING.into(),
             Err(NoLink::Itself) => "ERR Can't connect to target node: it is this server itself".into(),
         };
         Err(failed)

@@ -1,5 +1,5 @@
 //! Sources whose role changes while keys are on their way: from then on the new primary moves them, so that nothing is
-//! taken back from the target.
+//! taken back from the target. Sources that are paused before, and batches that have not begun.
 
 use crate::data::{Caller, Script, run, show};
 use tests::{Client, NOBODYS_PORT, Options, Server};
@@ -86,4 +86,43 @@ fn whoever_lost_its_answer_and_its_role_takes_nothing_back() {
     drop(link);
     assert_eq!(show(&from.read()), "-IOERR error or timeout reading from target");
     assert!(!target.is_called(), "the target was told something more");
+}
+
+#[test]
+fn a_batch_that_waits_for_its_slot_can_be_canceled() {
+    let (server, [first, second]) = (Server::start(Options::codis(1)), [Script::new(), Script::new()]);
+    let mut other = server.client();
+    run(&mut other, "SET k 1");
+    let (mut from, mut link) = begin(&server, &first, "SLOTSMGRTONE", "600000 k");
+    assert_eq!(link.line(), "SELECT 0");
+    assert!(link.line().starts_with("SLOTSRESTORE k "));
+    let (mut waits, _link) = begin(&server, &second, "SLOTSMGRTONE-ASYNC", "600000 0 0 k");
+    assert_eq!(
+        run(&mut other, "SLOTSMGRT-ASYNC-CANCEL REPORT"),
+        "[canceled :1 keys :0 moved :0 kept :0 sent_bytes :0]"
+    );
+    assert_eq!(show(&waits.read()), "-ERR interrupted: canceled");
+    link.send(b"+OK\r\n+OK\r\n");
+    assert_eq!(show(&from.read()), ":1");
+}
+
+#[test]
+fn nothing_is_removed_while_clients_are_paused() {
+    let (server, target) = (Server::start(Options::codis(1)), Script::new());
+    let mut other = server.client();
+    run(&mut other, "MSET a 1 b 1");
+    let (mut from, mut link) = begin(&server, &target, "SLOTSMGRTONE-ASYNC", "1000 0 0 a");
+    for line in ["SLOTSRESTORE-ASYNC-SELECT 0", "SLOTSRESTORE-ASYNC delete a", "SLOTSRESTORE-ASYNC string a 0 1"] {
+        assert_eq!(link.line(), line);
+    }
+    let (mut whole, mut second) = begin(&server, &target, "SLOTSMGRTONE", "1000 b");
+    assert_eq!(second.line(), "SELECT 0");
+    assert!(second.line().starts_with("SLOTSRESTORE b "));
+    assert_eq!(run(&mut other, "CLIENT PAUSE 600000"), "OK");
+    (0..3).for_each(|_| link.ack("0", "1"));
+    second.send(b"+OK\r\n+OK\r\n");
+    // Both have waited for the pause's end for as long as they may.
+    assert_eq!(show(&from.read()), "-ERR interrupted: migration timeout");
+    let reply = show(&whole.read());
+    assert!(reply.starts_with('-'), "{reply}");
 }

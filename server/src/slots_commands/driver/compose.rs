@@ -18,7 +18,8 @@ const STEP_KEYS: usize = 256;
 const CLAIM_RETRY: Duration = Duration::from_millis(1);
 
 impl Driver {
-    /// Claims the slots and marks the keys; `None` if somebody else keeps one of the slots.
+    /// Claims the slots and marks the keys; `None` if somebody else keeps one of the slots, or if
+    /// the batch is to end.
     pub(super) fn compose(&mut self, what: What, limits: Limits) -> Option<Batch> {
         let mut slots: Vec<SlotId> = match &what {
             What::Slot { slot, .. } => vec![*slot],
@@ -79,7 +80,7 @@ impl Driver {
         let claims = &self.node.moves.claims;
         for (n, &slot) in slots.iter().enumerate() {
             while !claims.claim(self.link.db, slot) {
-                if Instant::now() >= deadline {
+                if Instant::now() >= deadline || self.is_stopped() {
                     slots[..n].iter().for_each(|&slot| claims.release(self.link.db, slot));
                     return None;
                 }

@@ -21,10 +21,11 @@ const RETRACT_MAX: Duration = Duration::from_secs(5);
 const RECONNECT: Duration = Duration::from_millis(300);
 
 impl Driver {
-    /// Sees whether all that was sent is as it was, and removes it.
-    pub(super) fn commit(&mut self, batch: &mut Batch, export: &Export) -> Event {
+    /// Sees whether all that was sent is as it was, and removes it; `None` if it is to be called again because clients are
+    /// paused: who pauses them relies on nothing changing.
+    pub(super) fn commit(&mut self, batch: &mut Batch, export: &Export) -> Option<Event> {
         if batch.retracting {
-            return Event::Committed { kept: Vec::new() };
+            return Some(Event::Committed { kept: Vec::new() });
         }
         let mut by_slot: BTreeMap<SlotId, Vec<usize>> = BTreeMap::new();
         for index in export.done().filter(|&index| !batch.removed[index]) {
@@ -40,7 +41,7 @@ impl Driver {
                 }
             }
             if !stale.is_empty() {
-                return Event::Stale { keys: stale };
+                return Some(Event::Stale { keys: stale });
             }
         }
         let (node, db, tenure) = (self.node, self.link.db, self.tenure);
@@ -48,7 +49,7 @@ impl Driver {
         for (slot, indices) in by_slot {
             node.moves.claims.end(db, slot);
             for step in indices.chunks(COMMIT_KEYS) {
-                let removed = self.in_slot(slot, |here| {
+                let removed = self.in_slot_unless_paused(slot, |here| {
                     if node.repl.tenure() != tenure {
                         return None;
                     }
@@ -56,15 +57,15 @@ impl Driver {
                     let gone = if stale.is_empty() { remove(here, &keys, step) } else { Vec::new() };
                     Some((stale, gone))
                 });
-                let Some((stale, gone)) = removed else { return Event::Failed(Reason::Demoted) };
+                let Some((stale, gone)) = removed? else { return Some(Event::Failed(Reason::Demoted)) };
                 if !stale.is_empty() {
-                    return Event::Stale { keys: stale };
+                    return Some(Event::Stale { keys: stale });
                 }
                 gone.into_iter().for_each(|index| batch.removed[index] = true);
                 kept.extend(step.iter().filter(|&&index| !batch.removed[index]));
             }
         }
-        Event::Committed { kept }
+        Some(Event::Committed { kept })
     }
 
     /// Has the target forget what it got of keys that stay here.

@@ -32,6 +32,8 @@ use std::time::{Duration, Instant};
 
 /// An idle link ends after so long.
 const IDLE: Duration = Duration::from_secs(60);
+/// Longest time for connecting, so that a database is not shut for long because a target is not there.
+const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// The thread stays a guest for so long after a batch.
 const GUEST_IDLE: Duration = Duration::from_millis(100);
 /// Starts the thread of a link.
@@ -212,6 +214,7 @@ impl Driver {
                 NoLink::Refused => b"",
                 NoLink::Itself => b"ERR interrupted: connection closed (the target is this server)",
                 NoLink::Failed(_) | NoLink::TimedOut => text.as_bytes(),
+                NoLink::Stopped => &self.why_stopped(),
             };
             if !text.is_empty() {
                 // Who is told of the end finds no link any more.
@@ -223,7 +226,10 @@ impl Driver {
         self.worker = Some(worker);
         let slot = if let What::Slot { slot, .. } = &what { Some(*slot) } else { None };
         let Some(mut batch) = self.compose(what, limits) else {
-            return self.fail(b"ERR interrupted: keys of the batch are being migrated elsewhere");
+            return match self.is_stopped() {
+                true => self.fail(&self.why_stopped()),
+                false => self.fail(b"ERR interrupted: keys of the batch are being migrated elsewhere"),
+            };
         };
         let (mut export, ending) = self.send(&mut batch);
         match ending {
@@ -266,7 +272,8 @@ impl Driver {
     }
 
     fn connect(&mut self, timeout: Duration) -> Result<(), NoLink> {
-        let stream = connect(&self.link.host, self.link.port, timeout, self.node.config().port)?;
+        let timeout = timeout.min(CONNECT_MAX);
+        let stream = connect(&self.link.host, self.link.port, timeout, self.node.config().port, || self.is_stopped())?;
         let peer = Peer::new(stream, &self.poll).map_err(|error| NoLink::Failed(error.to_string()))?;
         self.peer = Some(peer);
         self.named.clear();
@@ -313,8 +320,23 @@ impl Driver {
         self.tenure.is_none() || self.node.repl.tenure() != self.tenure
     }
 
+    /// Whether a batch that has not begun to be sent is to end.
+    fn is_stopped(&self) -> bool {
+        self.link.cancel.load(Ordering::Acquire) || self.is_demoted()
+    }
+
+    fn why_stopped(&self) -> Vec<u8> {
+        let why = if self.is_demoted() { Reason::Demoted } else { Reason::Canceled };
+        [b"ERR ", &why.text()[..]].concat()
+    }
+
     fn in_slot<R>(&mut self, slot: SlotId, work: impl FnOnce(&mut Keyspace<'_, '_>) -> R) -> R {
         let (node, db) = (self.node, self.link.db);
         self.worker.get_or_insert_with(|| Worker::new(node)).in_slot(slot, db, work)
+    }
+
+    fn in_slot_unless_paused<R>(&mut self, slot: SlotId, work: impl FnOnce(&mut Keyspace<'_, '_>) -> R) -> Option<R> {
+        let (node, db) = (self.node, self.link.db);
+        self.worker.get_or_insert_with(|| Worker::new(node)).in_slot_unless_paused(slot, db, work)
     }
 }

@@ -33,6 +33,9 @@ impl Driver {
     pub(super) fn drive(&mut self, batch: &mut Batch, export: &mut Export) -> Ending {
         let mut action = export.step(Event::Ready, Self::now_ms());
         self.publish(batch, export);
+        // Clients are paused since, and all is sent.
+        let mut paused_at = None;
+        let patience = Duration::from_millis(batch.limits.timeout_ms.max(0) as u64);
         loop {
             if self.link.cancel.swap(false, Ordering::AcqRel) && !batch.retracting {
                 action = export.cancel(action);
@@ -90,10 +93,16 @@ impl Driver {
                     let event = self.ask(batch);
                     export.step(event, Self::now_ms())
                 }
-                Action::Commit => {
-                    let event = self.commit(batch, export);
-                    export.step(event, Self::now_ms())
-                }
+                Action::Commit => match self.commit(batch, export) {
+                    Some(event) => export.step(event, Self::now_ms()),
+                    None if paused_at.get_or_insert_with(Instant::now).elapsed() > patience => {
+                        export.step(Event::Failed(Reason::Timeout), Self::now_ms())
+                    }
+                    None => {
+                        wait(&mut self.poll, &mut self.events, PACE);
+                        Action::Commit
+                    }
+                },
                 Action::Finish { moved } => {
                     self.node.moves.rests.are_gone(&std::mem::take(&mut self.named));
                     return Ending::Finished { moved };
