@@ -1,6 +1,8 @@
 //! Requests of newer servers in the words of 3.2: what a replica of Redis 4 to 7 gets in the stream and has no command
 //! for. SET with newer options is not here: it stays one request.
 
+use resp::Arg;
+
 /// Whether a request of this name and number of words may have to be put otherwise: a quick look before [`translate`].
 pub fn may_differ(name: &[u8], words: usize) -> bool {
     let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
@@ -16,6 +18,16 @@ pub fn may_differ(name: &[u8], words: usize) -> bool {
                 || is("rpushx")
         }
     }
+}
+
+/// As [`translate`], of a request of these words: the bytes of the other one, and where its words are.
+pub fn translated<'a>(words: impl ExactSizeIterator<Item = &'a [u8]>) -> Option<(Vec<u8>, Vec<Arg>)> {
+    let (mut bytes, mut bounds) = (Vec::new(), Vec::new());
+    for word in translate(&words.collect::<Vec<_>>())? {
+        bounds.push(Arg { start: bytes.len() as u32, len: word.len() as u32 });
+        bytes.extend_from_slice(&word);
+    }
+    Some((bytes, bounds))
 }
 
 /// The request to run instead, if `args` has to be put otherwise.

@@ -4,7 +4,7 @@ use resp::Reply;
 use std::net::TcpListener;
 use std::time::Duration;
 use tests::replicas::{assert_same, follow, info, number, serve_sync, wait_for_link};
-use tests::{Client, Options, Server, wait_until};
+use tests::{Client, Options, Server, contents, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Nothing, and no checksum.
@@ -15,10 +15,12 @@ fn a_replica_of_redis_7_does_what_3_2_has_no_words_for() {
     for threads in [1, 4] {
         let (primary, replica) = (
             Server::start(Options::redis().set("repl-diskless-sync-delay", "0")),
-            Server::start(Options::codis(threads)),
+            Server::start(Options::codis(threads).set("appendonly", "yes").set("appendfsync", "always")),
         );
         follow(&replica, primary.addr());
         wait_for_link(&replica);
+        // The file begins anew with the image; what comes now is behind that.
+        assert!(wait_until(PATIENCE, || replica.client().is_idle()));
         let mut client = primary.client();
         for line in [
             "SET k v EX 1000",
@@ -87,6 +89,10 @@ fn a_replica_of_redis_7_does_what_3_2_has_no_words_for() {
             assert!(here < 0 && here == there || here > 0 && there > here - 60_000 && there <= here, "{key}: {there}");
         }
         assert!(!replica.log().contains("so the data differ"), "{}", replica.log());
+        drop(there);
+        // Its file has the same words.
+        let again = replica.crash().start_again();
+        assert_eq!(contents(&mut again.client(), 1), contents(&mut client, 1));
     }
 }
 

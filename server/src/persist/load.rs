@@ -22,6 +22,7 @@ use mio::Poll;
 use persistence::aof::read::{Outcome, Reader, Start, Step, open};
 use persistence::rdb::RdbError;
 use persistence::rdb::load::{Batch, Event, LoadedEntry, Loader};
+use replication::translate::{may_differ, translated};
 use resp::Out;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -399,6 +400,9 @@ impl Replay for Replayer {
 
     fn replay(&mut self, args: Args<'_>) -> bool {
         let Replayer { exec, net, client, out, .. } = self;
+        // A replica's file is its primary's stream, and that one may be newer.
+        let other = may_differ(args.at(0), args.len()).then(|| translated(args.iter())).flatten();
+        let args = other.as_ref().map_or(args, |(bytes, bounds)| Args::new(bytes, bounds));
         let done = exec.replay(&mut Turn { net, client, out, now: Now::read(), deferrals: 0 }, args);
         self.out.clear();
         done

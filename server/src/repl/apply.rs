@@ -14,7 +14,7 @@ use commands::args::Args;
 use commands::ctx::Session;
 use engine::clock::Now;
 use replication::stream::Stream;
-use replication::translate::{may_differ, translate};
+use replication::translate::{may_differ, translated};
 use resp::{Arg, Out, Parser, Progress};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -194,17 +194,8 @@ impl Applier {
         }
         let given = Args::new(bytes, &self.args);
         let name = given.at(0);
-        let mut put_otherwise = Vec::new();
-        let words = may_differ(name, given.len()).then(|| translate(&given.iter().collect::<Vec<_>>())).flatten();
-        let words = words.map(|words| {
-            let mut bounds = Vec::new();
-            for word in words {
-                bounds.push(Arg { start: put_otherwise.len() as u32, len: word.len() as u32 });
-                put_otherwise.extend_from_slice(&word);
-            }
-            bounds
-        });
-        let args = words.as_ref().map_or(given, |bounds| Args::new(&put_otherwise, bounds));
+        let other = may_differ(name, given.len()).then(|| translated(given.iter())).flatten();
+        let args = other.as_ref().map_or(given, |(bytes, bounds)| Args::new(bytes, bounds));
         let prepared = exec.prepare(&args);
         let closes = name.eq_ignore_ascii_case(b"exec") || name.eq_ignore_ascii_case(b"discard");
         let queues = client.queue.is_some() && !closes || name.eq_ignore_ascii_case(b"multi");
