@@ -297,6 +297,27 @@ impl Oplog {
         }
     }
 
+    /// As [`Oplog::append_stream`], of what the file has to put otherwise: as `records`, which apply to database `at` and leave
+    /// it selected. Without any the file has nothing of it.
+    #[cold]
+    pub fn append_stream_otherwise(&self, bytes: &[u8], db: u32, (at, records): (u32, &[u8])) {
+        let mut inner = self.inner.lock();
+        if !self.is_stream(&inner) || bytes.is_empty() {
+            return;
+        }
+        self.push_for_replicas(&mut inner, bytes);
+        self.stream_db.store(db, Ordering::Release);
+        if !records.is_empty() {
+            self.note_own(&mut inner, at, records);
+        } else if inner.db != Some(db) {
+            // The stream has selected another one in what the file does not get.
+            let mut selects = Vec::new();
+            select(db, &mut selects);
+            self.note_own(&mut inner, db, &selects);
+        }
+        inner.db = Some(db);
+    }
+
     /// As [`Oplog::append_stream`], of what a file need not repeat, and what selects no database.
     pub fn append_stream_for_replicas(&self, bytes: &[u8]) {
         let mut inner = self.inner.lock();

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod feed;
+pub mod filed;
 pub mod history;
 pub mod link;
 pub mod prologue;

@@ -72,6 +72,8 @@ pub struct Desk {
     /// The running request is the primary's: its bytes for the log, until they are appended, and the attempt at
     /// following whose stream it is.
     piece: Option<(Vec<u8>, u64)>,
+    /// The file gets what the primary's request does, and not its bytes.
+    differs: bool,
     /// The last request was put off because it must wait for a file, not for slots; whoever sees that takes it back.
     pub stalled: bool,
     /// The last request was put off to be gone on with at the next turn; whoever sees that takes it back.
@@ -159,6 +161,7 @@ impl Executor {
             engine: None,
             gate: 0,
             piece: None,
+            differs: false,
             stalled: false,
             unpacks: false,
             replaying: false,
@@ -213,9 +216,11 @@ impl Executor {
         local.effects.wanted = settled.notify;
     }
 
-    /// The next request is the primary's, of attempt `attempt`; `bytes` take effect with it.
-    pub fn begin_piece(&mut self, bytes: Vec<u8>, attempt: u64) {
+    /// The next request is the primary's, of attempt `attempt`; `bytes` take effect with it. If it `differs`, the file gets
+    /// what it did here instead of them.
+    pub fn begin_piece(&mut self, bytes: Vec<u8>, attempt: u64, differs: bool) {
         self.local.is_from_primary = true;
+        self.differs = differs;
         self.piece = Some((bytes, attempt));
     }
 

@@ -89,7 +89,8 @@ impl Desk {
     pub(super) fn begin(&mut self, client: &Client, out: &mut Out, row: &Command<Run>, args: &Args<'_>) {
         // Commands of a file are a primary's.
         self.local.is_replica = self.is_replica();
-        self.local.effects.logging = self.node.oplog.wants_records(self.piece.is_some()) && !self.replaying;
+        let as_it_came = self.piece.is_some() && !self.differs;
+        self.local.effects.logging = self.node.oplog.wants_records(as_it_came) && !self.replaying;
         if self.node.monitors.are_there()
             && !self.replaying
             && !row.spec.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN)
@@ -158,6 +159,14 @@ impl Desk {
             match row.spec.name {
                 // A file need not repeat them.
                 "publish" | "ping" | "replconf" => self.node.oplog.append_stream_for_replicas(piece),
+                _ if self.differs => {
+                    self.records.clear();
+                    if self.local.effects.has_records() {
+                        self.local.effects.records(args.iter(), &mut self.records);
+                    }
+                    let of_file = self.records.of_file();
+                    self.node.oplog.append_stream_otherwise(piece, client.session.db, (db, &of_file));
+                }
                 _ => self.node.oplog.append_stream(piece, client.session.db),
             };
             piece.clear();

@@ -1,6 +1,8 @@
 //! The primary's stream, applied: each request through the same executor as a client's, its reply dropped, its bytes
 //! appended to the log while its slots are held.
 //!
+//! What the append only file cannot have as it came, it gets as what it did here.
+//!
 //! The log is the stream, so this server's offset is its primary's, its own replicas may go on with either, and a
 //! snapshot taken here is one of that stream.
 
@@ -13,6 +15,7 @@ use crate::node::Node;
 use commands::args::Args;
 use commands::ctx::Session;
 use engine::clock::Now;
+use replication::filed;
 use replication::stream::Stream;
 use replication::translate::{may_differ, translated};
 use resp::{Arg, Out, Parser, Progress};
@@ -35,6 +38,8 @@ pub struct Applier {
     out: Out,
     deferrals: u32,
     errors: u32,
+    /// Something of the transaction that is open must be put otherwise for the file.
+    differs: bool,
     /// The attempt at following that the stream belongs to.
     attempt: u64,
     /// More requests are there than one turn may have.
@@ -60,6 +65,7 @@ impl Applier {
             out: Out::new(),
             deferrals: 0,
             errors: 0,
+            differs: false,
             attempt: 0,
             unfinished: false,
             stalled: false,
@@ -98,6 +104,7 @@ impl Applier {
         self.input.clear();
         self.parser.reset();
         self.stream = Stream::default();
+        self.differs = false;
         self.unfinished = false;
         self.deferrals = 0;
     }
@@ -200,10 +207,11 @@ impl Applier {
         let closes = name.eq_ignore_ascii_case(b"exec") || name.eq_ignore_ascii_case(b"discard");
         let queues = client.queue.is_some() && !closes || name.eq_ignore_ascii_case(b"multi");
         let piece = self.stream.piece(bytes, queues);
+        self.differs |= other.is_some() || filed::differs(name, given.len());
         // One that this server does not understand all of changes nothing, and is as a refused request.
         let is_aborted = closes && client.queue.as_ref().is_some_and(|queue| queue.failed);
         let (piece, aborted) = if is_aborted { (Vec::new(), piece) } else { (piece, Vec::new()) };
-        exec.begin_piece(piece, self.attempt);
+        exec.begin_piece(piece, self.attempt, self.differs);
         self.out.clear();
         let mut turn = Turn { net, client, out: &mut self.out, now, deferrals: self.deferrals };
         let ran = exec.run(&mut turn, args, &prepared);
@@ -217,6 +225,7 @@ impl Applier {
             return false;
         }
         self.deferrals = 0;
+        self.differs &= queues;
         if !unlogged.is_empty() {
             // It was refused, and changed nothing: its bytes count, but who loads the file may refuse all for its sake.
             self.node.oplog.append_stream_for_replicas(&unlogged);

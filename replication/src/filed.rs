@@ -1,0 +1,34 @@
+//! Which requests of a primary's stream its replica's append only file cannot have as they came.
+//!
+//! A file is read later, by a server that knows less: a relative expiry would begin anew at each start, and a script that
+//! goes by its digest is not there. 3.2 puts the same ones otherwise in its own file.
+
+/// Whether a request of this name and number of words has to be put otherwise for a file.
+pub fn differs(name: &[u8], words: usize) -> bool {
+    let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
+    match name.len() {
+        3 => words > 3 && is("set"),
+        5 => is("setex"),
+        6 => is("expire") || is("psetex"),
+        7 => is("pexpire") || is("evalsha") || is("restore"),
+        12 => is("slotsrestore"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_depends_on_its_moment_or_on_what_the_server_knows_differs() {
+        for request in ["SET k v EX 1", "setex k 1 v", "PSETEX k 1 v", "Expire k 1", "pexpire k 1", "EVALSHA d 0"] {
+            let words: Vec<&str> = request.split(' ').collect();
+            assert!(differs(words[0].as_bytes(), words.len()), "{request}");
+        }
+        for request in ["SET k v", "GET k", "PEXPIREAT k 1", "EVAL s 0", "MULTI", "SLOTSRESTORE-ASYNC a b"] {
+            let words: Vec<&str> = request.split(' ').collect();
+            assert!(!differs(words[0].as_bytes(), words.len()), "{request}");
+        }
+    }
+}
