@@ -50,6 +50,9 @@ fn slotsrestore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     if args.len() % 3 != 1 {
         return Err(Error::Owned(errors::wrong_arity("slotsrestore")));
     }
+    if super::rests::is_ended(ctx) {
+        return Err("ERR the link was given up".into());
+    }
     durable::check(ctx).map_err(unsafe_keys)?;
     // Who has a key that leaves answers for it, and its source may be this server itself, under another name.
     if (1..args.len()).step_by(3).any(|at| leaves(ctx, &Key::new(args.at(at)))) {

@@ -182,6 +182,17 @@ struct Link {
     db: Option<u32>,
     greeted: bool,
     used: Instant,
+    /// Where it comes from, as the target sees it.
+    addr: String,
+    /// The target was too slow with it, and may still come to read what it has got.
+    is_silent: bool,
+}
+
+impl Link {
+    /// Notes what an error says of the target.
+    fn failed(&mut self, error: &io::Error) {
+        self.is_silent |= !is_closed(error);
+    }
 }
 
 /// Why a request failed: the line that its client reads.
@@ -197,6 +208,8 @@ const CONNECTING: &str = "IOERR error or timeout connecting to the client";
 const WRITING: &str = "IOERR error or timeout writing to target";
 const READING: &str = "IOERR error or timeout reading from target";
 const REFUSED: &str = "ERR error on slotsrestore, migration failed";
+/// In the greeting: drop what is left of an old link.
+const KILL: &str = "kill";
 const BUSY: &str = "ERR the specified key is being migrated";
 
 /// How sending ended.
@@ -379,7 +392,8 @@ impl Mover<'_> {
         Ok(moved)
     }
 
-    /// Nobody knows what a target that has not answered has stored: it is told to forget it, over a new link.
+    /// Nobody knows what a target that has not answered has stored: it is told to forget it, over a new link, once that has
+    /// answered that nothing of the old one will come any more.
     fn forget(&mut self, keys: &[Box<[u8]>]) {
         *self.link = None;
         if !self.is_ours() {
@@ -432,7 +446,9 @@ impl Mover<'_> {
         let Job { host, port, timeout, .. } = self.job;
         let failed = match connect(host, *port, *timeout, self.worker.node.config().port, || false) {
             Ok(stream) => {
-                *self.link = Some(Link { stream, input: Vec::new(), db: None, greeted: false, used: Instant::now() });
+                let addr = stream.local_addr().map(|addr| addr.to_string()).unwrap_or_default();
+                let (input, used) = (Vec::new(), Instant::now());
+                *self.link = Some(Link { stream, input, db: None, greeted: false, used, addr, is_silent: false });
                 return Ok(());
             }
             // The original takes it for connected, and finds out when it has something to write.
@@ -462,8 +478,18 @@ impl Mover<'_> {
     }
 
     fn try_deliver(&mut self, request: &[u8], refused: &str, cached: bool) -> Sent {
-        let config = self.worker.node.config();
         let Some(mut link) = self.link.take() else { return Sent::No(WRITING.into()) };
+        let sent = self.exchange(&mut link, request, refused, cached);
+        if matches!(sent, Sent::Yes) {
+            *self.link = Some(Link { db: Some(self.job.db), greeted: true, used: Instant::now(), ..link });
+        } else if link.is_silent {
+            self.worker.node.moves.rests.add(&self.job.host, self.job.port, link.addr);
+        }
+        sent
+    }
+
+    fn exchange(&mut self, link: &mut Link, request: &[u8], refused: &str, cached: bool) -> Sent {
+        let (config, rests) = (self.worker.node.config(), &self.worker.node.moves.rests);
         let timeout = Some(self.job.timeout);
         if link.stream.set_read_timeout(timeout).and_then(|()| link.stream.set_write_timeout(timeout)).is_err() {
             return Sent::No(WRITING.into());
@@ -473,44 +499,57 @@ impl Mover<'_> {
         if let Some(password) = password {
             wire::message(&[b"AUTH", password], &mut greeting);
         }
+        // What is left of links that were given up would come after this one's: every server knows how to drop it.
+        let olds = if link.greeted { Vec::new() } else { rests.of(&self.job.host, self.job.port) };
+        olds.iter().for_each(|addr| wire::message(&[b"CLIENT", b"KILL", addr.as_bytes()], &mut greeting));
         let select = link.db != Some(self.job.db);
         if select {
             wire::message(&[b"SELECT", self.job.db.to_string().as_bytes()], &mut greeting);
         }
         // Who is refused a password or a database is still served what stands behind, in the database that was chosen
         // before: so keys wait for the answer, unless that is the right one anyway, as on a new link.
-        let waits = password.is_some() || select && (self.job.db != 0 || link.db.is_some());
+        let waits = password.is_some() || !olds.is_empty() || select && (self.job.db != 0 || link.db.is_some());
         let first: &[u8] = if waits { &greeting } else { &[&greeting[..], request].concat() };
-        if link.stream.write_all(first).is_err() {
+        if let Err(error) = link.stream.write_all(first) {
+            link.failed(&error);
             return if cached { Sent::Stale } else { Sent::No(WRITING.into()) };
         }
         let mut heard = false;
-        let mut answers = vec![(password.is_some(), "auth"), (select, "select")];
-        answers.retain(|(asked, _)| *asked);
-        for (_, what) in answers {
-            match read_line(&mut link) {
+        let auth = password.iter().map(|_| "auth");
+        let select = select.then_some("select");
+        for what in auth.chain(olds.iter().map(|_| KILL)).chain(select) {
+            match read_line(link) {
                 Ok(line) if line.first() == Some(&b'+') => heard = true,
+                // There is no such client any more.
+                Ok(_) if what == KILL => heard = true,
                 Ok(line) => {
                     log::warning!("slotsmgrt: the target refused {what}: {}", line.escape_ascii());
                     return Sent::No(Failed(format!("ERR error on slotsrestore, {what} failed").into_bytes()));
                 }
                 Err(error) if is_closed(&error) && cached && !heard => return Sent::Stale,
-                Err(_) => return Sent::No(READING.into()),
+                Err(error) => {
+                    link.failed(&error);
+                    return Sent::No(READING.into());
+                }
             }
         }
-        if waits && link.stream.write_all(request).is_err() {
+        rests.are_gone(&olds);
+        if waits && let Err(error) = link.stream.write_all(request) {
+            link.failed(&error);
             return Sent::No(WRITING.into());
         }
-        match read_line(&mut link) {
+        match read_line(link) {
             Ok(line) if line.first() == Some(&b'-') => {
                 log::warning!("slotsmgrt: the target refused keys: {}", line.escape_ascii());
                 return Sent::No(refused.into());
             }
             Ok(_) => {}
             Err(error) if is_closed(&error) && cached && !heard => return Sent::Stale,
-            Err(_) => return Sent::No(READING.into()),
+            Err(error) => {
+                link.failed(&error);
+                return Sent::No(READING.into());
+            }
         }
-        *self.link = Some(Link { db: Some(self.job.db), greeted: true, used: Instant::now(), ..link });
         Sent::Yes
     }
 }

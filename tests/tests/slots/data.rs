@@ -158,6 +158,11 @@ impl Script {
 }
 
 impl Caller {
+    /// Where it comes from.
+    pub fn addr(&self) -> String {
+        self.stream.peer_addr().expect("it is connected").to_string()
+    }
+
     /// The next message's words; `None` when the source has closed.
     pub fn next(&mut self) -> Option<Vec<Vec<u8>>> {
         loop {

@@ -1,6 +1,7 @@
 //! What is left of a link that was given up: a target of ours drops it when the source names the link over a new one.
 
-use crate::data::{Caller, PATIENCE, Script, run};
+use crate::data::{Caller, PATIENCE, Script, run, show};
+use resp::Reply;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use tests::{Options, Server, encode, wait_until};
@@ -82,5 +83,45 @@ fn a_source_names_the_link_that_broke_before_anything_else_to_targets_that_know_
         next.ack("0", "1");
         assert_eq!(next.line(), "(closed)");
         assert_eq!(run(&mut source.client(), "GET k"), "v");
+    }
+}
+
+#[test]
+fn a_synchronous_source_says_nothing_more_before_what_is_left_of_its_old_links_is_dropped() {
+    for threads in [1, 4] {
+        let (source, target) = (Server::start(Options::codis(threads)), Script::new());
+        let mut from = source.client();
+        run(&mut from, "SET k v");
+        let line = target.to("SLOTSMGRTONE", "500 k");
+        let ask = |from: &mut tests::Client, line: &str| from.send(format!("{line}\r\n").as_bytes()).expect("sent");
+        ask(&mut from, &line);
+        let mut old = target.accept();
+        assert!(old.line().starts_with("SELECT 0"));
+        assert!(old.line().starts_with("SLOTSRESTORE k 0 "));
+        // It does not answer, and the keys are to be forgotten: not before the old link is.
+        let mut second = target.accept();
+        let drop_old = format!("CLIENT KILL {}", old.addr());
+        assert_eq!(second.line(), drop_old);
+        assert_eq!(show(&from.read()), "-IOERR error or timeout reading from target");
+        assert!(second.line().starts_with("SELECT 0"));
+        assert_eq!(second.line(), "(closed)", "a silent target was told to remove something");
+        // Later the key is sent again.
+        let again = target.to("SLOTSMGRTONE", "60000 k");
+        ask(&mut from, &again);
+        let mut third = target.accept();
+        assert_eq!(third.line(), drop_old);
+        assert_eq!(third.line(), format!("CLIENT KILL {}", second.addr()));
+        assert!(third.line().starts_with("SELECT 0"));
+        third.send(b"+OK\r\n-ERR No such client\r\n");
+        third.send(b"+OK\r\n");
+        assert!(third.line().starts_with("SLOTSRESTORE k 0 "));
+        third.send(b"+OK\r\n");
+        assert_eq!(from.read(), Reply::Int(1));
+        // That is over with it.
+        run(&mut from, "SET k v");
+        ask(&mut from, &again);
+        assert!(third.line().starts_with("SLOTSRESTORE k 0 "));
+        third.send(b"+OK\r\n");
+        assert_eq!(from.read(), Reply::Int(1));
     }
 }
