@@ -38,6 +38,9 @@ pub struct Introduction {
     pub ip: Option<String>,
     /// Where to go on: a history and an offset reached in it.
     pub resume: Option<(ReplId, u64)>,
+    /// This server was started since then, and has forgotten the scripts that a primary before Redis 4 goes on to name by
+    /// their digests.
+    pub restarted: bool,
 }
 
 /// What happened.
@@ -91,6 +94,8 @@ pub enum Action {
     },
     /// The connection of a stream is gone; it may be resumed.
     Suspend,
+    /// What was reached is nothing to go on from any more.
+    Forget,
     /// Say this in the log.
     Log(Say, String),
 }
@@ -422,6 +427,14 @@ impl Link {
                     None => warning(actions, "Master replied with wrong +FULLRESYNC syntax.".into()),
                 }
                 self.begin_image(of, actions);
+            }
+            Answer::Partial(None) if self.intro.resume.is_some() && self.intro.restarted => {
+                notice(
+                    actions,
+                    "The MASTER may name scripts that this server forgot when it ended: asking for all".into(),
+                );
+                actions.push(Action::Forget);
+                self.retry(now_ms, actions);
             }
             Answer::Partial(id) if let Some((asked, _)) = &self.intro.resume => {
                 // Who does not say under which id the stream goes on does so under the one that was asked for.

@@ -102,6 +102,7 @@ impl Replica {
                     }
                     self.node.stream.extend_from_slice(&bytes[from..]);
                 }
+                Action::Forget => self.resumable = false,
                 Action::Close | Action::DropImage | Action::Suspend | Action::Log(..) => {}
             }
         }
@@ -276,4 +277,25 @@ fn a_password_is_sent_first_and_a_wrong_one_ends_the_attempt() {
     assert_eq!(asked, b"*2\r\n$4\r\nAUTH\r\n$9\r\npass word\r\n");
     replica.step(Event::Bytes(b"-ERR invalid password\r\n"), 0);
     assert_eq!(replica.link.phase(), Phase::Waiting);
+}
+
+#[test]
+fn who_was_started_again_goes_on_only_with_a_primary_that_says_an_id() {
+    let id_said = format!("+CONTINUE {}\r\n", id('b'));
+    for (restarted, answer, goes_on) in
+        [(false, "+CONTINUE\r\n", true), (true, &id_said, true), (true, "+CONTINUE\r\n", false)]
+    {
+        let mut replica = Replica::new();
+        replica.resumable = true;
+        replica.step(Event::Follow, 0);
+        replica.step(Event::Tick, 0);
+        let mut asked = replica.step(Event::Connected(Introduction { restarted, ..replica.intro() }), 0).0;
+        for answer in [&b"+PONG\r\n"[..], b"+OK\r\n", b"+OK\r\n"] {
+            asked = replica.step(Event::Bytes(answer), 0).0;
+        }
+        assert!(asked.starts_with(b"*3\r\n$5\r\nPSYNC\r\n$40\r\n"), "{}", asked.escape_ascii());
+        replica.step(Event::Bytes(answer.as_bytes()), 0);
+        let phase = if goes_on { Phase::Streaming } else { Phase::Waiting };
+        assert_eq!((replica.link.phase(), replica.resumable), (phase, goes_on), "{restarted} {answer}");
+    }
 }

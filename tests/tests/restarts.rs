@@ -105,7 +105,7 @@ fn a_primary_that_comes_back_as_a_replica_logs_the_stream_in_its_database() {
         let successor = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = successor.local_addr().expect("an address").port();
         let first = ended.start_as(logging(1).config(&format!("slaveof 127.0.0.1 {port}\n")));
-        let mut link = serve_sync(&successor, b"+CONTINUE\r\n");
+        let mut link = serve_sync(&successor, format!("+CONTINUE {}\r\n", "b".repeat(40)).as_bytes());
         link.send(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n").expect("sent");
         let mut client = first.client();
         assert!(wait_until(PATIENCE, || number(&mut client, "master_repl_offset") > end), "{}", first.log());

@@ -328,6 +328,7 @@ impl Driver {
                 self.applier.suspend(node);
                 node.repl.set_unapplied(false);
             }
+            Action::Forget => node.repl.state().resumable = false,
             Action::Log(Say::Notice, text) => log::notice!("{text}"),
             Action::Log(Say::Warning, text) => log::warning!("{text}"),
         }
@@ -397,6 +398,7 @@ impl Driver {
                 let end = exec.node.oplog.end();
                 (state.history.known_as(end), end)
             }),
+            restarted: state.restarted,
         }
     }
 

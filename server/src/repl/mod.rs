@@ -93,6 +93,8 @@ pub struct State {
     pub history: History,
     /// Whether the history's id and the log's end can be asked for after a broken link.
     pub resumable: bool,
+    /// What it goes on from was left by an earlier run.
+    pub restarted: bool,
     /// Whose replica it is.
     pub primary: Option<Primary>,
     /// Where the link stands.
@@ -149,6 +151,7 @@ impl Replication {
         let state = State {
             history: History::new(id),
             resumable: false,
+            restarted: false,
             phase: if primary.is_some() { Phase::Waiting } else { Phase::Off },
             primary,
             heard_ms: 0,

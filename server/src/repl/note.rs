@@ -117,7 +117,7 @@ impl Found {
         let mut state = node.repl.state();
         if state.primary.is_some() {
             state.history = History::new(id);
-            state.resumable = true;
+            (state.resumable, state.restarted) = (true, true);
         } else {
             state.history.previous = Some((id, offset));
         }

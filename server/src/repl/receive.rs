@@ -160,7 +160,7 @@ fn load(mut file: File, of: Option<(ReplId, u64)>, node: &'static Node, attempt:
         node.oplog.restart(offset, stream_db);
         state.backlog_from = Some(offset);
         state.prologues = Prologues::default();
-        state.resumable = of.is_some();
+        (state.resumable, state.restarted) = (of.is_some(), false);
         let id = of.map_or_else(crate::start::random_id, |(id, _)| id);
         state.history.renew(id);
         node.oplog.want(Consumer::Replicas, true);
