@@ -400,7 +400,7 @@ impl Replay for Replayer {
 
     fn replay(&mut self, args: Args<'_>) -> bool {
         let Replayer { exec, net, client, out, .. } = self;
-        // A replica's file is its primary's stream, and that one may be newer.
+        // A newer server may have written it.
         let other = may_differ(args.at(0), args.len()).then(|| translated(args.iter())).flatten();
         let args = other.as_ref().map_or(args, |(bytes, bounds)| Args::new(bytes, bounds));
         let done = exec.replay(&mut Turn { net, client, out, now: Now::read(), deferrals: 0 }, args);
