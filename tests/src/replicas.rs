@@ -157,3 +157,10 @@ pub fn serve_sync(listener: &TcpListener, answer: &[u8]) -> Client {
         sent.expect("the replica listens");
     }
 }
+
+/// What a primary says that sends `image` and goes on at `offset`.
+pub fn full_sync_of(image: &[u8], offset: u64) -> Vec<u8> {
+    let mut answer = format!("+FULLRESYNC {} {offset}\r\n${}\r\n", "a".repeat(40), image.len()).into_bytes();
+    answer.extend_from_slice(image);
+    answer
+}

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::RangeInclusive;
 use std::thread;
-use tests::replicas::{follow, number, serve_sync, wait_for_link, wait_for_stream};
+use tests::replicas::{follow, full_sync_of, number, serve_sync, wait_for_link, wait_for_stream};
 use tests::{Options, Server};
 
 /// Asks for a full sync with this capability, and reads up to the end of the image; the connection, the offset and the image.
@@ -109,8 +109,7 @@ fn the_database_that_an_image_notes_is_that_of_its_offset() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let middle = Server::start(Options::codis(4).set_words("client-output-buffer-limit", &["slave", "0", "0", "0"]));
     follow(&middle, listener.local_addr().expect("an address"));
-    let mut answer = format!("+FULLRESYNC {} 100\r\n${}\r\n", "a".repeat(40), IMAGE.len()).into_bytes();
-    answer.extend_from_slice(IMAGE);
+    let answer = full_sync_of(IMAGE, 100);
     let mut primary = serve_sync(&listener, &answer);
     wait_for_link(&middle);
     let all: String = DATABASES.map(select).collect();

@@ -4,7 +4,7 @@
 use resp::Reply;
 use std::net::TcpListener;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tests::replicas::{follow, info, serve_sync, wait_for_link};
+use tests::replicas::{follow, full_sync_of, info, serve_sync, wait_for_link};
 use tests::{Client, Options, Server, contents, encode, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -17,8 +17,7 @@ fn replica(threads: usize) -> (Server, Client) {
     let replica = Server::start(Options::codis(threads).set("appendonly", "yes").set_words("save", &[""]));
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     follow(&replica, listener.local_addr().expect("an address"));
-    let mut answer = format!("+FULLRESYNC {} 100\r\n${}\r\n", "a".repeat(40), IMAGE.len()).into_bytes();
-    answer.extend_from_slice(IMAGE);
+    let answer = full_sync_of(IMAGE, 100);
     let link = serve_sync(&listener, &answer);
     wait_for_link(&replica);
     // The file of the new data.

@@ -3,7 +3,7 @@
 use resp::Reply;
 use std::net::TcpListener;
 use std::time::Duration;
-use tests::replicas::{assert_same, follow, info, number, serve_sync, wait_for_link};
+use tests::replicas::{assert_same, follow, full_sync_of, info, number, serve_sync, wait_for_link};
 use tests::{Client, Options, Server, contents, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -112,8 +112,7 @@ fn newer_words_are_not_for_clients() {
 fn made_up_primary(replica: &Server) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     follow(replica, listener.local_addr().expect("an address"));
-    let mut answer = format!("+FULLRESYNC {} 100\r\n${}\r\n", "a".repeat(40), IMAGE.len()).into_bytes();
-    answer.extend_from_slice(IMAGE);
+    let answer = full_sync_of(IMAGE, 100);
     let primary = serve_sync(&listener, &answer);
     wait_for_link(replica);
     primary

@@ -5,7 +5,7 @@ use resp::Reply;
 use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
-use tests::replicas::{follow, info, number, serve_sync, wait_for_link};
+use tests::replicas::{follow, full_sync_of, info, number, serve_sync, wait_for_link};
 use tests::{Client, Options, Server, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,17 +21,11 @@ fn made_up_primary() -> (TcpListener, Server, Vec<Client>) {
     (listener, replica, clients)
 }
 
-fn full_sync() -> Vec<u8> {
-    let mut answer = format!("+FULLRESYNC {} 100\r\n${}\r\n", "a".repeat(40), IMAGE.len()).into_bytes();
-    answer.extend_from_slice(IMAGE);
-    answer
-}
-
 #[test]
 fn an_image_that_ends_while_the_server_is_promoted_is_there_at_once_or_never() {
     const ROUNDS: usize = 40;
     let (listener, replica, mut clients) = made_up_primary();
-    let answer = full_sync();
+    let answer = full_sync_of(IMAGE, 100);
     let (last, rest) = answer.split_last().expect("not empty");
     for round in 0..ROUNDS {
         follow(&replica, listener.local_addr().expect("an address"));
@@ -60,7 +54,7 @@ fn a_promoted_server_takes_no_more_bytes_of_the_stream() {
     let stream = b"*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n$1\r\nm\r\n".repeat(500);
     for round in 0..ROUNDS {
         follow(&replica, listener.local_addr().expect("an address"));
-        let mut primary = serve_sync(&listener, &full_sync());
+        let mut primary = serve_sync(&listener, &full_sync_of(IMAGE, 100));
         let stream = stream.clone();
         let flood = thread::spawn(move || while primary.send(&stream).is_ok() {});
         let promoter = &mut clients[round % THREADS];
@@ -93,7 +87,7 @@ fn who_follows_a_replica_gets_nothing_of_another_history_under_the_old_name() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let middle = Server::start(Options::codis(1));
     follow(&middle, listener.local_addr().expect("an address"));
-    let primary = serve_sync(&listener, &full_sync());
+    let primary = serve_sync(&listener, &full_sync_of(IMAGE, 100));
     wait_for_link(&middle);
     // The primary has gone on under another name, and says more at once.
     let mut under_it = sub_replica(&middle);
@@ -124,7 +118,7 @@ fn what_came_before_the_end_of_a_primary_is_applied() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let replica = Server::start(Options::codis(threads));
         follow(&replica, listener.local_addr().expect("an address"));
-        let mut primary = serve_sync(&listener, &full_sync());
+        let mut primary = serve_sync(&listener, &full_sync_of(IMAGE, 100));
         wait_for_link(&replica);
         primary.send(&burst()).expect("sent");
         // Only this direction: whatever it is told meanwhile must not take away what it has said.
@@ -149,7 +143,7 @@ fn what_a_server_has_received_is_applied_before_it_is_promoted() {
     let request = burst.len() as u64 / BURST as u64;
     for round in 0..ROUNDS {
         follow(&replica, listener.local_addr().expect("an address"));
-        let mut primary = serve_sync(&listener, &full_sync());
+        let mut primary = serve_sync(&listener, &full_sync_of(IMAGE, 100));
         wait_for_link(&replica);
         let before = number(&mut client, "total_net_input_bytes");
         let burst = burst.clone();

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-use tests::replicas::{follow, info, number, serve_sync, wait_for_link};
+use tests::replicas::{follow, full_sync_of, info, number, serve_sync, wait_for_link};
 use tests::{Client, Options, Server, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -110,8 +110,7 @@ fn a_stream_that_ends_behind_any_record_leaves_no_half_of_a_command() {
         let replica = Server::start(Options::codis(threads));
         let mut client = replica.client();
         for end in ends(stream) {
-            let mut answer = format!("+FULLRESYNC {} 100\r\n${}\r\n", "a".repeat(40), IMAGE.len()).into_bytes();
-            answer.extend_from_slice(IMAGE);
+            let answer = full_sync_of(IMAGE, 100);
             // One of its own each time: who is left connects again at once.
             let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
             follow(&replica, listener.local_addr().expect("an address"));
