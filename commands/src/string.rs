@@ -45,18 +45,26 @@ fn expire_at(ctx: &Ctx<'_, '_>, argument: usize, factor: i64) -> Result<i64, Err
 
 /// Stores argument `value` with an optional expiry, and logs the expiry as an absolute time.
 fn store(ctx: &mut Ctx<'_, '_>, key: &Key<'_>, value: &[u8], expire_at_ms: Option<i64>) {
+    store_as(ctx, b"SET", key, value, expire_at_ms);
+}
+
+/// As [`store`]; with an expiry it is logged under this name of SET, which the server may have renamed.
+fn store_as(ctx: &mut Ctx<'_, '_>, name: &[u8], key: &Key<'_>, value: &[u8], expire_at_ms: Option<i64>) {
     ctx.keys.put_text(key, value, expire_at_ms.map_or(SetExpire::Clear, SetExpire::At));
     ctx.keys.changed(key, STRING, "set");
     if let Some(at) = expire_at_ms {
-        log_set(ctx, key, value, Some(at));
+        log_set(ctx, name, key, value, Some(at));
         ctx.keys.notify(key, GENERIC, "expire");
     }
 }
 
 /// Logs a plain SET, and the expiry if there is one.
-fn log_set(ctx: &mut Ctx<'_, '_>, key: &Key<'_>, value: &[u8], expire_at_ms: Option<i64>) {
+fn log_set(ctx: &mut Ctx<'_, '_>, name: &[u8], key: &Key<'_>, value: &[u8], expire_at_ms: Option<i64>) {
     let effects = ctx.keys.effects();
-    effects.log_instead(&[b"SET", key.bytes, value]);
+    if !effects.logging {
+        return;
+    }
+    effects.log_instead(&[name, key.bytes, value]);
     if let Some(at) = expire_at_ms {
         let mut digits = Vec::new();
         format_i64(at, &mut digits);
@@ -99,9 +107,16 @@ fn set(ctx: &mut Ctx<'_, '_>) -> Outcome {
         ctx.out.null_bulk();
         return Ok(());
     }
-    store(ctx, &key, value, at);
+    store_as(ctx, ctx.args.at(0), &key, value, at);
     ctx.out.ok();
     Ok(())
+}
+
+/// SET and PEXPIREAT of a primary's transaction as one: name, key, value, moment. They do what the two do, whatever the moment is.
+pub fn set_until(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let at = ctx.int(3);
+    store_as(ctx, ctx.args.at(0), &ctx.key(1), ctx.args.at(2), at.as_ref().ok().copied());
+    at.map(|_| ctx.out.ok())
 }
 
 fn setnx(ctx: &mut Ctx<'_, '_>) -> Outcome {
@@ -133,9 +148,7 @@ fn getset(ctx: &mut Ctx<'_, '_>) -> Outcome {
     let (key, value) = (ctx.key(1), ctx.args.at(2));
     reply_text(ctx, &key)?;
     store(ctx, &key, value, None);
-    if ctx.keys.effects().logging {
-        log_set(ctx, &key, value, None);
-    }
+    log_set(ctx, b"SET", &key, value, None);
     Ok(())
 }
 
@@ -292,7 +305,7 @@ fn incrbyfloat(ctx: &mut Ctx<'_, '_>) -> Outcome {
     ctx.keys.put(&key, Body::Bytes { bytes: &digits, raw: false }, SetExpire::Keep);
     ctx.keys.changed(&key, STRING, "incrbyfloat");
     let expire = ctx.keys.at(&key).and_then(|entry| entry.expire_at_ms());
-    log_set(ctx, &key, &digits, expire);
+    log_set(ctx, b"SET", &key, &digits, expire);
     ctx.out.bulk(&digits);
     Ok(())
 }

@@ -23,6 +23,7 @@ pub mod psync;
 pub mod stream;
 pub mod transfer;
 pub mod translate;
+pub mod unit;
 
 #[cfg(test)]
 mod scenarios;

@@ -7,6 +7,7 @@ pub mod recent;
 mod steps;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unit;
 mod waiting;
 
 use crate::conn::{Client, Queued, Replies};
@@ -60,6 +61,8 @@ pub struct Desk {
     /// Replies to clients that were served.
     answers: Vec<(Ticket, Vec<u8>)>,
     recent: Recent,
+    /// What the requests of a unit need: see [`unit`].
+    plan: Vec<Prepared>,
     /// When the command before this one ended: also when this one began, within a batch.
     last: Ticks,
     /// The time as it was last read, and when that was.
@@ -156,6 +159,7 @@ impl Executor {
             unserved: Vec::new(),
             answers: Vec::new(),
             recent: Recent::default(),
+            plan: Vec::new(),
             last: Ticks::now(),
             moment: (Now::read(), Ticks::now()),
             engine: None,
@@ -387,15 +391,21 @@ impl Executor {
         self.unpacks
     }
 
+    /// Whether a command of this row must wait for a file.
+    #[inline]
+    fn must_stall(&mut self, row: &Command<Run>) -> bool {
+        let bits = self.node.persist.gate.bits();
+        let must = bits & (gate::CUT | gate::AOF | gate::STOPPING) != 0
+            && !self.replaying
+            && gate::must_wait(self.node, bits, row, self.reactor);
+        self.stalled |= must;
+        must
+    }
+
     fn call(&mut self, turn: &mut Turn<'_>, args: Args<'_>, row: &Command<Run>, prepared: &Prepared) -> Ran {
         let named = u32::from(row.id) + 1;
         turn.client.info.command.store(named, Ordering::Relaxed);
-        let bits = self.node.persist.gate.bits();
-        if bits & (gate::CUT | gate::AOF | gate::STOPPING) != 0
-            && !self.replaying
-            && gate::must_wait(self.node, bits, row, self.reactor)
-        {
-            self.stalled = true;
+        if self.must_stall(row) {
             return Ran::PutOff;
         }
         self.node.stats[self.reactor].running.store(named, Ordering::Relaxed);
@@ -407,16 +417,7 @@ impl Executor {
         if let Some(flushed) = flushed {
             crate::persist::save::after_flushall(self.node, &flushed);
         }
-        let stats = &self.node.stats[self.reactor];
-        stats.commands.add(1);
-        let ended = Ticks::now();
-        let took = ended.since(self.last);
-        if let Some((calls, ticks)) = stats.commands_by_id.get(usize::from(row.id)) {
-            calls.add(1);
-            ticks.add(took);
-        }
-        self.node.note_time(row, &args, took);
-        self.last = ended;
+        self.count(row, &args);
         if row.spec.flags.contains(Flags::ADMIN) {
             // A changed setting holds from the next command on, also of the same batch.
             self.refresh();

@@ -95,7 +95,7 @@ fn a_start_from_the_file_has_what_the_replica_had() {
 
 #[test]
 fn an_expiry_does_not_begin_anew_with_each_start() {
-    const LINES: [&str; 7] = [
+    const LINES: [&str; 11] = [
         "SET a v EX 1000",
         "SETEX b 1000 v",
         "PSETEX c 1000000 v",
@@ -103,6 +103,11 @@ fn an_expiry_does_not_begin_anew_with_each_start() {
         "EXPIRE d 1000",
         "SET e v",
         "PEXPIRE e 1000000",
+        // What an original that keys were moved to tells its replicas.
+        "SLOTSRESTORE-ASYNC string f 1000000 v",
+        "SLOTSRESTORE-ASYNC list g 500000 9 a b",
+        "SLOTSRESTORE-ASYNC list g 500000 9 c",
+        "SLOTSRESTORE-ASYNC expire g 1000000",
     ];
     for threads in [1, 4] {
         let (server, mut link) = replica(threads);
@@ -114,7 +119,7 @@ fn an_expiry_does_not_begin_anew_with_each_start() {
             let mut ends = Vec::new();
             for db in [1, 2] {
                 client.run(&format!("SELECT {db}"));
-                for key in ["a", "b", "c", "d", "e"] {
+                for key in ["a", "b", "c", "d", "e", "f", "g"] {
                     let early = now_ms();
                     let Reply::Int(left @ 1..) = client.run(&format!("PTTL {key}")) else { panic!("{db}:{key}") };
                     ends.push(if later { now_ms() } else { early } + left);

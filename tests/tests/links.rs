@@ -2,8 +2,10 @@
 //! `repl-timeout`, memory stays bounded, and all goes on by itself when the link is well again.
 
 use resp::Reply;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
-use tests::replicas::{Load, assert_same, follow, info, number, wait_for_link, wait_for_stream};
+use tests::replicas::{Load, assert_same, follow, info, number, serve_sync, wait_for_link, wait_for_stream};
 use tests::{Client, Options, Relay, Server, Way, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -278,4 +280,62 @@ fn writers_do_not_wait_for_a_slow_diskless_sync() {
     client.run("SET k 1");
     relay.stall(false);
     assert_same(&primary, &replica);
+}
+
+/// Reads on until `done`.
+fn read_on(link: &mut TcpStream, so_far: &mut Vec<u8>, done: impl Fn(&[u8]) -> bool) {
+    let mut part = [0; 16 * 1024];
+    while !done(so_far) {
+        let n = link.read(&mut part).expect("the primary sends");
+        assert_ne!(n, 0, "the primary has ended the connection after {}", so_far.len());
+        so_far.extend_from_slice(&part[..n]);
+    }
+}
+
+#[test]
+fn nothing_follows_an_image_without_a_length_before_that_is_said_to_be_there() {
+    for threads in [1, 4] {
+        let primary = Server::start(diskless(threads));
+        let mut client = primary.client();
+        client.run("DEBUG POPULATE 1000");
+        // A backup says no more than that.
+        let mut link = TcpStream::connect(primary.addr()).expect("the primary listens");
+        link.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        link.write_all(b"REPLCONF capa eof\r\n").expect("the primary listens");
+        let mut came = Vec::new();
+        read_on(&mut link, &mut came, |bytes| bytes == b"+OK\r\n");
+        link.write_all(b"SYNC\r\n").expect("the primary listens");
+        let begin = b"$EOF:";
+        let at = |bytes: &[u8]| bytes.windows(begin.len()).position(|part| part == begin);
+        let mark = |bytes: &[u8]| Some(bytes.get(at(bytes)? + begin.len()..)?.get(..40)?.to_vec());
+        let is_whole = |bytes: &[u8]| mark(bytes).is_some_and(|mark| bytes.ends_with(&mark) && bytes.len() > 1000);
+        read_on(&mut link, &mut came, is_whole);
+        let online = || info(&mut client, "slave0").is_some_and(|text| text.contains("state=online"));
+        assert!(wait_until(PATIENCE, online), "{}", primary.log());
+        client.run("SET behind it");
+        link.set_read_timeout(Some(Duration::from_millis(200))).expect("a time-out");
+        let early = link.read(&mut [0; 1024]);
+        assert!(early.is_err(), "{early:?}");
+        link.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        link.write_all(b"REPLCONF ACK 0\r\n").expect("the primary listens");
+        came.clear();
+        read_on(&mut link, &mut came, |bytes| bytes.windows(6).any(|part| part == b"behind"));
+    }
+}
+
+#[test]
+fn an_image_that_no_disk_takes_takes_no_more_memory_than_there_is() {
+    let replica = Server::start(options(1).set("maxmemory", "10mb"));
+    take_disk_away(&replica);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    replica.client().run("SET old v");
+    follow(&replica, listener.local_addr().expect("an address"));
+    let begin = format!("+FULLRESYNC {} 1\r\n$99999999999\r\nREDIS0006", "a".repeat(40));
+    for _ in 0..2 {
+        let mut link = serve_sync(&listener, begin.as_bytes());
+        // It ends the link, and comes again.
+        while link.send(&[b'x'; 64 * 1024]).is_ok() {}
+    }
+    assert!(replica.log().contains("Write error or short write"), "{}", replica.log());
+    assert_eq!(replica.client().run("GET old"), Reply::bulk("v"));
 }

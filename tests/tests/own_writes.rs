@@ -5,7 +5,7 @@ use resp::Reply;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-use tests::replicas::{Load, follow, info, number, wait_for_link, wait_for_stream};
+use tests::replicas::{Load, assert_same, follow, info, number, wait_for_link, wait_for_stream};
 use tests::{Client, NOBODYS_PORT, Options, Random, Relay, Server, contents, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -250,4 +250,34 @@ fn what_this_server_does_not_understand_of_a_stream_does_not_spoil_its_file() {
     let mut client = replica.client();
     client.run("SELECT 1");
     assert_eq!(client.run("GET c"), Reply::bulk("1"));
+}
+
+#[test]
+fn who_has_written_and_was_promoted_gets_all_keys_when_it_follows_again() {
+    for threads in [1, 4] {
+        let (primary, replica) = pair(threads);
+        let (mut client, mut above) = (replica.client(), primary.client());
+        for line in ["SET k v", "SET l v", "RPUSH list a b"] {
+            above.run(line);
+        }
+        wait_for_stream(&primary, &replica);
+        let follow_again = |client: &mut Client| {
+            client.run("SLAVEOF NO ONE");
+            follow(&replica, primary.addr());
+            assert_same(&primary, &replica);
+        };
+        for line in ["DEL k", "SET l own", "SET own 1"] {
+            client.run(line);
+        }
+        follow_again(&mut client);
+        client.send(b"BLPOP waited 0\r\n").expect("sent");
+        assert!(wait_until(PATIENCE, || number(&mut replica.client(), "blocked_clients") == 1));
+        above.run("RPUSH waited a");
+        assert!(matches!(client.read(), Reply::Array(Some(_))));
+        follow_again(&mut client);
+        // Who has not, does not.
+        let full = number(&mut above, "sync_full");
+        follow_again(&mut client);
+        assert_eq!(number(&mut above, "sync_full"), full, "{}", primary.log());
+    }
 }

@@ -7,8 +7,8 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-use tests::replicas::{follow, full_sync_of, info, number, serve_sync, wait_for_link};
-use tests::{Client, Options, Server, wait_until};
+use tests::replicas::{follow, full_sync_of, info, number, serve_sync, wait_for_link, wait_for_stream};
+use tests::{Client, Options, Server, contents, encode, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Nothing, and no checksum.
@@ -167,5 +167,167 @@ fn a_reader_of_a_replica_sees_no_half_of_a_command() {
         }
         ended.store(true, Ordering::Relaxed);
         assert_eq!(without, 0, "keys were seen without their end");
+    });
+}
+
+fn bytes(lines: &[&str]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in lines {
+        encode(&line.split(' ').collect::<Vec<_>>(), &mut bytes);
+    }
+    bytes
+}
+
+#[test]
+fn a_unit_does_on_a_replica_what_its_commands_do() {
+    const LINES: [&str; 23] = [
+        "MULTI",
+        "SET lock me",
+        "PEXPIREAT lock 9999999999999",
+        "EXEC",
+        "MULTI",
+        "SET ended v",
+        "PEXPIREAT ended 1",
+        "EXEC",
+        "MULTI",
+        "SET half v",
+        "PEXPIREAT half never",
+        "EXEC",
+        // In several slots.
+        "MULTI",
+        "SET a 1",
+        "PEXPIREAT lock 9999999999998",
+        "INCRBY a 2",
+        "LPUSH l x",
+        "INCR l",
+        "SET b 2",
+        "PEXPIREAT b 9999999999998",
+        "EXEC",
+        "MULTI",
+        "EXEC",
+    ];
+    const EVENTS: [&str; 12] = [
+        "set lock",
+        "expire lock",
+        "set ended",
+        "expire ended",
+        "set half",
+        "set a",
+        "expire lock",
+        "incrby a",
+        "lpush l",
+        "set b",
+        "expire b",
+        "set last",
+    ];
+    for threads in [1, 4] {
+        let options = Options::codis(threads).set("appendonly", "yes").set("appendfsync", "always");
+        let replica = Server::start(options.set("notify-keyspace-events", "EA"));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        follow(&replica, listener.local_addr().expect("an address"));
+        let mut link = serve_sync(&listener, &full_sync_of(IMAGE, 100));
+        wait_for_link(&replica);
+        assert!(wait_until(PATIENCE, || replica.client().is_idle()), "{}", replica.log());
+        let mut sub = sub_replica(&replica);
+        let mut watcher = replica.client();
+        watcher.run("WATCH b");
+        let mut hearer = replica.client();
+        hearer.run("PSUBSCRIBE __keyevent@0__:*");
+        // The first bytes come alone, so that a unit is not there as a whole.
+        let stream = bytes(&[&["SELECT 0"], &LINES[..], &["SET last 1"]].concat());
+        for part in [&stream[..60], &stream[60..]] {
+            link.send(part).expect("the replica listens");
+            thread::sleep(Duration::from_millis(20));
+        }
+        let mut client = replica.client();
+        let end = 100 + stream.len() as u64;
+        assert!(wait_until(PATIENCE, || number(&mut client, "slave_repl_offset") == end), "{}", replica.log());
+        for (line, value) in
+            [("GET lock", "me"), ("GET half", "v"), ("GET a", "3"), ("LINDEX l 0", "x"), ("GET b", "2")]
+        {
+            assert_eq!(client.run(line), Reply::bulk(value), "{line}");
+        }
+        let left = |client: &mut Client, key: &str| client.run(&format!("PTTL {key}"));
+        for key in ["lock", "b"] {
+            assert!(matches!(left(&mut client, key), Reply::Int(1..)), "{key}");
+        }
+        assert_eq!(left(&mut client, "half"), Reply::Int(-1));
+        assert_eq!(client.run("GET ended"), Reply::Bulk(None));
+        assert_eq!(client.run("DBSIZE"), Reply::Int(7));
+        for line in ["MULTI", "GET b"] {
+            watcher.run(line);
+        }
+        assert_eq!(watcher.run("EXEC"), Reply::Array(None));
+        for event in EVENTS {
+            let Reply::Array(Some(words)) = hearer.read() else { panic!("a message") };
+            let (event, key) = event.split_once(' ').expect("two words");
+            assert_eq!(words[2..], [Reply::bulk(format!("__keyevent@0__:{event}")), Reply::bulk(key)]);
+        }
+        let failed = replica.log().matches("so the data differ").count();
+        assert_eq!(failed, 2, "{}", replica.log());
+        // A primary has no keys that are past their end.
+        let there = |server: &Server| {
+            let mut contents = contents(&mut server.client(), 1);
+            contents.retain(|(_, key), _| !key.contains("ended"));
+            contents
+        };
+        let before = there(&replica);
+        let replica = replica.crash().start_again();
+        assert_eq!(there(&replica), before, "{}", replica.log());
+        let came = sub.read_to_end();
+        assert!(came.ends_with(&stream), "{}", came.escape_ascii());
+    }
+}
+
+#[test]
+fn a_renamed_set_goes_out_under_its_name_with_an_end_as_well() {
+    let options = || Options::codis(1).config("rename-command SET MYSET\nappendonly yes\nappendfsync always\n");
+    let renamed = || Server::start(options());
+    let (primary, replica) = (renamed(), renamed());
+    follow(&replica, primary.addr());
+    wait_for_link(&replica);
+    // The file begins anew with the image.
+    assert!(wait_until(PATIENCE, || replica.client().is_idle()), "{}", replica.log());
+    assert_eq!(primary.client().run("MYSET k v EX 1000"), Reply::Simple(b"OK".to_vec()));
+    wait_for_stream(&primary, &replica);
+    for server in [replica, primary] {
+        let mut client = server.client();
+        assert!(matches!(client.run("PTTL k"), Reply::Int(1..)), "{}", server.log());
+        let server = server.crash().start_again();
+        assert!(matches!(server.client().run("PTTL k"), Reply::Int(1..)), "{}", server.log());
+    }
+}
+
+#[test]
+fn a_reader_of_a_replica_sees_no_half_of_a_transaction_in_several_slots() {
+    const ROUNDS: usize = 500;
+    let (primary, replica) = (Server::start(Options::codis(4)), Server::start(Options::codis(4)));
+    follow(&replica, primary.addr());
+    wait_for_link(&replica);
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut writer = primary.client();
+            let unit = |n: usize| format!("MULTI\r\nSET a {n}\r\nSET b {n}\r\nSET c {n}\r\nEXEC\r\n");
+            let mut n = 0;
+            while !ended.load(Ordering::Relaxed) {
+                let batch: String = (n..n + 20).map(unit).collect();
+                writer.send(batch.as_bytes()).expect("sent");
+                (0..100).for_each(|_| drop(writer.read()));
+                n += 20;
+            }
+        });
+        let mut reader = replica.client();
+        let batch = "MGET a b c\r\n".repeat(40);
+        let mut halves = 0;
+        for _ in 0..ROUNDS {
+            reader.send(batch.as_bytes()).expect("sent");
+            for _ in 0..40 {
+                let Reply::Array(Some(values)) = reader.read() else { panic!("values") };
+                halves += usize::from(values.iter().any(|value| *value != values[0]));
+            }
+        }
+        ended.store(true, Ordering::Relaxed);
+        assert_eq!(halves, 0, "transactions were seen by half");
     });
 }

@@ -1,11 +1,15 @@
-//! The row that was looked up last: most requests name the command of the one before, and so do most calls of a script.
+//! Rows that were looked up last: most requests name a command of the ones before, and so do most calls of a script.
 
 use crate::node::Run;
 use commands::table::{Command, Registry};
 
+/// Rows by the first letters of their names.
+#[derive(Default)]
+pub struct Recent([Named; Recent::ROWS]);
+
 /// One row with the name that it was asked for by.
 #[derive(Default)]
-pub struct Recent {
+struct Named {
     name: [u8; Recent::NAME_MAX],
     len: usize,
     row: Option<&'static Command<Run>>,
@@ -14,17 +18,21 @@ pub struct Recent {
 impl Recent {
     /// Names that are longer are always looked up.
     const NAME_MAX: usize = 16;
+    /// A power of two; a letter has the same place in either case.
+    const ROWS: usize = 8;
 
     /// The row of `name`, if there is one.
     #[inline]
     pub fn row(&mut self, registry: &'static Registry<Run>, name: &[u8]) -> Option<&'static Command<Run>> {
-        if self.row.is_some() && self.name.get(..self.len) == Some(name) {
-            return self.row;
+        let first = name.first().copied().unwrap_or_default();
+        let named = &mut self.0[usize::from(first) % Recent::ROWS];
+        if named.row.is_some() && named.name.get(..named.len) == Some(name) {
+            return named.row;
         }
         let row = registry.get(name);
-        if let Some(to) = self.name.get_mut(..name.len()) {
+        if let Some(to) = named.name.get_mut(..name.len()) {
             to.copy_from_slice(name);
-            (self.len, self.row) = (name.len(), row);
+            (named.len, named.row) = (name.len(), row);
         }
         row
     }

@@ -171,8 +171,13 @@ impl Desk {
             };
             piece.clear();
             publish_events(self.node, &self.local);
-        } else if let Some(end) = log_effects(self.node, &self.local, &mut self.records, db, args) {
-            client.written = end;
+        } else {
+            if dirty > 0 && self.gate & Gate::REPLICA != 0 && !self.replaying {
+                self.node.repl.strays();
+            }
+            if let Some(end) = log_effects(self.node, &self.local, &mut self.records, db, args) {
+                client.written = end;
+            }
         }
         dirty > 0 && self.local.effects.flushed
     }

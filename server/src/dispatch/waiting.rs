@@ -21,11 +21,15 @@ impl Desk {
         self.local.effects.logging = self.node.oplog.wants_records(false) && !self.replaying;
         while let Some(ready) = self.local.ready.pop_front() {
             self.local.effects.reset();
+            let before = self.answers.len();
             let mut keys = Keyspace::new(held, &mut self.local, ready.db, now);
             let served = serve(&mut keys, self.settled.settings.list_node, &Key::new(&ready.key), |waiter, out| {
                 let ticket = Ticket { reactor: waiter.reactor, client: waiter.client, wait: waiter.wait };
                 self.answers.push((ticket, out.into_vec()));
             });
+            if self.answers.len() > before && self.node.repl.is_replica() && !self.replaying {
+                self.node.repl.strays();
+            }
             log_effects(self.node, &self.local, &mut self.records, ready.db, Args::new(&[], &[]));
             if let Served::Wants(_) = served {
                 self.node.owed.add(ready.db, &ready.key);

@@ -16,8 +16,9 @@ use commands::args::Args;
 use commands::ctx::Session;
 use engine::clock::Now;
 use replication::filed;
-use replication::stream::Stream;
+use replication::stream::{Stream, Task};
 use replication::translate::{may_differ, translated};
+use replication::unit::Unit;
 use resp::{Arg, Out, Parser, Progress};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,6 +27,8 @@ use std::sync::atomic::Ordering;
 const REQUESTS_MAX: usize = 1024;
 /// Errors that are logged of one link; each means that this server differs from its primary.
 const ERRORS_LOGGED: u32 = 10;
+/// Bytes of memory kept for the next request's.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// Who applies.
 pub struct Applier {
@@ -38,8 +41,8 @@ pub struct Applier {
     out: Out,
     deferrals: u32,
     errors: u32,
-    /// Something of the transaction that is open must be put otherwise for the file.
-    differs: bool,
+    /// The bytes of a request on their way to the log: memory that is used again.
+    piece: Vec<u8>,
     /// The attempt at following that the stream belongs to.
     attempt: u64,
     /// More requests are there than one turn may have.
@@ -65,7 +68,7 @@ impl Applier {
             out: Out::new(),
             deferrals: 0,
             errors: 0,
-            differs: false,
+            piece: Vec::new(),
             attempt: 0,
             unfinished: false,
             stalled: false,
@@ -104,7 +107,6 @@ impl Applier {
         self.input.clear();
         self.parser.reset();
         self.stream = Stream::default();
-        self.differs = false;
         self.unfinished = false;
         self.deferrals = 0;
     }
@@ -193,43 +195,130 @@ impl Applier {
 
     /// Runs one request; false if it must come again.
     fn request(&mut self, bytes: &[u8], exec: &mut Executor, net: &mut Net, now: Now) -> bool {
-        let Some(client) = &mut self.client else { return true };
+        if self.client.is_none() {
+            return true;
+        }
         if self.args.is_empty() {
             // An empty line keeps the link alive, and counts.
             self.node.oplog.append_stream_for_replicas(bytes);
             return true;
         }
-        let given = Args::new(bytes, &self.args);
+        let words = std::mem::take(&mut self.args);
+        let given = Args::new(bytes, &words);
         let name = given.at(0);
         let other = may_differ(name, given.len()).then(|| translated(given.iter())).flatten();
-        let args = other.as_ref().map_or(given, |(bytes, bounds)| Args::new(bytes, bounds));
-        let prepared = exec.prepare(&args);
-        let closes = name.eq_ignore_ascii_case(b"exec") || name.eq_ignore_ascii_case(b"discard");
-        let queues = client.queue.is_some() && !closes || name.eq_ignore_ascii_case(b"multi");
-        let piece = self.stream.piece(bytes, queues);
-        self.differs |= other.is_some() || filed::differs(name, given.len());
-        // One that this server does not understand all of changes nothing, and is as a refused request.
-        let is_aborted = closes && client.queue.as_ref().is_some_and(|queue| queue.failed);
-        let (piece, aborted) = if is_aborted { (Vec::new(), piece) } else { (piece, Vec::new()) };
-        exec.begin_piece(piece, self.attempt, self.differs);
-        self.out.clear();
-        let mut turn = Turn { net, client, out: &mut self.out, now, deferrals: self.deferrals };
-        let ran = exec.run(&mut turn, args, &prepared);
-        let mut unlogged = exec.end_piece();
-        unlogged.extend(aborted);
+        let differs = other.is_some() || filed::differs(name, given.len());
+        let ran = match self.stream.take((bytes, &words), differs) {
+            Task::Keep => Ran::Done,
+            Task::Run => {
+                let args = other.as_ref().map_or(given, |(bytes, bounds)| Args::new(bytes, bounds));
+                let mut piece = std::mem::take(&mut self.piece);
+                piece.extend_from_slice(bytes);
+                self.run(args, name, (piece, differs), exec, net, now)
+            }
+            Task::RunUnit => self.run_unit(exec, net, now),
+        };
+        self.args = words;
         if ran == Ran::PutOff {
             self.stalled = std::mem::take(&mut exec.stalled);
             self.behind_guest = exec.owner.met_guest();
             self.deferrals += 1;
-            self.stream.take_back(unlogged, bytes);
             return false;
         }
         self.deferrals = 0;
-        self.differs &= queues;
-        if !unlogged.is_empty() {
-            // It was refused, and changed nothing: its bytes count, but who loads the file may refuse all for its sake.
-            self.node.oplog.append_stream_for_replicas(&unlogged);
+        true
+    }
+
+    /// Runs a request, with which `piece` takes effect; the file gets what it did instead if it `differs`.
+    fn run(
+        &mut self,
+        args: Args<'_>,
+        name: &[u8],
+        (piece, differs): (Vec<u8>, bool),
+        exec: &mut Executor,
+        net: &mut Net,
+        now: Now,
+    ) -> Ran {
+        let Some(client) = &mut self.client else { return Ran::Done };
+        let prepared = exec.prepare(&args);
+        exec.begin_piece(piece, self.attempt, differs);
+        self.out.clear();
+        let mut turn = Turn { net, client, out: &mut self.out, now, deferrals: self.deferrals };
+        let ran = exec.run(&mut turn, args, &prepared);
+        self.piece = exec.end_piece();
+        if ran != Ran::PutOff {
+            if !self.piece.is_empty() {
+                // It was refused, and changed nothing: its bytes count, but who loads the file may refuse all for its sake.
+                self.node.oplog.append_stream_for_replicas(&self.piece);
+            }
+            self.note_error(name);
         }
+        self.piece.clear();
+        self.piece.shrink_to(PIECE_BYTES);
+        ran
+    }
+
+    /// Runs the transaction that has come to its end: at once if it can be, else as a client's.
+    fn run_unit(&mut self, exec: &mut Executor, net: &mut Net, now: Now) -> Ran {
+        let stream = std::mem::take(&mut self.stream);
+        let (unit, differs) = stream.unit();
+        let ran = match self.run_whole(unit, differs, exec, net, now) {
+            Some(ran) => ran,
+            None => self.run_queued(unit, differs, exec, net, now),
+        };
+        self.stream = stream;
+        match ran {
+            Ran::PutOff => self.stream.put_off(),
+            _ => self.stream.ended(),
+        }
+        ran
+    }
+
+    fn run_whole(&mut self, unit: &Unit, differs: bool, exec: &mut Executor, net: &mut Net, now: Now) -> Option<Ran> {
+        let Some(client) = &mut self.client else { return Some(Ran::Done) };
+        // Once queued it is carried out from there.
+        if differs || client.queue.is_some() {
+            return None;
+        }
+        exec.begin_piece(Vec::new(), self.attempt, false);
+        self.out.clear();
+        let mut turn = Turn { net, client, out: &mut self.out, now, deferrals: self.deferrals };
+        let ran = exec.run_unit(&mut turn, unit);
+        exec.end_piece();
+        self.note_error(b"exec");
+        ran
+    }
+
+    fn run_queued(&mut self, unit: &Unit, differs: bool, exec: &mut Executor, net: &mut Net, now: Now) -> Ran {
+        let request = |at| {
+            let (bytes, words) = unit.request(at);
+            Args::new(bytes, words)
+        };
+        let last = unit.len().saturating_sub(1);
+        let is_queued = self.client.as_ref().is_some_and(|client| client.queue.is_some());
+        for at in (0..last).filter(|_| !is_queued) {
+            let given = request(at);
+            let other = may_differ(given.at(0), given.len()).then(|| translated(given.iter())).flatten();
+            let args = other.as_ref().map_or(given, |(bytes, bounds)| Args::new(bytes, bounds));
+            if self.run(args, given.at(0), (Vec::new(), false), exec, net, now) == Ran::PutOff {
+                if let Some(client) = &mut self.client {
+                    client.queue = None;
+                }
+                return Ran::PutOff;
+            }
+        }
+        // One that this server does not understand all of changes nothing, and is as a refused request.
+        let is_aborted = self.client.iter().flat_map(|client| &client.queue).any(|queue| queue.failed);
+        let piece = if is_aborted { Vec::new() } else { unit.bytes().to_vec() };
+        let ran = self.run(request(last), request(last).at(0), (piece, differs), exec, net, now);
+        if ran != Ran::PutOff && is_aborted {
+            self.node.oplog.append_stream_for_replicas(unit.bytes());
+        }
+        ran
+    }
+
+    /// If the last reply is an error, the log says so.
+    fn note_error(&mut self, name: &[u8]) {
         if self.out.as_slice().first() == Some(&b'-') && self.errors < ERRORS_LOGGED {
             self.errors += 1;
             log::warning!(
@@ -238,6 +327,5 @@ impl Applier {
                 name.escape_ascii()
             );
         }
-        true
     }
 }

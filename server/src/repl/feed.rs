@@ -151,12 +151,13 @@ fn send_image(socket: &Socket, feed: &mut Feed, now: Now) -> io::Result<usize> {
     Ok(total)
 }
 
-/// The replica has its image: whoever must say so says so first.
+/// The replica has its image. Of one without a length it says so before anything follows: the mark at the end is looked for
+/// at the end of what has come, also by those that never say how far they are.
 fn finish_image(feed: &mut Feed, now: Now) {
     let by_mark = feed.image.take().is_some_and(|image| image.by_mark);
     let replica = &feed.replica;
     replica.ack_ms.store(now.ms, Ordering::Relaxed);
-    if by_mark && replica.says_acks {
+    if by_mark {
         log::notice!(
             "Streamed RDB transfer with slave {} succeeded (socket). Waiting for REPLCONF ACK from slave to enable \
              streaming",

@@ -284,7 +284,7 @@ impl Driver {
                     state.backlog_from = None;
                 }
                 node.drop_replicas("a full sync with the primary begins");
-                match Incoming::create() {
+                match Incoming::create(&exec.settled.config) {
                     Ok(image) => self.image = Some(image),
                     Err(error) => {
                         log::warning!(
@@ -297,7 +297,8 @@ impl Driver {
             }
             Action::Image(range) => {
                 let part = bytes.get(range).unwrap_or_default();
-                let added = self.image.as_mut().map_or(Ok(()), |image| image.add(part));
+                let config = &exec.settled.config;
+                let added = self.image.as_mut().map_or(Ok(()), |image| image.add(part, config));
                 if let Err(error) = added {
                     log::warning!(
                         "Write error or short write writing to the DB dump file needed for MASTER <-> SLAVE \

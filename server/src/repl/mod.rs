@@ -142,6 +142,9 @@ pub struct Replication {
     socket: Mutex<Option<TcpStream>>,
     /// Clients in WAIT.
     pub waits: wait::Waits,
+    /// Keys were changed here that no stream tells of, since they were last a primary's or the truth for others: on a replica
+    /// by its own clients, on a primary by what is not logged. Changed under slots.
+    strayed: AtomicBool,
 }
 
 impl Replication {
@@ -176,7 +179,21 @@ impl Replication {
             drain_spent_ms: AtomicI64::new(0),
             socket: Mutex::default(),
             waits: wait::Waits::default(),
+            strayed: AtomicBool::new(false),
         }
+    }
+
+    /// Keys have changed in a way that no stream tells of. The caller holds their slots.
+    #[inline]
+    pub fn strays(&self) {
+        if !self.strayed.load(Ordering::Relaxed) {
+            self.strayed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The keys are a primary's, or this server's are what others get. The caller holds all slots.
+    fn end_stray(&self) -> bool {
+        self.strayed.swap(false, Ordering::Relaxed)
     }
 
     /// The state, for a few lines.
@@ -350,17 +367,20 @@ impl Node {
             let mut state = self.repl.state();
             let was_replica = state.primary.is_some();
             match (was_replica, following) {
-                // A primary that kept a log can be asked where its stream ends; one that kept none cannot.
+                // A primary that kept a log can be asked where its stream ends; one that kept none cannot, nor one whose keys
+                // are not what its log says.
                 (false, true) => {
-                    state.resumable = had_log && is_logged && state.backlog_from.is_some();
+                    let is_told = is_logged && !self.repl.strayed.load(Ordering::Relaxed);
+                    state.resumable = had_log && is_told && state.backlog_from.is_some();
                     state.down_since_ms = 0;
                 }
                 (true, false) => {
                     let end = self.oplog.end();
                     let id = crate::start::random_id();
-                    // A link that never came up leaves data of no known history, and so does a transaction that has written
-                    // as a replica.
-                    match state.resumable && is_logged {
+                    // A link that never came up leaves data of no known history, and so does who has written as a replica:
+                    // who goes on with the old name, this server too when it follows again, would keep what differs for ever.
+                    let has_strayed = self.repl.end_stray();
+                    match state.resumable && is_logged && !has_strayed {
                         true => state.history.branch(id, end),
                         false => state.history.renew(id),
                     }

@@ -29,38 +29,50 @@ use std::path::PathBuf;
 pub struct Incoming {
     file: File,
     len: u64,
-    in_memory: bool,
+    /// In memory: so much of it may be taken.
+    in_memory: Option<u64>,
 }
 
 impl Incoming {
     /// An empty one, in a file without a name in the working directory, or in memory if there can be none.
-    pub fn create() -> io::Result<Incoming> {
+    pub fn create(config: &Config) -> io::Result<Incoming> {
         match on_disk() {
-            Ok(file) => Ok(Incoming { file, len: 0, in_memory: false }),
+            Ok(file) => Ok(Incoming { file, len: 0, in_memory: None }),
             Err(error) => {
                 let error = crate::os_error::text(&error);
                 log::warning!("No temp file for MASTER <-> SLAVE synchronization ({error}): memory is used instead");
-                Ok(Incoming { file: in_memory()?, len: 0, in_memory: true })
+                Ok(Incoming { file: in_memory()?, len: 0, in_memory: Some(room::for_image(config)) })
             }
         }
     }
 
-    /// Appends what has come. When the disk takes no more, memory does.
-    pub fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Appends what has come. When the disk takes no more, memory does, as far as there is any to spare.
+    pub fn add(&mut self, bytes: &[u8], config: &Config) -> io::Result<()> {
+        self.check_room(bytes)?;
         match self.file.write_all_at(bytes, self.len) {
-            Err(error) if !self.in_memory => {
+            Err(error) if self.in_memory.is_none() => {
                 let error = crate::os_error::text(&error);
                 log::warning!("The temp file for MASTER <-> SLAVE synchronization is no good ({error}): on in memory");
+                self.in_memory = Some(room::for_image(config));
+                self.check_room(bytes)?;
                 let mut memory = in_memory()?;
                 self.file.rewind()?;
                 io::copy(&mut (&self.file).take(self.len), &mut memory)?;
-                (self.file, self.in_memory) = (memory, true);
+                self.file = memory;
                 self.file.write_all_at(bytes, self.len)?;
             }
             written => written?,
         }
         self.len += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Whether there is room for so much more.
+    fn check_room(&self, bytes: &[u8]) -> io::Result<()> {
+        match self.in_memory {
+            Some(room) if self.len + bytes.len() as u64 > room => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
     }
 
     /// It is complete but for the `cut` last bytes, which are none of it: gives it to a thread that loads it and mails
@@ -173,6 +185,7 @@ fn load(mut file: File, of: Option<(ReplId, u64)>, node: &'static Node, attempt:
         }
         keys.garbage().take()
     };
+    node.repl.end_stray();
     node.persist.aof.log_restarted(node);
     drop(held);
     node.free_later(garbage);

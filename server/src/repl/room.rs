@@ -32,6 +32,12 @@ fn judge(used: u64, needed: u64, maxmemory: u64, available: Option<u64>) -> Opti
     Some(format!("about {needed} bytes come, {available} are available"))
 }
 
+/// How much memory an image may take that no disk takes: it comes before the data that it holds, which take as much again.
+pub fn for_image(config: &Config) -> u64 {
+    let available = available().unwrap_or(u64::MAX) / 2;
+    if config.maxmemory != 0 { available.min(config.maxmemory) } else { available }
+}
+
 /// What the primary says that its data take; 0 if it does not. Reads no more than the notes before the first key.
 fn announced(file: &mut File, config: &Config) -> io::Result<u64> {
     let mut announced = 0;
