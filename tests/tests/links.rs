@@ -263,6 +263,31 @@ fn many_replicas_share_a_diskless_sync_and_a_slow_one_is_dropped() {
 }
 
 #[test]
+fn who_waits_for_all_keys_comes_before_saves_that_are_due() {
+    let primary = Server::start(diskless(2).set("repl-timeout", "60").set("appendonly", "yes"));
+    let (slow, replica) = (Server::start(options(1)), Server::start(options(1)));
+    let mut client = primary.client();
+    fill(&mut client, "big", 64);
+    let relay = Relay::to(primary.addr());
+    relay.stall_after(1 << 20);
+    follow(&slow, relay.addr());
+    assert!(wait_until(PATIENCE, || relay.is_stalled()));
+    let scheduled = b"Background append only file rewriting scheduled";
+    assert_eq!(client.run("BGREWRITEAOF"), Reply::Simple(scheduled.into()));
+    follow(&replica, primary.addr());
+    let waits = |client: &mut Client| info(client, "slave1").is_some_and(|text| text.contains("wait_bgsave"));
+    assert!(wait_until(PATIENCE, || waits(&mut client)), "{}", primary.log());
+    relay.stall(false);
+    wait_for_link(&replica);
+    let begun = |log: &str| log.contains("Background append only file rewriting started");
+    assert!(wait_until(PATIENCE, || begun(&primary.log())), "{}", primary.log());
+    let log = primary.log();
+    let (before, _) = log.rsplit_once("Starting BGSAVE for SYNC").expect("there were two");
+    assert!(!begun(before), "{log}");
+    assert_same(&primary, &replica);
+}
+
+#[test]
 fn writers_do_not_wait_for_a_slow_diskless_sync() {
     let limit = ["slave", "16mb", "0", "0"];
     let primary = Server::start(diskless(2).set("repl-timeout", "60").set_words("client-output-buffer-limit", &limit));

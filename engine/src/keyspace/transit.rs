@@ -14,18 +14,21 @@ use slots::SlotId;
 
 impl Keyspace<'_, '_> {
     /// Where `key` is between servers, `None` if it is not there or has expired.
-    pub fn transit(&self, key: &Key<'_>) -> Option<Transit> {
+    pub fn transit(&mut self, key: &Key<'_>) -> Option<Transit> {
+        self.reach(key.slot);
         self.at(key).map(|entry| entry.transit())
     }
 
     /// Whether `key` is being sent to another server, even if it has expired.
-    pub fn is_leaving(&self, key: &Key<'_>) -> bool {
+    pub fn is_leaving(&mut self, key: &Key<'_>) -> bool {
+        self.reach(key.slot);
         let entry = self.held.slot(key.slot).db(self.db).and_then(|db| db.find(key.hash, key.bytes));
         entry.is_some_and(|entry| matches!(entry.transit(), Transit::Leaving | Transit::Stale))
     }
 
     /// Marks `key`, which is no change of it; false if it is not there.
     pub fn set_transit(&mut self, key: &Key<'_>, transit: Transit) -> bool {
+        self.reach(key.slot);
         let db = self.db;
         let slot = self.held.slot_mut(key.slot);
         if slot.db(db).is_none() {
@@ -101,6 +104,7 @@ impl Keyspace<'_, '_> {
 
     /// A list is whole: whoever waits for it will be served.
     pub fn announce_list(&mut self, key: &Key<'_>) {
+        self.reach(key.slot);
         if self.at(key).is_some_and(|entry| entry.kind() == Kind::List) {
             self.list_appeared(key);
         }
@@ -108,6 +112,7 @@ impl Keyspace<'_, '_> {
 
     /// Removes `key` if it is still as it was marked; false if it has changed or is gone.
     pub fn remove_left(&mut self, key: &Key<'_>) -> bool {
+        self.reach(key.slot);
         let left = self.held.slot(key.slot).db(self.db).and_then(|db| db.find(key.hash, key.bytes));
         left.is_some_and(|entry| entry.transit() == Transit::Leaving) && self.unlink(key)
     }

@@ -114,11 +114,11 @@ impl Node {
     }
 }
 
-/// Begins what is due: a scheduled rewrite or save, a save point, a rewrite of a grown file. Called by the first reactor
-/// some times a second.
+/// Begins what is due: an image for replicas, a scheduled rewrite or save, a save point, a rewrite of a grown file. Called
+/// by the first reactor some times a second.
 pub fn tick(exec: &mut Executor, now: Now) {
     let node = exec.node;
-    if node.persist.gate.has(gate::LOADING) {
+    if node.persist.gate.has(gate::LOADING) || crate::repl::begin_due_sync(exec, now) {
         return;
     }
     let config = exec.settled.config.clone();

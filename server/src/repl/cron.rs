@@ -1,4 +1,4 @@
-//! What replication does once a second, on reactor 0 for the whole node.
+//! What replication does once a second, and when a snapshot could begin, on reactor 0 for the whole node.
 
 use super::Gate;
 use crate::dispatch::Executor;
@@ -6,7 +6,6 @@ use crate::log;
 use crate::node::Node;
 use crate::persist::gate;
 use engine::clock::Now;
-use engine::keyspace::Keyspace;
 use engine::oplog::Consumer;
 use replication::feed::{Stage, begins_now};
 
@@ -60,12 +59,23 @@ impl Cron {
         if config.min_slaves_to_write > 0 || node.repl.gate.bits() & Gate::TOO_FEW != 0 {
             node.refresh_gate(now.ms);
         }
-        if wants_sync(node, config.repl_diskless_sync, config.repl_diskless_sync_delay, now) {
-            let Some(mut held) = exec.owner.try_privileged() else { return };
-            held.add_all();
-            super::begin_full_sync(node, &mut Keyspace::new(&mut held, &mut exec.desk.local, 0, now));
-        }
     }
+}
+
+/// Begins an image for replicas that have waited long enough; true if there are such and nothing else is under way, so that
+/// nothing else may begin. Asked before a save or a rewrite is: where those follow each other at once, replicas would never
+/// get a turn.
+pub fn begin_due_sync(exec: &mut Executor, now: Now) -> bool {
+    let (node, config) = (exec.node, exec.settled.config.clone());
+    let is_due = wants_sync(node, config.repl_diskless_sync, config.repl_diskless_sync_delay, now);
+    if is_due {
+        exec.with_all(now, |keys| {
+            if !node.persist.gate.has(gate::STOPPING) {
+                super::begin_full_sync(node, keys);
+            }
+        });
+    }
+    is_due
 }
 
 /// Whether replicas have waited long enough for an image.

@@ -29,6 +29,7 @@ mod receive;
 mod room;
 pub mod wait;
 
+pub use cron::begin_due_sync;
 pub use image::begin as begin_full_sync;
 pub use link::Driver;
 

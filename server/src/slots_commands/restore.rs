@@ -90,7 +90,7 @@ fn slotsrestore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 
 /// Whether a key is being sent from here, so that nobody may bring another one of its name or remove it. What a primary
 /// has taken is taken.
-fn leaves(ctx: &NodeCtx<'_, '_>, key: &Key<'_>) -> bool {
+fn leaves(ctx: &mut NodeCtx<'_, '_>, key: &Key<'_>) -> bool {
     ctx.node.moves.claims.are_there() && !ctx.keys.is_from_primary() && ctx.keys.is_leaving(key)
 }
 

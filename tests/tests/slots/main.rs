@@ -6,6 +6,7 @@
 //! * `dialogues.rs`: what original servers said to each other, with ours in place of the one or the other.
 //! * `extensions.rs`: what only servers of ours say to each other, and what operators may ask for besides.
 //! * `effects.rs`: what commands leave in logs, files, counters and with who watches. `rows.rs`: defaults, limits, refusals, ends of links.
+//! * `inside.rs`: what sources say, within transactions and scripts.
 //! * `rests.rs`: what is left of links that were given up.
 //! * `roles.rs`: sources that become replicas while keys are on their way.
 //! * `selves.rs`: servers that send keys to themselves, or to each other.
@@ -22,6 +23,7 @@ mod deaths;
 mod dialogues;
 mod effects;
 mod extensions;
+mod inside;
 mod noise;
 mod rests;
 mod roles;
