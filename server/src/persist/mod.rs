@@ -38,7 +38,7 @@ use gate::Gate;
 use job::State;
 use load::Loading;
 use names::Names;
-pub use pace::{Pace, STRETCH_BYTES, go_after_others};
+pub use pace::{Pace, STRETCH_BYTES, go_after_others, let_others_first};
 use points::{Decision, Facts};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -44,6 +44,17 @@ pub fn go_after_others() {
         // On Linux priorities are a thread's own. Where it is not allowed, clients are only slower.
         let _ = rustix::process::setpriority_process(None, NICE);
     }
+    wake_on_time();
+}
+
+/// The calling thread lets others go first, and still gets its share of a busy machine: clients wait for what it does.
+pub fn let_others_first() {
+    // Where it is not allowed, clients are only slower.
+    let _ = schedule::go_after_others(0);
+    wake_on_time();
+}
+
+fn wake_on_time() {
     // Where that is refused, rests are longer.
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::set_current_timer_slack(Some(LATE_NS));

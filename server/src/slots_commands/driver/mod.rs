@@ -40,7 +40,7 @@ const GUEST_IDLE: Duration = Duration::from_millis(100);
 pub fn start(node: &'static Node, link: Arc<Link>, poll: Poll) -> std::io::Result<()> {
     crate::start::spawn("migrate-async", move || {
         // Where there are fewer cores than work, clients come first.
-        persist::go_after_others();
+        persist::let_others_first();
         let events = Events::with_capacity(16);
         Driver {
             node,
