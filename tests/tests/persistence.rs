@@ -316,18 +316,37 @@ fn a_damaged_file_ends_the_start_and_is_named() {
 }
 
 #[test]
+fn a_payload_without_a_checksum_is_refused() {
+    let server = Server::start(Options::codis(1));
+    let mut client = server.client();
+    client.call(&[b"SET".as_slice(), b"long", &vec![b'x'; 200_000]]);
+    client.run("SET short abc");
+    for key in ["short", "long"] {
+        let Reply::Bulk(Some(mut payload)) = client.run(&format!("DUMP {key}")) else { panic!("a payload") };
+        let end = payload.len() - 8;
+        payload[end..].fill(0);
+        let refused = Reply::Error(b"ERR DUMP payload version or checksum are wrong".to_vec());
+        assert_eq!(client.call(&[b"RESTORE".as_slice(), b"new", b"0", &payload]), refused, "{key}");
+        let refused = Reply::Error(b"ERR dump payload version or checksum are wrong".to_vec());
+        assert_eq!(client.call(&[b"SLOTSRESTORE".as_slice(), b"new", b"0", &payload]), refused, "{key}");
+    }
+}
+
+#[test]
 fn payloads_of_later_servers_are_logged_as_every_reader_knows_them() {
     let server = Server::start(Options::codis(2).set("appendonly", "yes").set("appendfsync", "always"));
-    // A string, of the version of Redis 5 and without a checksum.
+    // A string, of the version of Redis 5.
     const VALUE: &[u8] = b"\0\x03abc";
-    let payload = [VALUE, b"\x09\0", &[0; 8]].concat();
+    const SEAL: &[u8] = b"\x09\0\x09\x5e\x61\xf1\x15\xf4\xc1\x53";
+    const OLD_SEAL: &[u8] = b"\x07\0\x26\x9e\xe5\xce\x49\xb8\x77\xf8";
+    let payload = [VALUE, SEAL].concat();
     let mut client = server.client();
     let commands: [&[&[u8]]; 5] = [
         &[b"RESTORE", b"k:1", b"0", &payload],
         &[b"RESTORE", b"k:2", b"1000000", &payload, b"REPLACE"],
         &[b"SLOTSRESTORE", b"k:3", b"0", &payload],
         &[b"SLOTSRESTORE-ASYNC", b"object", b"k:4", b"0", &payload],
-        &[b"RESTORE", b"k:5", b"0", &[VALUE, b"\x07\0", &[0; 8]].concat()],
+        &[b"RESTORE", b"k:5", b"0", &[VALUE, OLD_SEAL].concat()],
     ];
     for command in commands {
         let reply = client.call(command);
@@ -338,7 +357,7 @@ fn payloads_of_later_servers_are_logged_as_every_reader_knows_them() {
         let wanted = [VALUE, tail].concat();
         log.windows(wanted.len()).filter(|part| *part == wanted).count()
     };
-    assert_eq!((count(b"\x09\0"), count(b"\x07\0"), count(b"\x07\0\0\0\0\0\0\0\0\0")), (0, 5, 0));
+    assert_eq!((count(b"\x09\0"), count(b"\x07\0"), count(OLD_SEAL)), (0, 5, 5));
     let server = server.crash().start_again();
     for n in 1..=5 {
         assert_eq!(server.client().run(&format!("GET k:{n}")), Reply::Bulk(Some(b"abc".to_vec())));

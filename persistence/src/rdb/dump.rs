@@ -27,11 +27,11 @@ pub(super) fn sealed(mut out: Vec<u8>) -> Vec<u8> {
     out
 }
 
-/// The type and value in a payload, or `None` if its checksum is wrong or its version unknown. A checksum of 0 says that
-/// there is none.
+/// The type and value in a payload, or `None` if its checksum is wrong or its version unknown. Unlike a file, a payload
+/// always has one.
 pub fn verify(payload: &[u8]) -> Option<&[u8]> {
     let Sealed { value, summed, checksum } = Sealed::of(payload)?;
-    (checksum == 0 || checksum == crc64::checksum(summed)).then_some(value)
+    (checksum == crc64::checksum(summed)).then_some(value)
 }
 
 /// The parts of a payload of a known version.
@@ -40,7 +40,7 @@ pub(super) struct Sealed<'p> {
     pub value: &'p [u8],
     /// What the checksum is of.
     pub summed: &'p [u8],
-    /// 0 if there is none.
+    /// As the payload has it.
     pub checksum: u64,
 }
 
@@ -54,13 +54,11 @@ impl Sealed<'_> {
 }
 
 /// A payload of the same value for readers of [`VERSION`], such as replicas of 3.2: `payload` itself, whose value is
-/// `value`, unless it is of a later version or has no checksum.
+/// `value`, unless it is of a later version.
 pub fn for_older_readers<'p>(payload: &'p [u8], value: Value<'_>) -> Cow<'p, [u8]> {
-    let footer = payload.last_chunk().map(|&[low, high, ref checksum @ ..]: &[u8; 10]| {
-        (u32::from(u16::from_le_bytes([low, high])), u64::from_le_bytes(*checksum))
-    });
-    match footer {
-        Some((..=VERSION, 1..)) => Cow::Borrowed(payload),
+    let version = payload.last_chunk().map(|&[low, high, ..]: &[u8; 10]| u32::from(u16::from_le_bytes([low, high])));
+    match version {
+        Some(..=VERSION) => Cow::Borrowed(payload),
         _ => Cow::Owned(dump(value, true)),
     }
 }
