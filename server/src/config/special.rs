@@ -214,17 +214,26 @@ fn set_durability(config: &mut Config, args: &[Vec<u8>]) -> Result<(), Refused> 
         Refused::Invalid("argument must be 'no', 'aof', 'replicas <number>' or 'aof replicas <number>'");
     let words: Vec<Vec<u8>> = args.iter().map(|word| word.to_ascii_lowercase()).collect();
     let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-    let replicas = |text: &[u8]| {
-        let number = numbers::parse(text).and_then(|number| u32::try_from(number).ok());
-        number.filter(|&number| number > 0).ok_or(INVALID)
-    };
-    config.slots_migration_durability = match words[..] {
-        [b"no"] => MigrationDurability::default(),
-        [b"aof"] => MigrationDurability { aof: true, replicas: 0 },
-        [b"replicas", number] => MigrationDurability { aof: false, replicas: replicas(number)? },
-        [b"aof", b"replicas", number] => MigrationDurability { aof: true, replicas: replicas(number)? },
-        _ => return Err(INVALID),
-    };
+    let (mut wanted, mut rest) = (MigrationDurability::default(), &words[..]);
+    if rest == [b"no"] {
+        config.slots_migration_durability = wanted;
+        return Ok(());
+    }
+    while !rest.is_empty() {
+        rest = match rest {
+            [b"aof", rest @ ..] if !wanted.aof => {
+                wanted.aof = true;
+                rest
+            }
+            [b"replicas", number, rest @ ..] if wanted.replicas == 0 => {
+                let number = resp::parse_i64(number).and_then(|number| u32::try_from(number).ok());
+                wanted.replicas = number.filter(|&number| number > 0).ok_or(INVALID)?;
+                rest
+            }
+            _ => return Err(INVALID),
+        };
+    }
+    config.slots_migration_durability = if wanted.is_on() { wanted } else { return Err(INVALID) };
     Ok(())
 }
 

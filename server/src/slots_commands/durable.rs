@@ -9,6 +9,7 @@
 //! 1. The reactor only parks the client; one thread writes the file and looks at the replicas.
 //! 2. What an answer waits for is the offset of the log behind the effects of its message, so the thread hears of it when
 //!    they are logged and not before. Other clients' effects may lie between.
+//! 3. What counts is the setting as it is now, also for those who wait: who sets it lower lets them go.
 
 use crate::config::MigrationDurability;
 use crate::node::Node;
@@ -40,7 +41,6 @@ struct Pending {
     ticket: Ticket,
     /// What must be safe.
     place: FilePlace,
-    wanted: MigrationDurability,
     reply: Vec<u8>,
     refuse: Refuse,
     gone: Arc<AtomicBool>,
@@ -184,7 +184,7 @@ pub fn hold(ctx: &mut NodeCtx<'_, '_>, came: Came, reply: &[u8], refuse: Refuse)
     let gone = Arc::new(AtomicBool::new(false));
     // A question is also about what others have written for this client.
     let place = node.oplog.place();
-    let pending = Pending { ticket, place, wanted, reply: reply.to_vec(), refuse, gone: gone.clone() };
+    let pending = Pending { ticket, place, reply: reply.to_vec(), refuse, gone: gone.clone() };
     parking.park(ticket, None, Box::new(Waiting { node, gone, pending: Some(pending) }));
     Ok(true)
 }
@@ -192,6 +192,8 @@ pub fn hold(ctx: &mut NodeCtx<'_, '_>, came: Came, reply: &[u8], refuse: Refuse)
 /// The thread.
 fn serve(node: &'static Node, jobs: &Receiver<Pending>) {
     let mut waiting: Vec<Pending> = Vec::new();
+    // The setting at the last look.
+    let mut before = MigrationDurability::default();
     loop {
         let first = if waiting.is_empty() {
             match jobs.recv() {
@@ -205,16 +207,19 @@ fn serve(node: &'static Node, jobs: &Receiver<Pending>) {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         };
-        let before = waiting.len();
+        let known = waiting.len();
         waiting.extend(first);
         waiting.extend(jobs.try_iter());
-        if waiting[before..].iter().any(|job| job.wanted.replicas > 0) && node.oplog.is_on() {
+        let wanted = node.config().slots_migration_durability;
+        let asks = waiting.len() > known || wanted != before;
+        before = wanted;
+        if asks && wanted.replicas > 0 && node.oplog.is_on() {
             node.oplog.append_for_replicas(ASK_REPLICAS);
             node.nudge_feeders(None);
         }
-        // Of those that want the file, what is in the log by now; a place that is not is for the next look.
+        // What is in the log by now; a place that is not is for the next look.
         let end = node.oplog.file_end();
-        let ends = waiting.iter().filter(|job| job.wanted.aof).map(|job| job.place.of_file());
+        let ends = waiting.iter().filter(|_| wanted.aof).map(|job| job.place.of_file());
         let of_file = ends.filter(|&of_file| of_file <= end).max();
         let aof = &node.persist.aof;
         // A file that is closed meanwhile has nothing to sync.
@@ -222,16 +227,16 @@ fn serve(node: &'static Node, jobs: &Receiver<Pending>) {
         waiting.retain(|job| {
             let in_vain = match () {
                 () if node.repl.is_replica() => Some(NO_PRIMARY),
-                () if job.wanted.aof && !has_file(node) => Some(NO_FILE),
+                () if wanted.aof && !has_file(node) => Some(NO_FILE),
                 () => None,
             };
             if let Some(text) = in_vain {
                 job.refuse.tell(node, job.ticket, text);
                 return false;
             }
-            let on_disk = !job.wanted.aof || synced.is_some_and(|synced| job.place.of_file() <= synced);
-            let safe = on_disk
-                && (job.wanted.replicas == 0 || node.replicas_at(job.place.offset) >= i64::from(job.wanted.replicas));
+            let on_disk = !wanted.aof || synced.is_some_and(|synced| job.place.of_file() <= synced);
+            let safe =
+                on_disk && (wanted.replicas == 0 || node.replicas_at(job.place.offset) >= i64::from(wanted.replicas));
             if safe {
                 node.resume(job.ticket, job.reply.clone());
             }

@@ -2,7 +2,7 @@
 
 use crate::data::{PATIENCE, Script, fill, pair, run, same, show, to, value, values};
 use resp::Reply;
-use tests::{Client, Options, Server};
+use tests::{Client, Options, Server, encode};
 
 const SELECT: &str = "SLOTSRESTORE-ASYNC-SELECT 0";
 
@@ -287,12 +287,27 @@ fn who_has_written_to_an_older_and_longer_history_waits_for_the_one_at_hand() {
 fn how_safe_keys_must_be_is_a_setting() {
     let server = Server::start(Options::codis(1));
     let mut client = server.client();
-    for value in ["aof", "replicas 2", "aof replicas 1", "no"] {
+    let same = ["aof", "replicas 2", "aof replicas 1", "no"].map(|value| (value, value));
+    let others = [("Replicas 3 AOF", "aof replicas 3"), ("NO", "no")];
+    for (value, shown_as) in same.into_iter().chain(others) {
         assert_eq!(show(&client.call(&["CONFIG", "SET", "slots-migration-durability", value])), "OK", "{value}");
         let shown = run(&mut client, "CONFIG GET slots-migration-durability");
-        assert_eq!(shown, format!("[slots-migration-durability {value}]"));
+        assert_eq!(shown, format!("[slots-migration-durability {shown_as}]"));
     }
-    for value in ["yes", "replicas", "replicas 0", "replicas 1 aof", "aof replicas -1", ""] {
+    for value in [
+        "yes",
+        "replicas",
+        "replicas 0",
+        "replicas 01",
+        "replicas +1",
+        "replicas 1 replicas 2",
+        "aof aof",
+        "aof no",
+        "no aof",
+        "aof replicas -1",
+        "aof replicas",
+        "",
+    ] {
         assert!(
             show(&client.call(&["CONFIG", "SET", "slots-migration-durability", value])).starts_with('-'),
             "{value}"
@@ -303,6 +318,30 @@ fn how_safe_keys_must_be_is_a_setting() {
     let reply = run(&mut client, "SLOTSRESTORE-ASYNC string k 0 v");
     assert_eq!(reply, refused("slots-migration-durability wants an append only file, and there is none"));
     assert_eq!(run(&mut server.client(), "EXISTS k"), ":0", "it was stored before it was refused");
+}
+
+#[test]
+fn who_waits_is_let_go_by_a_setting_that_wants_less() {
+    for (less, threads) in [("no", 1), ("aof", 4)] {
+        let options = Options::codis(threads).set("appendonly", "yes");
+        let server = Server::start(options.set_words("slots-migration-durability", &["replicas", "7"]));
+        let (mut admin, mut asks, mut waits, mut whole) =
+            (server.client(), server.client(), server.client(), server.client());
+        run(&mut asks, "SLOTSRESTORE-ASYNC-SELECT 0");
+        assert_eq!(run(&mut asks, "SLOTSRESTORE-ASYNC many a 0 sv"), ack("1"));
+        let Reply::Bulk(Some(payload)) = asks.run("DUMP a") else { panic!("a payload") };
+        let mut restore = Vec::new();
+        encode(&[&b"SLOTSRESTORE"[..], b"c", b"0", &payload], &mut restore);
+        asks.send(b"SLOTSRESTORE-ASYNC sync a\r\n").expect("sent");
+        waits.send(b"SLOTSRESTORE-ASYNC string b 0 v\r\n").expect("sent");
+        whole.send(&restore).expect("sent");
+        let wait = |admin: &mut Client| run(admin, "INFO clients").contains("blocked_clients:3");
+        assert!(tests::wait_until(PATIENCE, || wait(&mut admin)));
+        assert_eq!(run(&mut admin, &format!("CONFIG SET slots-migration-durability {less}")), "OK");
+        assert_eq!(show(&asks.read()), ack("1"), "{less}");
+        assert_eq!(show(&waits.read()), ack("1"), "{less}");
+        assert_eq!(show(&whole.read()), "OK", "{less}");
+    }
 }
 
 #[test]
