@@ -2,16 +2,18 @@
 //!
 //! A connection's own thread writes its figures with plain atomic stores; anybody reads them.
 
+use crate::conn::Socket;
 use crate::door::Door;
+use crate::slots_commands::elders;
 use engine::interest::{Waiter, Watch};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// What others may know of a connection.
 #[derive(Default)]
 pub struct ClientInfo {
-    /// Counts up from 1, never used twice.
+    /// Counts up from 1 in the order in which connections come, never used twice.
     pub id: u64,
     /// `ip:port` of the peer, or the path of a Unix socket and `:0`.
     pub addr: String,
@@ -53,6 +55,10 @@ pub struct ClientInfo {
     pub watch: Mutex<Option<Weak<Watch>>>,
     /// Its wait for an element of a list, if it has one ([`ClientInfo::begin_wait`]).
     pub waiter: Mutex<Weak<Waiter>>,
+    /// What it is as a link of a source that sends keys.
+    pub link: elders::Link,
+    /// Its socket, for who looks whether there is something to read of it.
+    pub socket: OnceLock<Weak<Socket>>,
     /// Its last command: one more than the row's id, 0 for none.
     pub command: AtomicU32,
 }
@@ -155,6 +161,11 @@ impl Clients {
     /// The one with this id.
     pub fn get(&self, id: u64) -> Option<Arc<ClientInfo>> {
         self.lock().get(&id).cloned()
+    }
+
+    /// Those of which `is_meant` says yes, oldest first. It is asked under the lock.
+    pub fn matching(&self, is_meant: impl Fn(&ClientInfo) -> bool) -> Vec<Arc<ClientInfo>> {
+        self.lock().values().filter(|info| is_meant(info)).cloned().collect()
     }
 
     /// How many there are.

@@ -19,6 +19,7 @@ use mio::{Interest, Registry, Token};
 use resp::{Arg, Out, Parser};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -51,6 +52,15 @@ impl Socket {
     /// Asks for edge-triggered events in both directions, once: the writable ones come only after a short write.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(self.source(), token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Tells the other side that nothing more comes; the connection is still to be closed.
+    pub fn end_output(&self) {
+        // Where it is broken already that needs no telling.
+        let _ = match self {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
     }
 
     /// Whether TCP sends small packets at once; a Unix socket always does.
@@ -276,8 +286,11 @@ pub enum Sent {
 impl Conn {
     /// A fresh connection, to be put at `place`.
     pub fn new(socket: Socket, client: Client, place: usize) -> Conn {
+        let socket = Arc::new(socket);
+        // It is set here only.
+        let _ = client.info.socket.set(Arc::downgrade(&socket));
         Conn {
-            socket: Arc::new(socket),
+            socket,
             place,
             client,
             parser: Parser::new(),

@@ -15,11 +15,12 @@ use crate::memory::{self, Room};
 use crate::net::Net;
 use crate::node::{Node, Run, Settled};
 use crate::park::Ticket;
-use crate::persist::gate;
 use crate::persist::save::{Flushed, flushed};
+use crate::persist::{gate, shutdown};
 use crate::repl::Gate;
 use crate::scripting::busy;
 use crate::scripting::engine::Engine;
+use crate::slots_commands::elders;
 use crate::unpack::{self, Unpacking};
 use commands::args::Args;
 use commands::error::{Error, Outcome};
@@ -443,11 +444,11 @@ impl Executor {
         // Looked at where it lies: it is large, and would be copied as often as it is moved.
         let mut held = match moves_stream {
             true => owner.try_privileged(),
-            false => hold(desk.node, owner, &args, row, prepared, turn.deferrals),
+            false => hold(desk, owner, turn, &args, row, prepared),
         };
         let held = held.as_mut()?;
         let db = turn.client.session.db;
-        if desk.must_come_again(held, row, &args, (turn.client.queue.as_ref(), db), turn.now)
+        if desk.must_come_again(held, row, &args, turn.client, turn.now)
             || desk.must_apply_first(held, turn.client, row, turn.now)
         {
             return None;
@@ -596,19 +597,29 @@ pub fn reply_error(out: &mut Out, start: usize, outcome: Outcome) {
     }
 }
 
+/// Whether what moves keys must end before the command may have all slots.
+#[cold]
+fn must_end_moves(node: &Node, row: &Command<Run>, args: &Args<'_>) -> bool {
+    row.spec.name == "shutdown" && shutdown::wish(args).is_some_and(|wish| !shutdown::may_go_on(node, wish))
+}
+
 /// The slots that a command needs, or `None` if it must come again.
 #[inline]
 fn hold<'o>(
-    node: &Node,
+    desk: &Desk,
     owner: &'o mut Owner<'static, Slot>,
+    turn: &Turn<'_>,
     args: &Args<'_>,
     row: &Command<Run>,
     prepared: &Prepared,
-    deferrals: u32,
 ) -> Option<Held<'o, Slot>> {
+    let (node, deferrals) = (desk.node, turn.deferrals);
+    // What a primary or a file has of a migration was in order there.
+    let is_early = || desk.piece.is_none() && !desk.replaying && !elders::may_go_on(node, turn.client, row);
     match row.access {
         Access::Nothing => Some(owner.nothing()),
         Access::Touch => owner.try_privileged(),
+        Access::All if must_end_moves(node, row, args) => None,
         Access::All => {
             let mut held = owner.try_privileged()?;
             held.add_all();
@@ -625,6 +636,7 @@ fn hold<'o>(
             let set: SlotSet = resp::key_positions(&row.spec, args).map(|i| slots::slot_of(args.at(i))).collect();
             owner.try_all(&set)
         }
+        Access::Argument(_) | Access::Every { .. } if is_early() => None,
         Access::Argument(i) => owner.try_one(slots::slot_of(args.at(i.into()))),
         Access::Wrapped => crate::slots_commands::hold_wrapped(node, owner, args, deferrals > DEFERRALS_MAX),
         Access::Every { .. } if deferrals > DEFERRALS_MAX => owner.try_privileged(),

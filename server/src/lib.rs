@@ -42,6 +42,7 @@ pub mod pubsub;
 pub mod rdb_file;
 pub mod reactor;
 pub mod repl;
+pub mod resolve;
 pub mod scripting;
 pub mod slots_commands;
 pub mod slow;

@@ -27,7 +27,7 @@ pub type Call = Box<dyn FnOnce(&mut Executor, Now) + Send>;
 /// A message.
 pub enum Mail {
     /// A new connection to serve.
-    Accepted(Socket),
+    Accepted(Socket, u64),
     /// End the connection of the client with this id.
     Kill(u64),
     /// This server follows another primary: nobody may wait here for what a client will write.
@@ -128,10 +128,12 @@ impl Mailbox {
     }
 
     /// Takes the new connections, and leaves all else in order.
-    pub fn take_accepted(&self) -> Vec<Socket> {
+    pub fn take_accepted(&self) -> Vec<(Socket, u64)> {
         let mut queue = self.queue();
-        let accepted = queue.extract_if(.., |mail| matches!(mail, Mail::Accepted(_)));
-        accepted.filter_map(|mail| if let Mail::Accepted(socket) = mail { Some(socket) } else { None }).collect()
+        let accepted = queue.extract_if(.., |mail| matches!(mail, Mail::Accepted(..)));
+        accepted
+            .filter_map(|mail| if let Mail::Accepted(socket, id) = mail { Some((socket, id)) } else { None })
+            .collect()
     }
 
     /// Takes the replies that end waits, and leaves all else in order.

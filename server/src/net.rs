@@ -127,11 +127,12 @@ impl Net {
         for socket in accepted {
             let to = self.next_reactor % self.node.mailboxes.len();
             self.next_reactor += 1;
+            let id = self.node.clients.next_id();
             if to == self.reactor {
-                self.adopt(socket, config, now);
+                self.adopt(socket, id, config, now);
             } else {
-                self.node.clients.arriving.fetch_add(1, Ordering::Relaxed);
-                self.node.mailboxes[to].send(Mail::Accepted(socket));
+                self.node.clients.arriving.fetch_add(1, Ordering::AcqRel);
+                self.node.mailboxes[to].send(Mail::Accepted(socket, id));
             }
         }
     }
@@ -144,14 +145,14 @@ impl Net {
     }
 
     /// Takes in a connection that another reactor has accepted.
-    pub fn adopt_sent(&mut self, socket: Socket, config: &Config, now: Now) {
-        self.adopt(socket, config, now);
-        self.node.clients.arriving.fetch_sub(1, Ordering::Relaxed);
+    pub fn adopt_sent(&mut self, socket: Socket, id: u64, config: &Config, now: Now) {
+        self.adopt(socket, id, config, now);
+        self.node.clients.arriving.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Takes a new connection in. It is read when the next poll tells of it, which it does also of what is there already:
     /// so nothing overtakes what others have sent before.
-    pub fn adopt(&mut self, mut socket: Socket, config: &Config, now: Now) {
+    pub fn adopt(&mut self, mut socket: Socket, id: u64, config: &Config, now: Now) {
         let index = self.free.pop().unwrap_or_else(|| {
             self.conns.push(None);
             self.conns.len() - 1
@@ -164,7 +165,7 @@ impl Net {
         let node = self.node;
         let (addr, unix) = listener::peer(&socket, config);
         let info = ClientInfo {
-            id: node.clients.next_id(),
+            id,
             addr,
             unix,
             fd: socket.fd(),

@@ -236,7 +236,7 @@ impl Reactor {
         }
         for mail in mail.drain(..) {
             match mail {
-                Mail::Accepted(socket) => self.net.adopt_sent(socket, &self.exec.settled.config, now),
+                Mail::Accepted(socket, id) => self.net.adopt_sent(socket, id, &self.exec.settled.config, now),
                 Mail::Kill(id) => {
                     if let Some(index) = self.net.place_of(id) {
                         self.net.close(index);

@@ -138,6 +138,35 @@ fn who_became_a_replica_under_way_removes_nothing_here_or_there() {
 }
 
 #[test]
+fn nothing_is_removed_while_clients_are_paused() {
+    for (threads, timeout, pause) in [(1, "60000", "300"), (4, "3000", "600000")] {
+        let options = Options::codis(threads).set("appendonly", "yes").set("appendfsync", "always");
+        let server = Server::start(options);
+        let (mut mover, mut admin) = (server.client(), server.client());
+        let (listener, port) = listener();
+        admin.run("MSET key 1 more 2");
+        send(&mut mover, &["MIGRATE", "127.0.0.1", &port, "", "0", timeout, "KEYS", "key", "more"]);
+        let mut peer = Client::accept(&listener);
+        (0..3).for_each(|_| drop(request(&mut peer)));
+        assert_eq!(admin.run(&format!("CLIENT PAUSE {pause}")), ok());
+        peer.send(b"+OK\r\n+OK\r\n+OK\r\n").expect("sent");
+        let left = if pause == "300" {
+            // It ends in time.
+            assert_eq!(mover.read(), ok());
+            0
+        } else {
+            assert_eq!(request(&mut peer), [&b"DEL"[..], b"key"]);
+            assert_eq!(request(&mut peer), [&b"DEL"[..], b"more"]);
+            peer.send(b":1\r\n:1\r\n").expect("sent");
+            assert_eq!(mover.read(), error("TRYAGAIN clients are paused, and the keys stay here"));
+            2
+        };
+        let server = server.crash().start_again();
+        assert_eq!(server.client().run("DBSIZE"), Reply::Int(left));
+    }
+}
+
+#[test]
 fn keys_that_were_not_taken_stay() {
     let server = Server::start(Options::codis(1));
     let mut client = server.client();

@@ -68,18 +68,25 @@ impl Keyspace<'_, '_> {
         self.set_transit(key, Transit::Settled);
     }
 
-    /// Marks settled keys of a tag group as leaving and adds them to `keys`, up to `max`; true if there may be more.
-    /// Members past their expiry are removed, and left out where that is the primary's business.
-    pub fn leave_tag(&mut self, slot: SlotId, crc: u32, max: usize, keys: &mut Vec<Box<[u8]>>) -> bool {
+    /// Looks at up to `max` entries from the place `from` on (0 at first) and marks settled keys of a tag group among them as
+    /// leaving, which it adds to `keys`. Returns the place to go on from, `None` at the end. One who comes to a place that
+    /// was passed, also because its value changes, is missed: so a walk that finds some is to be followed by another. Members past their expiry are removed, and left out
+    /// where that is the primary's business.
+    pub fn leave_tag(
+        &mut self,
+        slot: SlotId,
+        (crc, from): (u32, u64),
+        max: usize,
+        keys: &mut Vec<Box<[u8]>>,
+    ) -> Option<u64> {
         let mut found: Vec<Box<[u8]>> = Vec::new();
         let (now_ms, hides) = (self.now.ms, self.local.is_replica && !self.local.is_from_primary);
-        let more = self.slot_keys(slot).and_then(|db| {
-            db.for_each_of_tag(crc, 0, |entry| {
+        let next = self.slot_keys(slot).and_then(|db| {
+            db.some_of_tag(crc, from, max, |entry| {
                 let stays = hides && entry.expire_at_ms().is_some_and(|at| now_ms > at);
                 if entry.transit() == Transit::Settled && !stays {
                     found.push(entry.key().into());
                 }
-                found.len() < max
             })
         });
         for key in found {
@@ -87,7 +94,7 @@ impl Keyspace<'_, '_> {
                 keys.push(key);
             }
         }
-        more.is_some()
+        next
     }
 
     /// Removes `key`, expired or not; true if it was there.
@@ -144,13 +151,18 @@ mod tests {
             local.is_replica = is_replica;
             let mut keys = Keyspace::new(&mut held, &mut local, 0, Now { ms: 2 });
             let crc = slots::tag_crc(b"{tag}").expect("a tag");
-            let mut left = Vec::new();
-            let steps = (1..100).find(|_| {
+            let (mut left, mut at, mut steps) = (Vec::new(), Some(0), 0);
+            while let Some(from) = at {
                 let before = left.len();
-                !keys.leave_tag(slot, crc, 16, &mut left) && left.len() == before
-            });
-            assert!(steps.is_some(), "it does not end");
-            assert_eq!(left.len(), 100);
+                at = keys.leave_tag(slot, (crc, from), 16, &mut left);
+                assert!(left.len() <= before + 16, "a step is too long");
+                steps += 1;
+            }
+            // Each entry was looked at once.
+            assert_eq!((left.len(), steps), (100, 63));
+            // Another walk, which begins anew, finds nothing and looks at no more at a time.
+            at = keys.leave_tag(slot, (crc, 0), 16, &mut left);
+            assert_eq!((left.len(), at.is_some()), (100, true));
         }
     }
 }

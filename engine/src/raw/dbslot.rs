@@ -82,6 +82,18 @@ impl DbSlot {
         self.tags.scan(crc, from, |entry| slots::tag_crc(entry.key()) != Some(crc) || visit(entry))
     }
 
+    /// As [`DbSlot::for_each_of_tag`], and looks at no more than `max` entries, those of other tags among them.
+    pub fn some_of_tag(&self, crc: u32, from: u64, max: usize, mut visit: impl FnMut(EntryRef<'_>)) -> Option<u64> {
+        let mut seen = 0;
+        self.tags.scan(crc, from, |entry| {
+            if slots::tag_crc(entry.key()) == Some(crc) {
+                visit(entry);
+            }
+            seen += 1;
+            seen < max
+        })
+    }
+
     /// Number of top-level buckets of the main table.
     pub fn buckets(&self) -> usize {
         self.entries.buckets()

@@ -1,7 +1,7 @@
 //! The steps of one command while its slots are held: whether it still may run, the handler, the log, those who wait.
 
 use super::{Desk, Turn, log_effects, publish_events, reply_error};
-use crate::conn::{Client, Queue};
+use crate::conn::Client;
 use crate::node::Run;
 use crate::node_commands::{NodeCtx, Seat};
 use crate::persist::gate;
@@ -18,16 +18,21 @@ use resp::{Flags, Out};
 use std::sync::atomic::Ordering;
 
 impl Desk {
-    /// Whether the command must come again, now that its slots are held.
+    /// Whether the command must come again, now that its slots are held. Who was ended by CLIENT KILL finds that out when it
+    /// comes again: whoever has its answer and these slots after that sees nothing more change.
     #[inline]
     pub(super) fn must_come_again(
         &self,
         held: &mut Held<'_, Slot>,
         row: &Command<Run>,
         args: &Args<'_>,
-        (queue, db): (Option<&Queue>, u32),
+        client: &Client,
         now: Now,
     ) -> bool {
+        if client.info.killed.load(Ordering::Relaxed) {
+            return true;
+        }
+        let (queue, db) = (client.queue.as_ref(), client.session.db);
         // What a primary has done is done: its stream and its file wait for nobody.
         if self.node.moves.claims.are_there()
             && self.piece.is_none()

@@ -154,11 +154,11 @@ fn a_server_ends_that_has_ended_a_script_for_it_whoever_asked() {
 fn what_has_its_slots_only_after_the_last_save_does_not_run() {
     let mut desk = Desk::new();
     let node = desk.exec.node;
-    let Executor { owner, desk } = &mut desk.exec;
+    let Desk { exec: Executor { owner, desk }, client, .. } = &mut desk;
     let mut held = owner.nothing();
     let mut comes_again = |name: &str| {
         let row = node.registry.get(name.as_bytes()).expect("a command");
-        desk.must_come_again(&mut held, row, &Args::new(&[], &[]), (None, 0), Now::default())
+        desk.must_come_again(&mut held, row, &Args::new(&[], &[]), client, Now::default())
     };
     let late = ["set", "mset", "exec", "eval", "evalsha", "bgsave", "bgrewriteaof", "restore", "slotsrestore", "blpop"];
     assert!(!late.iter().any(|name| comes_again(name)));
@@ -168,6 +168,21 @@ fn what_has_its_slots_only_after_the_last_save_does_not_run() {
         assert!(comes_again(name), "{name}");
     }
     assert!(!["get", "ping", "wait"].iter().any(|name| comes_again(name)));
+}
+
+#[test]
+fn what_has_its_slots_only_after_its_client_was_killed_does_not_run() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.run(&["SET", "k", "v"]), Ran::Done);
+    // As another thread does it after this one has looked for the last time.
+    desk.client.info.kill();
+    for words in [&["DEL", "k"][..], &["SET", "k", "x"], &["FLUSHALL"], &["EVAL", "return redis.call('DEL', 'k')", "0"]]
+    {
+        assert_eq!(desk.run(words), Ran::PutOff, "{words:?}");
+    }
+    desk.client = Client::new(ClientInfo::default().into(), true);
+    assert_eq!(desk.run(&["GET", "k"]), Ran::Done);
+    assert_eq!(desk.out.as_slice(), b"$1\r\nv\r\n");
 }
 
 #[test]

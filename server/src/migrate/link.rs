@@ -1,10 +1,11 @@
 //! Connections to other servers, and what is said on them. Only the threads that move keys come here; they may wait.
 
 use super::{Job, Parcel, State, Target};
+use crate::resolve::resolve;
 use engine::clock::Now;
 use engine::effects::encode;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::TcpStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -139,7 +140,7 @@ impl Links {
 impl Link {
     fn open(target: &Target, timeout: Duration) -> io::Result<Link> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for addr in (target.host.as_str(), target.port).to_socket_addrs()? {
+        for addr in resolve(&target.host, target.port, timeout, || false)? {
             match TcpStream::connect_timeout(&addr, timeout) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;

@@ -16,6 +16,8 @@
 //!    whose later value it refuses.
 //! 5. Nobody brings another value for a key on its way by RESTORE: the other side may be this server under another name.
 //! 6. Who has become a replica deletes nothing, here or there: its new primary may have moved the same keys by then.
+//! 7. Nothing is deleted here while clients are paused: who pauses them, for a failover perhaps, relies on nothing changing.
+//!    A thread waits for the end of the pause, and if that takes too long the other side is told to forget.
 
 mod link;
 mod moving;
@@ -24,6 +26,7 @@ use crate::dispatch::Executor;
 use crate::mailbox::Mail;
 use crate::node::Node;
 use crate::park::{Ticket, Wait};
+use crate::slots_commands::closing::UnderWay;
 use engine::clock::Now;
 use engine::keyspace::{Key, Keyspace};
 use engine::raw::alloc;
@@ -31,10 +34,10 @@ use link::Links;
 pub use moving::{Moving, MovingKeys};
 use persistence::rdb::dump;
 use resp::{Out, errors};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Moves under way at the same time; others wait their turn.
 const THREADS: usize = 8;
@@ -44,6 +47,12 @@ const QUEUE: usize = 1024;
 const ROUNDS: u32 = 100;
 /// No class: the end of a moved key wakes watchers and is no event, as in 3.2.
 const NO_EVENT: u32 = 0;
+/// Time between two looks at whether clients are still paused.
+const PAUSE_LOOK: Duration = Duration::from_millis(5);
+/// What a client is told when too many jobs wait.
+const FULL: &str = "IOERR too many keys wait to be moved to other instances";
+/// What a client is told whose keys stay because of a pause.
+const PAUSED: &[u8] = b"TRYAGAIN clients are paused, and the keys stay here";
 /// What 3.2 answers when none of the keys is there.
 const NO_KEY: &[u8] = b"+NOKEY\r\n";
 
@@ -120,9 +129,18 @@ pub struct Job {
     pub error: Option<Vec<u8>>,
     /// A key has moved.
     pub moved: bool,
+    /// Since when it has waited for the end of a pause of clients.
+    pub paused_since: Option<Instant>,
+    /// A shutdown waits for it.
+    pub under_way: UnderWay,
 }
 
 impl Job {
+    /// Whether the other side is to hear of any key.
+    fn has_to_say(&self) -> bool {
+        self.parcels.iter().any(Parcel::is_to_be_said)
+    }
+
     /// Whether this server is the primary that it was when the job began. Who holds a slot may rely on it: roles change
     /// while all slots are held.
     fn is_ours(&self, node: &Node) -> bool {
@@ -164,6 +182,11 @@ impl Migrations {
 
     /// Starts a move, or says why not.
     pub fn start(&self, node: &'static Node, job: Job) -> Result<(), &'static str> {
+        self.give(node, job).map_err(|_| FULL)
+    }
+
+    /// Gives a job to the threads, or back if too many wait for them.
+    fn give(&self, node: &'static Node, job: Job) -> Result<(), Box<Job>> {
         let queue = self.queue.get_or_init(|| {
             let (sender, jobs) = sync_channel(QUEUE);
             let jobs: &'static Mutex<Receiver<Job>> = Box::leak(Box::new(Mutex::new(jobs)));
@@ -178,7 +201,7 @@ impl Migrations {
             }
             sender
         });
-        queue.try_send(job).map_err(|_| "IOERR too many keys wait to be moved to other instances")
+        queue.try_send(job).map_err(|(TrySendError::Full(job) | TrySendError::Disconnected(job))| Box::new(job))
     }
 }
 
@@ -186,15 +209,38 @@ impl Migrations {
 fn work(node: &'static Node, jobs: &Mutex<Receiver<Job>>) {
     loop {
         let Ok(mut job) = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv() else { return };
-        if job.copy || job.is_ours(node) {
-            let failed = node.migrations.links.send(&mut job);
-            job.error = job.error.or(failed);
+        if job.has_to_say() && (job.copy || job.is_ours(node)) {
+            send(node, &mut job);
         }
         if job.copy {
             finish(node, job);
         } else {
+            wait_out_pause(node, &mut job);
             settle_later(node, job);
         }
+    }
+}
+
+fn send(node: &Node, job: &mut Job) {
+    let failed = node.migrations.links.send(job);
+    job.error = job.error.take().or(failed);
+}
+
+/// Waits while clients are paused, unless that takes longer than the other side may: then it has nothing to keep.
+fn wait_out_pause(node: &Node, job: &mut Job) {
+    while node.is_paused(Now::read()) && job.is_ours(node) {
+        let since = *job.paused_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > job.timeout {
+            for parcel in job.parcels.iter_mut().filter(|parcel| parcel.state == State::Acknowledged) {
+                parcel.state = State::ToForget;
+            }
+            if job.has_to_say() {
+                job.error.get_or_insert_with(|| PAUSED.to_vec());
+                send(node, job);
+            }
+            return;
+        }
+        thread::sleep(PAUSE_LOOK);
     }
 }
 
@@ -211,19 +257,22 @@ fn settle(exec: &mut Executor, mut job: Job, now: Now) {
         job.error.get_or_insert_with(|| errors::READ_ONLY.as_bytes().to_vec());
         return finish(node, job);
     }
-    let mut error = None;
+    let (mut error, mut paused) = (None, false);
     job.parcels.retain_mut(|parcel| {
         if parcel.state == State::Acknowledged {
             let key = Key::new(&parcel.key);
             match exec.in_slot(key.slot, job.db, now, |keys| {
-                if node.repl.tenure() == tenure {
-                    delete_if_unchanged(keys, &key, parcel, compress)
-                } else {
-                    Fate::Primarys
+                if node.repl.tenure() != tenure {
+                    return Fate::Primarys;
+                }
+                match node.unpaused() {
+                    Some(_unpaused) => delete_if_unchanged(keys, &key, parcel, compress),
+                    None => Fate::Waits,
                 }
             }) {
                 // Somebody holds the slot.
                 None => {}
+                Some(Fate::Waits) => paused = true,
                 Some(Fate::Deleted) => {
                     job.moved = true;
                     return false;
@@ -247,17 +296,21 @@ fn settle(exec: &mut Executor, mut job: Job, now: Now) {
         parcel.state != State::Stays
     });
     job.error = job.error.or(error.map(|text| text.as_bytes().to_vec()));
-    if job.parcels.iter().any(|parcel| parcel.state == State::Acknowledged) {
-        settle_later(node, job);
-    } else if job.parcels.is_empty() {
-        finish(node, job);
-    } else {
+    if job.parcels.is_empty() {
+        return finish(node, job);
+    }
+    let settles = job.parcels.iter().any(|parcel| parcel.state == State::Acknowledged);
+    if settles && !paused {
+        return settle_later(node, job);
+    }
+    if job.has_to_say() {
         // What the other side has is what we sent before.
         (job.replace, job.rounds) = (true, job.rounds + 1);
-        let (ticket, error) = (job.ticket, job.error.clone());
-        if let Err(refused) = node.migrations.start(node, job) {
-            node.resume(ticket, reply(error.as_deref().or(Some(refused.as_bytes()))));
-        }
+    }
+    match node.migrations.give(node, job) {
+        Ok(()) => {}
+        Err(job) if settles => settle_later(node, *job),
+        Err(job) => node.resume(job.ticket, reply(Some(job.error.as_deref().unwrap_or(FULL.as_bytes())))),
     }
 }
 
@@ -267,6 +320,8 @@ enum Fate {
     Deleted,
     /// There is none of its name.
     Gone,
+    /// Clients are paused: it is to be seen later.
+    Waits,
     /// This server has become a replica: the primary has the say.
     Primarys,
     /// Its value as it goes out now, and its expiry.

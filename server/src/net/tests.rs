@@ -30,7 +30,7 @@ fn listener() -> (Net, TcpStream, &'static Node) {
     peer.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
     let (stream, _) = gate.accept().expect("accepted");
     stream.set_nonblocking(true).expect("set");
-    net.adopt(Socket::Tcp(mio::net::TcpStream::from_std(stream)), &Config::default(), Now::default());
+    net.adopt(Socket::Tcp(mio::net::TcpStream::from_std(stream)), 1, &Config::default(), Now::default());
     (net, peer, node)
 }
 

@@ -88,6 +88,8 @@ fn migrate(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         rounds: 0,
         error: None,
         moved: false,
+        paused_since: None,
+        under_way: node.moves.closing.begin(),
     };
     node.migrations.start(node, job).map_err(Error::Text)?;
     parking.park(ticket, None, Box::new(OnTheWay));

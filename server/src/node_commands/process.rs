@@ -16,15 +16,7 @@ fn time(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
 }
 
 fn shutdown(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
-    let args = ctx.args;
-    if args.len() > 2 || args.len() == 2 && !args.is(1, "nosave") && !args.is(1, "save") {
-        return Err(Error::Text(errors::SYNTAX));
-    }
-    let wish = match args.get(1) {
-        None => Save::AsConfigured,
-        Some(_) if args.is(1, "save") => Save::Yes,
-        Some(_) => Save::No,
-    };
+    let wish = shutdown::wish(&ctx.args).ok_or(Error::Text(errors::SYNTAX))?;
     let node = ctx.node;
     shut_down(node, &mut ctx.ctx.keys, wish).map_err(|_| Error::Text(shutdown::REFUSED))?;
     if wish == Save::No {

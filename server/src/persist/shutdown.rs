@@ -6,8 +6,14 @@ use super::{Logged, aof_note, gate};
 use crate::dispatch::Executor;
 use crate::log;
 use crate::node::Node;
+use commands::args::Args;
 use engine::clock::Now;
 use engine::keyspace::{Keyspace, Local};
+use std::thread;
+use std::time::Duration;
+
+/// Time between two looks at whether a shutdown may go on.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What SHUTDOWN was told about saving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +24,16 @@ pub enum Save {
     Yes,
     /// NOSAVE.
     No,
+}
+
+/// What a SHUTDOWN says; `None` if that is nothing known.
+pub fn wish(args: &Args<'_>) -> Option<Save> {
+    match args.len() {
+        1 => Some(Save::AsConfigured),
+        2 if args.is(1, "save") => Some(Save::Yes),
+        2 if args.is(1, "nosave") => Some(Save::No),
+        _ => None,
+    }
 }
 
 /// What a client is told whose SHUTDOWN cannot be carried out.
@@ -32,10 +48,23 @@ pub fn check(node: &Node) -> Result<(), Logged> {
     Ok(())
 }
 
+/// Whether what moves keys has ended, or has had its time: until then a shutdown is to come again, with no slot held.
+pub fn may_go_on(node: &Node, wish: Save) -> bool {
+    let wish = if node.scripts.is_abandoned() { Save::No } else { wish };
+    let saves = node.persist.aof.is_written() || saves(node, wish);
+    node.moves.closing.may_go_on(node, saves)
+}
+
+/// Whether there is to be a last save.
+fn saves(node: &Node, wish: Save) -> bool {
+    let by_points = !node.config().save.is_empty() && wish != Save::No;
+    !node.persist.gate.has(gate::LOADING) && (by_points || wish == Save::Yes)
+}
+
 /// Ends the server if a script was ended for that, but the client that asked for it left before it could go on.
 pub fn keep_promise(exec: &mut Executor, now: Now) {
     let node = exec.node;
-    if node.scripts.is_abandoned() && !node.persist.gate.has(gate::STOPPING) {
+    if node.scripts.is_abandoned() && !node.persist.gate.has(gate::STOPPING) && may_go_on(node, Save::No) {
         // The script is not at its end yet, or this is refused by nothing any more.
         let _: Option<Result<(), Logged>> = exec.with_all(now, |keys| shut_down(node, keys, Save::No));
     }
@@ -45,8 +74,11 @@ pub fn keep_promise(exec: &mut Executor, now: Now) {
 /// on.
 pub fn shut_down(node: &Node, keys: &mut Keyspace<'_, '_>, wish: Save) -> Result<(), Logged> {
     let config = node.config();
-    let loading = node.persist.gate.has(gate::LOADING);
     log::warning!("User requested shutdown...");
+    let moving = node.moves.closing.under_way(node);
+    if moving > 0 {
+        log::warning!("{moving} batches or commands that move keys have not ended: their targets may keep copies");
+    }
     keys.hold_all();
     if node.persist.abandon(Kind::Save) {
         log::warning!("There is a child saving an .rdb. Killing it!");
@@ -64,8 +96,7 @@ pub fn shut_down(node: &Node, keys: &mut Keyspace<'_, '_>, wish: Save) -> Result
         log::notice!("Calling fsync() on the AOF file.");
         node.persist.aof.sync_to(node, node.oplog.file_end());
     }
-    let by_points = !config.save.is_empty() && wish != Save::No;
-    if !loading && (by_points || wish == Save::Yes) {
+    if saves(node, wish) {
         log::notice!("Saving the final RDB snapshot before exiting.");
         if save::foreground(node, &config, keys).is_err() {
             log::warning!("Error trying to save the DB, can't exit.");
@@ -87,6 +118,9 @@ pub fn shut_down(node: &Node, keys: &mut Keyspace<'_, '_>, wish: Save) -> Result
 pub fn by_signal(node: &'static Node) {
     if node.persist.gate.has(gate::LOADING) {
         std::process::exit(0);
+    }
+    while !may_go_on(node, Save::AsConfigured) {
+        thread::sleep(LOOK);
     }
     let mut guest = node.guest();
     let mut held = guest.owner().wait_privileged();

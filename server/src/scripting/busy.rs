@@ -7,7 +7,8 @@
 //! 1. The client that runs the script is not in `conns`, so it is not visited.
 //! 2. A visit reads little ahead and sends no more than a bound. What it leaves, in the socket or in the input, is
 //!    served after the script: the connection is queued in `again`, for no event will come for it.
-//! 3. A visit runs no command on keys, parks nobody, and closes nothing: that too is left for later.
+//! 3. A visit runs no command on keys, parks nobody, and closes nothing: that too is left for later. But whoever has had
+//!    its last reply is shown the end at once: the source of a migration waits for it.
 //!
 //! Who listens goes on hearing: the messages of the script itself come to its own thread's clients before it ends.
 
@@ -118,8 +119,8 @@ impl Visits {
         let mut events = Events::with_capacity(EVENTS);
         // A poll that fails has no events; the reactor meets the same failure after the script.
         let _: io::Result<()> = net.poll.poll(&mut events, Some(Duration::ZERO));
-        for socket in node.mailboxes[reactor].take_accepted() {
-            net.adopt_sent(socket, config, now);
+        for (socket, id) in node.mailboxes[reactor].take_accepted() {
+            net.adopt_sent(socket, id, config, now);
         }
         net.send_kept();
         let mut ready = std::mem::take(&mut self.unfinished);
@@ -188,6 +189,9 @@ impl Visits {
                 || conn.client.parking.parked.is_some()
                 || conn.waiting() > OUTPUT_BYTES_MAX;
             if stuck || self.answer_input(conn, node, reactor, config) == Answered::Left {
+                if conn.client.close_after_reply && conn.waiting() == 0 && !conn.has_kept {
+                    conn.socket.end_output();
+                }
                 return true;
             }
             if conn.input.len() > INPUT_BYTES_MAX {

@@ -195,12 +195,17 @@ impl Exports {
 
     /// Counts a batch that begins.
     pub fn begin(&self) {
-        self.busy.fetch_add(1, Ordering::AcqRel);
+        self.busy.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Counts a batch that has ended.
     pub fn end(&self) {
-        self.busy.fetch_sub(1, Ordering::AcqRel);
+        self.busy.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// How many there are.
+    pub fn busy(&self) -> usize {
+        self.busy.load(Ordering::SeqCst)
     }
 
     /// Takes a link out that its thread gives up.

@@ -1,9 +1,10 @@
 //! Connecting to another server, for threads that may wait.
 
+use crate::resolve::resolve;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// Time between two looks at whether to go on connecting.
@@ -32,8 +33,11 @@ pub fn connect(
     own_port: u16,
     stops: impl Fn() -> bool,
 ) -> Result<TcpStream, NoLink> {
-    let addrs: Vec<SocketAddr> =
-        (host, port).to_socket_addrs().map_err(|error| NoLink::Failed(text(&error)))?.collect();
+    let addrs = match resolve(host, port, timeout, &stops) {
+        Ok(addrs) => addrs,
+        Err(_) if stops() => return Err(NoLink::Stopped),
+        Err(error) => return Err(NoLink::Failed(text(&error))),
+    };
     let mut why = NoLink::Failed("Name or service not known".to_owned());
     for addr in addrs {
         // Port 0 stands for any port in the system's interface, and nobody listens there.

@@ -4,8 +4,8 @@
 //! ends, so its later requests are answered after it, which the original does not manage.
 
 use super::chunks::{self, Limits};
-use super::exports::{Link, Report, Request, What};
-use super::{driver, peer};
+use super::exports::{Exports, Link, Report, Request, What};
+use super::{closing, driver, peer};
 use crate::node_commands::{Handler, NodeCtx};
 use crate::park::{Ticket, Wait};
 use commands::error::{Error, Outcome};
@@ -96,6 +96,10 @@ fn begin(ctx: &mut NodeCtx<'_, '_>, host: String, port: u16, request: Request) -
         return Err("ERR keys can't be migrated from a script or a transaction".into());
     };
     let exports = &node.moves.exports;
+    let counted = Counted::new(exports);
+    if node.moves.closing.is_on() {
+        return Err(closing::REFUSED.into());
+    }
     let mut links = exports.lock();
     let there = links.get(&db).cloned();
     if there.as_ref().is_some_and(|link| link.state().busy) {
@@ -119,7 +123,7 @@ fn begin(ctx: &mut NodeCtx<'_, '_>, host: String, port: u16, request: Request) -
     };
     let ticket = parking.ticket(ctx.client.info);
     let mut state = link.state();
-    exports.begin();
+    counted.keep();
     state.busy = true;
     state.heard_ms = ctx.ctx.keys.now().ms;
     state.limits = Some(request.limits);
@@ -130,6 +134,27 @@ fn begin(ctx: &mut NodeCtx<'_, '_>, host: String, port: u16, request: Request) -
     link.wake();
     parking.park(ticket, None, Box::new(Waiting { link, ticket }));
     Ok(())
+}
+
+/// A batch that may begin: counted, unless it comes to nothing.
+struct Counted<'e>(&'e Exports);
+
+impl<'e> Counted<'e> {
+    fn new(exports: &'e Exports) -> Counted<'e> {
+        exports.begin();
+        Counted(exports)
+    }
+
+    /// It has begun, and its link will count its end.
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 fn fence(ctx: &mut NodeCtx<'_, '_>) -> Outcome {

@@ -15,8 +15,10 @@
 pub mod arrivals;
 mod chunks;
 pub mod claims;
+pub mod closing;
 mod driver;
 pub mod durable;
+pub mod elders;
 pub mod exports;
 mod growing;
 mod link;
@@ -59,6 +61,8 @@ pub struct Moves {
     pub rests: rests::Rests,
     /// Threads that send chunks, one a database.
     pub exports: exports::Exports,
+    /// Whether they are to end.
+    pub closing: closing::Closing,
 }
 
 impl Moves {

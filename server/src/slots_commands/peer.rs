@@ -1,8 +1,11 @@
 //! The socket of an asynchronous migration: messages out, acknowledgements in, and nothing else.
 //!
 //! Why so strict: the original's link is a client with all rights, which carries out whatever the target sends. Here
-//! everything that is no acknowledgement ends the link.
+//! everything that is no acknowledgement ends the link. The one exception are lines that answer CLIENT KILL, as many as were
+//! asked for, before anything else.
 
+use super::rests::{self, Killed};
+use crate::log;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use resp::{Arg, Parser, Progress};
@@ -55,6 +58,8 @@ pub struct Peer {
     pub bytes: u64,
     /// Answers to the greeting that are still to come.
     greeting: u32,
+    /// Answers to CLIENT KILL that are still to come.
+    kills: usize,
     /// What the target said of itself when it answered the greeting.
     pub abilities: Option<Abilities>,
 }
@@ -77,6 +82,7 @@ impl Peer {
             mute: false,
             bytes: 0,
             greeting: 0,
+            kills: 0,
             abilities: None,
         })
     }
@@ -96,6 +102,17 @@ impl Peer {
     /// The first `messages` messages are a greeting, whose last answer says what the target can do.
     pub fn greeted_with(&mut self, messages: u32) {
         self.greeting = messages;
+    }
+
+    /// Has the target end these connections, by the word that every server knows. Nothing else is unanswered.
+    pub fn kill(&mut self, addrs: &[String]) {
+        addrs.iter().for_each(|addr| rests::kill(addr, &mut self.out));
+        self.kills = addrs.len();
+    }
+
+    /// Whether the target has not yet said that all connections have ended that it was to end.
+    pub fn is_killing(&self) -> bool {
+        self.kills > 0
     }
 
     /// Where the target sees it come from, if nobody translates addresses between them.
@@ -164,6 +181,8 @@ impl Peer {
         let input = &self.input[self.read..];
         match input.first() {
             None => return None,
+            Some(b'+' | b'-') if self.kills > 0 => return self.killed(),
+            Some(_) if self.kills > 0 => return Some(Heard::Nonsense(shown(input))),
             Some(b'*') => {}
             Some(_) => return Some(Heard::Nonsense(shown(input))),
         }
@@ -189,6 +208,24 @@ impl Peer {
             }
             _ => Some(Heard::Nonsense(shown(input))),
         }
+    }
+
+    /// The answer to CLIENT KILL, once it is there.
+    fn killed(&mut self) -> Option<Heard> {
+        let input = &self.input[self.read..];
+        let end = input.iter().position(|&byte| byte == b'\n')?;
+        let heard = match Killed::of(&input[..end]) {
+            Killed::Refused => Heard::Refused(shown(input)),
+            killed => {
+                if killed == Killed::CannotTell {
+                    log::warning!("slotsmgrt_async: the target can't end old links: {}", shown(input).escape_ascii());
+                }
+                Heard::Acknowledged(None)
+            }
+        };
+        self.read += end + 1;
+        self.kills -= 1;
+        Some(heard)
     }
 }
 

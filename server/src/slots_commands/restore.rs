@@ -50,9 +50,6 @@ fn slotsrestore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     if args.len() % 3 != 1 {
         return Err(Error::Owned(errors::wrong_arity("slotsrestore")));
     }
-    if super::rests::is_ended(ctx) {
-        return Err("ERR the link was given up".into());
-    }
     durable::check(ctx).map_err(unsafe_keys)?;
     // Who has a key that leaves answers for it, and its source may be this server itself, under another name.
     if (1..args.len()).step_by(3).any(|at| leaves(ctx, &Key::new(args.at(at)))) {
@@ -156,9 +153,6 @@ const LEAVING: &[u8] = b"the specified DB is being migrated";
 /// What came, and the text of its answer.
 fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
     let args = ctx.args;
-    if super::rests::is_ended(ctx) {
-        return Err(b"the link was given up".to_vec());
-    }
     let message = Message::parse(&args.to_vec());
     // To forget something is in order, since the source still has it, unless it leaves here as well: then this server
     // answers for it, which may be the source itself.

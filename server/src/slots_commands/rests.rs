@@ -8,15 +8,15 @@
 //!   old link   string k 1 ..........(not read yet)......... dropped
 //!   new link          greeting, ends <old link's address>, delete k, .. string k 2
 //! ```
-//! 1. Over a new link a source names the old ones before anything else, if the target knows the word; it waits for the
-//!    target's greeting to know that.
-//! 2. A link that was named stores nothing from then on: it is marked before the answer, and looks at its mark with its
-//!    keys' slots held, so what it stored before is there for the messages that follow the answer.
-//! 3. A client can end connections that come from its own host only.
+//! 1. Over a new link a source names the old ones before anything else. A target that has said in its greeting that it
+//!    knows the word for that can only end connections from the same host by it; every other one is told CLIENT KILL, and
+//!    nothing else before it has answered.
+//! 2. A link that was named changes nothing from then on: it is marked before the answer, and every command looks at the mark
+//!    with its slots held, so what it changed before is there for what follows the answer.
 
 use crate::mailbox::Mail;
 use crate::node_commands::NodeCtx;
-use std::sync::atomic::Ordering;
+use slots::migration::wire;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Links remembered; the oldest are forgotten.
@@ -60,9 +60,32 @@ impl Rests {
     }
 }
 
-/// Whether the client of this command was named by its source: it may store nothing more.
-pub fn is_ended(ctx: &NodeCtx<'_, '_>) -> bool {
-    ctx.client.info.killed.load(Ordering::Relaxed)
+/// Has the server at the other end of a link end the connection from this address.
+pub fn kill(addr: &str, out: &mut Vec<u8>) {
+    wire::message(&[b"CLIENT", b"KILL", addr.as_bytes()], out);
+}
+
+/// What a server has answered to [`kill`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Killed {
+    /// There is no such connection any more.
+    Gone,
+    /// It does not know the command: somebody has renamed it.
+    CannotTell,
+    /// It would not do it now, and may go on serving that connection.
+    Refused,
+}
+
+impl Killed {
+    /// From its line.
+    pub fn of(line: &[u8]) -> Killed {
+        match line {
+            [b'+', ..] => Killed::Gone,
+            _ if line.starts_with(b"-ERR No such client") => Killed::Gone,
+            _ if line.starts_with(b"-ERR unknown command") => Killed::CannotTell,
+            _ => Killed::Refused,
+        }
+    }
 }
 
 /// Ends the connections from this address, which is on the host of the client that says so. Returns how many there were.

@@ -11,8 +11,10 @@
 //! A key that was changed meanwhile (a script may write what it did not announce) is sent again; one that will not hold
 //! still stays, and the target is told to drop its copy, as it is of one that has ended here meanwhile.
 
+use super::closing::{self, UnderWay};
 use super::link::{NoLink, connect};
-use super::worker::Worker;
+use super::rests::{self, Killed};
+use super::worker::{REST, Worker};
 use crate::log;
 use crate::node::Node;
 use crate::node_commands::{Handler, NodeCtx};
@@ -41,16 +43,14 @@ const TIMEOUT_DEFAULT_MS: i64 = 100;
 const IDLE: Duration = Duration::from_secs(15);
 /// A thread stays a guest for so long after its last work, since becoming one costs a turn of the reactor.
 const GUEST_IDLE: Duration = Duration::from_millis(100);
+/// Targets at a time.
+const THREADS_MAX: usize = 256;
 /// Requests that wait for one target.
 const QUEUE: usize = 1024;
 /// Longest line of an answer that is looked at.
 const LINE_MAX: usize = 1023;
-/// Bytes of a big value's payload that are made in one step, and the pause behind it: who finds the slot taken looks
-/// again some microseconds later, and must find it free once.
+/// Bytes of a big value's payload that are made in one step.
 const STEP_BYTES: usize = 64 * 1024;
-const REST: Duration = Duration::from_micros(20);
-/// Keys marked in one step.
-const STEP_KEYS: usize = 256;
 /// How often keys that change under way are sent.
 const TRIES: usize = 3;
 /// Pause between two tries to claim a slot.
@@ -72,6 +72,8 @@ struct Job {
     db: u32,
     timeout: Duration,
     what: What,
+    /// A shutdown waits for it.
+    under_way: UnderWay,
 }
 
 /// The threads.
@@ -107,12 +109,17 @@ fn slotsmgrt(ctx: &mut NodeCtx<'_, '_>, what: fn(&NodeCtx<'_, '_>) -> Result<Wha
     let port = resp::atoi(args.at(2));
     let port = u16::try_from(port)
         .map_err(|_| Error::Text("ERR Can't connect to target node: Servname not supported for ai_socktype"))?;
+    let node = ctx.node;
     let Some(parking) = ctx.client.parking.as_deref_mut() else {
         return Err("ERR keys can't be migrated from a script or a transaction".into());
     };
     let ticket = parking.ticket(ctx.client.info);
     let timeout = Duration::from_millis(timeout_ms as u64);
-    let job = Job { ticket, host, port, db: ctx.ctx.session.db, timeout, what };
+    let under_way = node.moves.closing.begin();
+    if node.moves.closing.is_on() {
+        return Err(closing::REFUSED.into());
+    }
+    let job = Job { ticket, host, port, db: ctx.ctx.session.db, timeout, what, under_way };
     hand_over(ctx.node, job)?;
     parking.park(ticket, None, Box::new(Waiting));
     Ok(())
@@ -122,6 +129,9 @@ fn slotsmgrt(ctx: &mut NodeCtx<'_, '_>, what: fn(&NodeCtx<'_, '_>) -> Result<Wha
 fn hand_over(node: &'static Node, mut job: Job) -> Result<(), Error> {
     let name = format!("{}:{}", job.host, job.port);
     let mut targets = node.moves.targets.lock();
+    if targets.len() >= THREADS_MAX && !targets.contains_key(&name) {
+        return Err("ERR keys are moved to too many targets".into());
+    }
     if let Some(thread) = targets.get(&name) {
         match thread.try_send(job) {
             Ok(()) => return Ok(()),
@@ -146,12 +156,7 @@ fn serve(node: &'static Node, name: &str, jobs: &Receiver<Job>) {
     loop {
         let patience = if worker.is_some() { GUEST_IDLE } else { IDLE };
         match jobs.recv_timeout(patience) {
-            Ok(job) => {
-                let worker = worker.get_or_insert_with(|| Worker::new(node));
-                let tenure = node.repl.tenure();
-                let reply = Mover { worker, link: &mut link, job: &job, tenure }.run();
-                node.resume(job.ticket, reply.into_vec());
-            }
+            Ok(job) => carry_out(node, &mut worker, &mut link, job),
             Err(RecvTimeoutError::Timeout) if worker.is_some() => worker = None,
             Err(_) => {
                 // Under the lock nobody can be sending: a job that came just now is still served.
@@ -159,10 +164,7 @@ fn serve(node: &'static Node, name: &str, jobs: &Receiver<Job>) {
                 match jobs.try_recv() {
                     Ok(job) => {
                         drop(targets);
-                        let worker = worker.get_or_insert_with(|| Worker::new(node));
-                        let tenure = node.repl.tenure();
-                        let reply = Mover { worker, link: &mut link, job: &job, tenure }.run();
-                        node.resume(job.ticket, reply.into_vec());
+                        carry_out(node, &mut worker, &mut link, job);
                     }
                     Err(_) => {
                         targets.remove(name);
@@ -172,6 +174,22 @@ fn serve(node: &'static Node, name: &str, jobs: &Receiver<Job>) {
             }
         }
     }
+}
+
+/// Does a job, and tells its client.
+fn carry_out(node: &'static Node, worker: &mut Option<Worker>, link: &mut Option<Link>, job: Job) {
+    let mut reply = Out::new();
+    if node.moves.closing.is_on() {
+        reply.error(closing::REFUSED);
+    } else {
+        let worker = worker.get_or_insert_with(|| Worker::new(node));
+        let tenure = node.repl.tenure();
+        reply = Mover { worker, link, job: &job, tenure }.run();
+    }
+    let Job { ticket, under_way, .. } = job;
+    // It is over before its client hears of it.
+    drop(under_way);
+    node.resume(ticket, reply.into_vec());
 }
 
 /// A connection to the target, and what it knows of us.
@@ -296,20 +314,13 @@ impl Mover<'_> {
         }
         let mut keys = Vec::new();
         match slots::tag_crc(key).filter(|_| tag) {
-            Some(crc) => {
-                while self.worker.in_slot(slot, db, |here| {
-                    let from = keys.len();
-                    let more = here.leave_tag(slot, crc, STEP_KEYS, &mut keys);
-                    more || keys.len() > from
-                }) {}
-            }
+            Some(crc) => keys = self.worker.leave_group(slot, db, crc),
             None => {
                 if self.worker.in_slot(slot, db, |here| here.leave(&Key::new(key))) {
                     keys.push(key.into());
                 }
             }
         }
-        keys.sort();
         node.moves.claims.add(db, slot, keys.iter().map(|key| &key[..]));
         let moved = self.send_and_remove(slot, keys.clone());
         for key in keys {
@@ -489,7 +500,7 @@ impl Mover<'_> {
     }
 
     fn exchange(&mut self, link: &mut Link, request: &[u8], refused: &str, cached: bool) -> Sent {
-        let (config, rests) = (self.worker.node.config(), &self.worker.node.moves.rests);
+        let (config, node) = (self.worker.node.config(), self.worker.node);
         let timeout = Some(self.job.timeout);
         if link.stream.set_read_timeout(timeout).and_then(|()| link.stream.set_write_timeout(timeout)).is_err() {
             return Sent::No(WRITING.into());
@@ -500,8 +511,8 @@ impl Mover<'_> {
             wire::message(&[b"AUTH", password], &mut greeting);
         }
         // What is left of links that were given up would come after this one's: every server knows how to drop it.
-        let olds = if link.greeted { Vec::new() } else { rests.of(&self.job.host, self.job.port) };
-        olds.iter().for_each(|addr| wire::message(&[b"CLIENT", b"KILL", addr.as_bytes()], &mut greeting));
+        let olds = if link.greeted { Vec::new() } else { node.moves.rests.of(&self.job.host, self.job.port) };
+        olds.iter().for_each(|addr| rests::kill(addr, &mut greeting));
         let select = link.db != Some(self.job.db);
         if select {
             wire::message(&[b"SELECT", self.job.db.to_string().as_bytes()], &mut greeting);
@@ -520,8 +531,8 @@ impl Mover<'_> {
         for what in auth.chain(olds.iter().map(|_| KILL)).chain(select) {
             match read_line(link) {
                 Ok(line) if line.first() == Some(&b'+') => heard = true,
-                // There is no such client any more.
-                Ok(_) if what == KILL => heard = true,
+                // Where nobody can be killed, that is how it was set up.
+                Ok(line) if what == KILL && Killed::of(&line) != Killed::Refused => heard = true,
                 Ok(line) => {
                     log::warning!("slotsmgrt: the target refused {what}: {}", line.escape_ascii());
                     return Sent::No(Failed(format!("ERR error on slotsrestore, {what} failed").into_bytes()));
@@ -533,7 +544,7 @@ impl Mover<'_> {
                 }
             }
         }
-        rests.are_gone(&olds);
+        node.moves.rests.are_gone(&olds);
         if waits && let Err(error) = link.stream.write_all(request) {
             link.failed(&error);
             return Sent::No(WRITING.into());

@@ -2,6 +2,7 @@
 
 use crate::guests::Guest;
 use crate::node::Node;
+use crate::persist::gate;
 use engine::clock::Now;
 use engine::keyspace::{Keyspace, Local};
 use engine::raw::lock::Held;
@@ -9,6 +10,13 @@ use engine::records::Records;
 use engine::slot::Slot;
 use slots::SlotId;
 use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+/// Entries looked at in one step.
+const STEP_KEYS: usize = 256;
+/// The pause between two steps: who finds the slot taken looks again some microseconds later, and must find it free once.
+pub const REST: Duration = Duration::from_micros(20);
 
 /// A guest among the reactors, for as long as keys move.
 pub struct Worker {
@@ -27,19 +35,19 @@ impl Worker {
     }
 
     /// Takes the lock of `slot`, waiting for it, runs `work` on database `db`, and logs what that changed. While clients
-    /// are paused a key past its expiry is not there, and not removed.
+    /// are paused, and after the last save, a key past its expiry is not there, and not removed.
     pub fn in_slot<R>(&mut self, slot: SlotId, db: u32, work: impl FnOnce(&mut Keyspace<'_, '_>) -> R) -> R {
         let Worker { node, guest, local, records } = self;
         let mut held = guest.owner().wait_one(slot);
-        local.is_replica = node.repl.is_replica() || node.is_paused(Now::read());
+        local.is_replica = node.repl.is_replica() || node.is_paused(Now::read()) || is_over(node);
         let result = carry_out(node, local, records, &mut held, db, work);
         drop(held);
         self.clean_up();
         result
     }
 
-    /// As [`Worker::in_slot`], for work that changes keys: it is done before a pause of clients begins or not at all, and
-    /// then this returns `None`.
+    /// As [`Worker::in_slot`], for work that changes keys: it is done before a pause of clients begins and before the last
+    /// save, or not at all, and then this returns `None`.
     pub fn in_slot_unless_paused<R>(
         &mut self,
         slot: SlotId,
@@ -48,13 +56,30 @@ impl Worker {
     ) -> Option<R> {
         let Worker { node, guest, local, records } = self;
         let mut held = guest.owner().wait_one(slot);
-        let unpaused = node.unpaused()?;
+        let unpaused = node.unpaused().filter(|_| !is_over(node))?;
         local.is_replica = node.repl.is_replica();
         let result = carry_out(node, local, records, &mut held, db, work);
         drop(unpaused);
         drop(held);
         self.clean_up();
         Some(result)
+    }
+
+    /// Marks all keys of a tag as leaving, by steps between which others have the slot. Returns them in order.
+    pub fn leave_group(&mut self, slot: SlotId, db: u32, crc: u32) -> Vec<Box<[u8]>> {
+        let mut group = Vec::new();
+        let mut known = None;
+        // A walk misses keys that change their places meanwhile.
+        while known != Some(group.len()) {
+            known = Some(group.len());
+            let mut at = Some(0);
+            while let Some(from) = at {
+                at = self.in_slot(slot, db, |here| here.leave_tag(slot, (crc, from), STEP_KEYS, &mut group));
+                thread::sleep(REST);
+            }
+        }
+        group.sort();
+        group
     }
 
     fn clean_up(&mut self) {
@@ -72,6 +97,11 @@ impl Worker {
     }
 }
 
+/// Whether the last save is done: nothing may change any more. Who holds a slot may rely on a no.
+fn is_over(node: &Node) -> bool {
+    node.persist.gate.has(gate::STOPPING)
+}
+
 fn carry_out<R>(
     node: &Node,
     local: &mut Local,
@@ -87,4 +117,25 @@ fn carry_out<R>(
         node.nudge_feeders(None);
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::tests::Desk;
+    use engine::keyspace::{Key, SetExpire};
+
+    #[test]
+    fn nothing_is_removed_after_the_last_save() {
+        let node = Desk::new().exec.node;
+        let mut worker = Worker::new(node);
+        let key = Key::new(b"k");
+        let put = |keys: &mut Keyspace<'_, '_>| keys.put_text(&key, b"v", SetExpire::At(1));
+        assert!(worker.in_slot_unless_paused(key.slot, 0, put).is_some());
+        node.persist.gate.set(gate::STOPPING, true);
+        assert!(worker.in_slot_unless_paused(key.slot, 0, |keys| keys.remove(&key)).is_none());
+        // It is over, and that is all.
+        assert!(worker.in_slot(key.slot, 0, |keys| keys.peek(&key).is_none()));
+        assert_eq!(worker.in_slot(key.slot, 0, |keys| keys.slot_keys(key.slot).map(|keys| keys.len())), Some(1));
+    }
 }

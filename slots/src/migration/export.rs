@@ -71,6 +71,8 @@ pub enum Reason {
     Timeout,
     /// Somebody asked for it.
     Canceled,
+    /// This server is about to end.
+    Closing,
     /// This server has become a replica: its primary has the say over the keys from now on, and over the target's copies.
     Demoted,
 }
@@ -84,6 +86,7 @@ impl Reason {
             Reason::Nonsense(said) => [b"interrupted: connection closed (target sent: ", &said[..], b")"].concat(),
             Reason::Timeout => b"interrupted: migration timeout".to_vec(),
             Reason::Canceled => b"interrupted: canceled".to_vec(),
+            Reason::Closing => b"interrupted: this server is shutting down".to_vec(),
             Reason::Demoted => b"interrupted: this server has become a replica".to_vec(),
         }
     }
@@ -419,9 +422,9 @@ impl Export {
         Action::Commit
     }
 
-    /// What to do instead of `action` now that somebody cancels the batch: a batch that is over stays as it ended.
-    pub fn cancel(&mut self, action: Action) -> Action {
-        if self.over { action } else { self.abort(Reason::Canceled) }
+    /// What to do instead of `action` now that somebody wants the batch to end: one that is over stays as it ended.
+    pub fn end(&mut self, action: Action, reason: Reason) -> Action {
+        if self.over { action } else { self.abort(reason) }
     }
 
     fn abort(&mut self, reason: Reason) -> Action {
@@ -595,16 +598,16 @@ mod tests {
     fn a_cancel_ends_what_is_not_over() {
         let mut export = Export::new(1, 100, 100, 0, 0);
         let action = export.step(Event::Ready, 0);
-        assert_eq!(export.cancel(action), Action::Abort(Reason::Canceled));
+        assert_eq!(export.end(action, Reason::Canceled), Action::Abort(Reason::Canceled));
         let mut export = Export::new(1, 100, 100, 0, 0);
         export.step(Event::Ready, 0);
         assert_eq!(export.step(made(0, 0, Stage::Absent), 0), Action::Commit);
         let action = export.step(Event::Committed { kept: Vec::new() }, 0);
         // What has moved has moved.
-        assert_eq!(export.cancel(action), Action::Finish { moved: 0 });
+        assert_eq!(export.end(action, Reason::Canceled), Action::Finish { moved: 0 });
         let mut export = Export::new(1, 100, 100, 0, 0);
         let action = export.step(Event::Failed(Reason::Closed), 0);
-        assert_eq!(export.cancel(action), Action::Abort(Reason::Closed));
+        assert_eq!(export.end(action, Reason::Canceled), Action::Abort(Reason::Closed));
     }
 
     #[test]

@@ -273,10 +273,13 @@ fn a_cancel_ends_the_batch_at_hand_and_no_later_one() {
 #[test]
 fn a_broken_batch_has_the_target_forget_over_a_new_link() {
     let (source, target, mut from, link) = halted();
+    let old = link.addr();
     drop(link);
     let mut again = target.accept();
     assert_eq!(again.line(), "SLOTSRESTORE-ASYNC-SELECT 0");
     again.ack("0", "OK");
+    assert_eq!(again.line(), format!("CLIENT KILL {old}"));
+    again.send(b"+OK\r\n");
     assert_eq!(again.line(), "SLOTSRESTORE-ASYNC delete L8{x}");
     again.ack("0", "1");
     assert_eq!(show(&from.read()), "-ERR interrupted: connection closed");
@@ -364,6 +367,39 @@ fn a_batch_keeps_to_the_rate_limit() {
     assert!(!status(&mut other).contains("left_keys 0 left_bytes 0]]"));
     run(&mut other, "CONFIG SET slots-migration-rate-limit 0");
     assert_eq!(show(&from.read()), "[:50 :0]");
+}
+
+#[test]
+fn a_rate_limit_that_is_changed_holds_for_the_batch_under_way() {
+    let (source, target) = pair(1);
+    let (mut from, mut other) = (source.client(), source.client());
+    let value = "v".repeat(10_000);
+    (0..2000).for_each(|n| drop(run(&mut from, &format!("SET {{a}}{n} {value}"))));
+    // At this rate it takes 40 seconds ..
+    run(&mut from, "CONFIG SET slots-migration-rate-limit 500000");
+    from.send(format!("{}\r\n", to(&target, "SLOTSMGRTSLOT-ASYNC", "60000 0 0 579 5000")).as_bytes()).expect("sent");
+    let sent = |client: &mut Client| {
+        let status = run(client, "SLOTSMGRT-ASYNC-STATUS");
+        let (_, at) = status.split_once("sent_bytes ")?;
+        at.split(' ').next()?.parse::<u64>().ok()
+    };
+    assert!(wait_until(PATIENCE, || sent(&mut other).is_some_and(|sent| sent > 100_000)));
+    // .. at this one it would stand still for ever ..
+    run(&mut other, "CONFIG SET slots-migration-rate-limit 1");
+    let (mut last, mut same) = (0, 0);
+    let stands = wait_until(PATIENCE, || {
+        let now = sent(&mut other).expect("the batch went on at the old rate, to its end");
+        same = if now == last { same + 1 } else { 0 };
+        last = now;
+        same == 60
+    });
+    assert!(stands && last < 20_000_000, "{last} bytes went");
+    // .. and at this one it goes on ..
+    run(&mut other, "CONFIG SET slots-migration-rate-limit 500000");
+    assert!(wait_until(PATIENCE, || sent(&mut other).is_none_or(|sent| sent > last + 100_000)));
+    // .. to its end without any.
+    run(&mut other, "CONFIG SET slots-migration-rate-limit 0");
+    assert_eq!(show(&from.read()), "[:2000 :0]");
 }
 
 #[test]

@@ -9,6 +9,9 @@ use tests::{Client, Options, Server, encode};
 /// How long something may take to be seen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long somebody who says nothing is listened to.
+const SILENCE: Duration = Duration::from_millis(50);
+
 /// A source and a target of ours.
 pub fn pair(threads: usize) -> (Server, Server) {
     (Server::start(Options::codis(threads)), Server::start(Options::codis(threads)))
@@ -210,6 +213,14 @@ impl Caller {
         matches!(self.stream.read(&mut [0; 65536]), Err(error) if error.kind() == ErrorKind::ConnectionReset)
     }
 
+    /// Whether nothing more comes for a moment.
+    pub fn is_silent(&mut self) -> bool {
+        self.stream.set_read_timeout(Some(SILENCE)).expect("not zero");
+        let read = self.stream.read(&mut [0; 1]);
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        self.input.is_empty() && matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the source reads");
     }
@@ -229,6 +240,9 @@ impl Caller {
     /// Acknowledges this message as a good target does, with the number of elements that have come of a key.
     pub fn carry_out(&mut self, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
+        if words[0] == "CLIENT" {
+            return self.send(b"+OK\r\n");
+        }
         let each = match words.get(1) {
             Some(&("list" | "dict")) => 1,
             Some(&("hash" | "zset")) => 2,
@@ -241,7 +255,8 @@ impl Caller {
         self.ack("0", &self.elements.to_string());
     }
 
-    /// Acknowledges whatever comes, as a good target does, until the source closes; returns the lines.
+    /// Acknowledges whatever comes, as a good target does, until the source closes; returns the lines but those by which
+    /// older links are to be ended.
     pub fn play_along(mut self) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
@@ -250,7 +265,9 @@ impl Caller {
                 return lines;
             }
             self.carry_out(&line);
-            lines.push(line);
+            if !line.starts_with("CLIENT KILL ") {
+                lines.push(line);
+            }
         }
     }
 }

@@ -3,7 +3,9 @@
 //! * `whole.rs`: the synchronous commands. `chunked.rs`: the asynchronous ones.
 //! * `target.rs`: what a target takes and refuses. `source.rs`: what a source sends, byte for byte, and takes for an answer.
 //! * `chaos.rs`: links that break, and servers that die, at random moments. `deaths.rs`: all of that while clients write.
+//! * `closing.rs`: what becomes of keys on their way when their server is told to end.
 //! * `dialogues.rs`: what original servers said to each other, with ours in place of the one or the other.
+//! * `elders.rs`: what is left of an original's old links when a new one comes.
 //! * `extensions.rs`: what only servers of ours say to each other, and what operators may ask for besides.
 //! * `effects.rs`: what commands leave in logs, files, counters and with who watches. `rows.rs`: defaults, limits, refusals, ends of links.
 //! * `inside.rs`: what sources say, within transactions and scripts.
@@ -18,10 +20,12 @@
 
 mod chaos;
 mod chunked;
+mod closing;
 mod data;
 mod deaths;
 mod dialogues;
 mod effects;
+mod elders;
 mod extensions;
 mod inside;
 mod noise;

@@ -52,9 +52,9 @@ fn what_is_left_of_a_link_comes_to_nothing_once_the_source_has_named_it() {
     }
 }
 
-/// A source whose first link breaks with a key under way, the address of that link, and the next one.
-fn broken() -> (Server, SocketAddr, Caller) {
-    let (source, target) = (Server::start(Options::codis(1)), Script::new());
+/// A source and its target when its first link has broken with a key under way, the address of that link, and the next one.
+fn broken(threads: usize) -> (Server, Script, SocketAddr, Caller) {
+    let (source, target) = (Server::start(Options::codis(threads)), Script::new());
     let mut from = source.client();
     run(&mut from, "SET k v");
     from.send(format!("{}\r\n", target.to("SLOTSMGRTONE-ASYNC", "60000 4 0 k")).as_bytes()).expect("sent");
@@ -67,22 +67,59 @@ fn broken() -> (Server, SocketAddr, Caller) {
     drop(link);
     let mut next = target.accept();
     assert_eq!(next.line(), SELECT);
-    (source, addr, next)
+    (source, target, addr, next)
 }
 
 #[test]
-fn a_source_names_the_link_that_broke_before_anything_else_to_targets_that_know_the_word_only() {
-    for answer in ["OK parts many ends", "OK"] {
-        let (source, addr, mut next) = broken();
-        next.ack("0", answer);
-        if answer != "OK" {
-            assert_eq!(next.line(), format!("SLOTSRESTORE-ASYNC ends {addr}"));
+fn a_source_names_the_link_that_broke_before_anything_else() {
+    let (source, _target, addr, mut next) = broken(1);
+    next.ack("0", "OK parts many ends");
+    assert_eq!(next.line(), format!("SLOTSRESTORE-ASYNC ends {addr}"));
+    next.ack("0", "1");
+    assert_eq!(next.line(), "SLOTSRESTORE-ASYNC delete k");
+    next.ack("0", "1");
+    assert_eq!(next.line(), "(closed)");
+    assert_eq!(run(&mut source.client(), "GET k"), "v");
+}
+
+#[test]
+fn an_original_is_told_to_end_the_link_that_broke_and_nothing_else_before_it_has() {
+    let gone = ["+OK\r\n", "-ERR No such client\r\n", "-ERR unknown command 'CLIENT'\r\n"];
+    let stays = ["-BUSY Redis is busy running a script.\r\n", "-NOAUTH Authentication required.\r\n", ":1\r\n"];
+    for (answer, ends) in gone.map(|answer| (answer, true)).into_iter().chain(stays.map(|answer| (answer, false))) {
+        let (source, target, addr, mut next) = broken(4);
+        let second = next.addr();
+        next.ack("0", "OK");
+        assert_eq!(next.line(), format!("CLIENT KILL {addr}"));
+        // In pieces: it is heard when all of it is there.
+        let (begin, rest) = answer.split_at(3);
+        next.send(begin.as_bytes());
+        assert!(answer.starts_with(':') || next.is_silent(), "{answer}: something was sent before it was there");
+        next.send(rest.as_bytes());
+        if ends {
+            assert_eq!(next.line(), "SLOTSRESTORE-ASYNC delete k", "{answer}");
             next.ack("0", "1");
         }
-        assert_eq!(next.line(), "SLOTSRESTORE-ASYNC delete k");
-        next.ack("0", "1");
-        assert_eq!(next.line(), "(closed)");
-        assert_eq!(run(&mut source.client(), "GET k"), "v");
+        assert_eq!(next.line(), "(closed)", "{answer}");
+        let mut from = source.client();
+        assert_eq!(run(&mut from, "GET k"), "v");
+        // What has not been ended is still to be, before the next batch.
+        let olds = if ends { vec![] } else { vec![addr.to_string(), second] };
+        from.send(format!("{}\r\n", target.to("SLOTSMGRTONE-ASYNC", "60000 4 0 k")).as_bytes()).expect("sent");
+        let mut third = target.accept();
+        assert_eq!(third.line(), SELECT);
+        if !olds.is_empty() {
+            third.ack("0", "OK");
+        }
+        for old in &olds {
+            assert_eq!(third.line(), format!("CLIENT KILL {old}"), "{answer}");
+        }
+        third.send("+OK\r\n".repeat(olds.len()).as_bytes());
+        for line in ["SLOTSRESTORE-ASYNC delete k", "SLOTSRESTORE-ASYNC string k 0 v"] {
+            assert_eq!(third.line(), line, "{answer}");
+        }
+        third.acks(if olds.is_empty() { &["OK", "0", "1"] } else { &["0", "1"] });
+        assert_eq!(from.read(), Reply::Int(1), "{answer}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Servers that send keys to themselves under another name, and two that send the same keys to each other.
 
 use crate::data::{Caller, Script, run, show, to};
+use resp::Reply;
 use tests::{Client, Options, Relay, Server};
 
 /// Every way of moving the key `k{t}`.
@@ -14,6 +15,24 @@ fn ways() -> [(&'static str, &'static str); 6] {
         ("SLOTSMGRTTAGONE-ASYNC", "60000 0 0 k{t}"),
         ("SLOTSMGRTTAGSLOT-ASYNC", slot),
     ]
+}
+
+#[test]
+fn a_transaction_or_a_script_that_brings_keys_while_others_leave_finds_their_slots() {
+    let (server, target) = (Server::start(Options::codis(4)), Script::new());
+    let mut other = server.client();
+    run(&mut other, "MSET leaves 1 model v");
+    let Reply::Bulk(Some(payload)) = other.run("DUMP model") else { panic!("a payload") };
+    let mut from = server.client();
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE-ASYNC", "60000 4 0 leaves")).as_bytes()).expect("sent");
+    let mut link = target.accept();
+    (0..3).for_each(|_| drop(link.line()));
+    run(&mut other, "MULTI");
+    other.call(&[b"SLOTSRESTORE".as_slice(), b"a", b"0", &payload, b"b", b"0", &payload]);
+    assert_eq!(run(&mut other, "EXEC"), "[OK]");
+    let script = b"return redis.call('SLOTSRESTORE', 'c', 0, ARGV[1])".as_slice();
+    assert_eq!(show(&other.call(&[b"EVAL".as_slice(), script, b"0", &payload])), "OK");
+    assert_eq!(run(&mut other, "MGET a b c"), "[v v v]");
 }
 
 #[test]

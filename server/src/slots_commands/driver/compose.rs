@@ -95,13 +95,8 @@ impl Driver {
         if !chosen.tags.insert(crc) {
             return;
         }
-        let mut group = Vec::new();
-        while self.in_slot(slot, |here| {
-            let from = group.len();
-            let more = here.leave_tag(slot, crc, STEP_KEYS, &mut group);
-            more || group.len() > from
-        }) {}
-        group.sort();
+        let (node, db) = (self.node, self.link.db);
+        let group = self.worker.get_or_insert_with(|| Worker::new(node)).leave_group(slot, db, crc);
         group.into_iter().for_each(|key| chosen.add(key));
     }
 

@@ -3,12 +3,14 @@
 use super::{Batch, Driver, Ending};
 use crate::log;
 use crate::slots_commands::chunks::Limits;
+use crate::slots_commands::worker::REST;
 use engine::keyspace::{Key, Keyspace};
 use engine::raw::entry::Transit;
 use slots::SlotId;
 use slots::migration::export::{Event, Export, Reason};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Keys of a slot that are removed in one step, so that nobody sees a part of them: more would be felt as a pause.
@@ -38,6 +40,7 @@ impl Driver {
             for (&slot, indices) in &by_slot {
                 for step in indices.chunks(COMMIT_KEYS) {
                     stale.extend(self.in_slot(slot, |here| changed(here, &keys, step)));
+                    thread::sleep(REST);
                 }
             }
             if !stale.is_empty() {
@@ -63,6 +66,9 @@ impl Driver {
                 }
                 gone.into_iter().for_each(|index| batch.removed[index] = true);
                 kept.extend(step.iter().filter(|&&index| !batch.removed[index]));
+                if many {
+                    thread::sleep(REST);
+                }
             }
         }
         Some(Event::Committed { kept })
@@ -82,12 +88,19 @@ impl Driver {
             log::warning!("slotsmgrt_async: {count} keys that were sent are the new primary's business");
             return;
         }
+        if !self.node.moves.closing.takes_back() {
+            self.give_up_link();
+            log::warning!("slotsmgrt_async: {count} keys that were sent are not saved here: the target may keep them");
+            return;
+        }
         // A link that the target has ended carries nothing any more; what it had taken from it is done by now. One that is
         // only silent may bring the message yet, after all that went before; if it does not, another one may.
-        let silent = matches!(reason, Reason::Canceled | Reason::Timeout) && !export.is_asking();
+        let silent = matches!(reason, Reason::Canceled | Reason::Timeout | Reason::Closing) && !export.is_asking();
         let keys = Arc::new(sent);
         let mut why = String::new();
         let patience = Duration::from_millis(batch.limits.timeout_ms.max(0) as u64).clamp(RETRACT_MIN, RETRACT_MAX);
+        let left = self.node.moves.closing.left_ms().map(|left| Duration::from_millis(left.max(0) as u64));
+        let patience = left.map_or(patience, |left| left.min(patience));
         let until = Instant::now() + patience;
         if silent && self.forget(batch, keys.clone(), export.unacknowledged(), until - patience / 2, &mut why) {
             return;

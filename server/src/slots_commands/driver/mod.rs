@@ -322,11 +322,15 @@ impl Driver {
 
     /// Whether a batch that has not begun to be sent is to end.
     fn is_stopped(&self) -> bool {
-        self.link.cancel.load(Ordering::Acquire) || self.is_demoted()
+        self.link.cancel.load(Ordering::Acquire) || self.is_demoted() || self.node.moves.closing.is_on()
     }
 
     fn why_stopped(&self) -> Vec<u8> {
-        let why = if self.is_demoted() { Reason::Demoted } else { Reason::Canceled };
+        let why = match () {
+            () if self.is_demoted() => Reason::Demoted,
+            () if self.node.moves.closing.is_on() => Reason::Closing,
+            () => Reason::Canceled,
+        };
         [b"ERR ", &why.text()[..]].concat()
     }
 

@@ -38,7 +38,13 @@ impl Driver {
         let patience = Duration::from_millis(batch.limits.timeout_ms.max(0) as u64);
         loop {
             if self.link.cancel.swap(false, Ordering::AcqRel) && !batch.retracting {
-                action = export.cancel(action);
+                action = export.end(action, Reason::Canceled);
+            }
+            match self.node.moves.closing.left_ms() {
+                None => {}
+                Some(_) if !batch.retracting => action = export.end(action, Reason::Closing),
+                Some(..=0) => return Ending::Aborted(Reason::Closing),
+                Some(_) => {}
             }
             if self.is_demoted() {
                 action = Action::Abort(Reason::Demoted);
@@ -115,7 +121,7 @@ impl Driver {
     /// For how long to wait at most before the next messages of a key are made, if at all.
     fn hold_up(&mut self, batch: &Batch, index: usize, stage: Stage) -> Option<Duration> {
         let peer = self.peer.as_ref()?;
-        if peer.waiting() >= WAITING_MAX {
+        if peer.waiting() >= WAITING_MAX || peer.is_killing() {
             return Some(TICK);
         }
         if !batch.retracting && !self.rate.allows(self.rate_limit, self.began.elapsed()) && !self.is_due(batch, stage) {
@@ -217,15 +223,16 @@ impl Driver {
         self.peer.as_ref().is_some_and(|peer| peer.abilities.is_some())
     }
 
-    /// Has the target drop what is left of older links, if it can.
+    /// Has the target drop what is left of older links, in words that it knows.
     fn name_rests(&mut self) -> Event {
         let Some(peer) = &mut self.peer else { return Event::Failed(Reason::Closed) };
         self.named = std::mem::take(&mut self.rests);
-        if !peer.abilities.unwrap_or_default().ends {
-            return Event::Tick;
-        }
-        for rest in &self.named {
-            wire::message(&[wire::RESTORE, ENDS, rest.as_bytes()], &mut peer.out);
+        if peer.abilities.unwrap_or_default().ends {
+            for rest in &self.named {
+                wire::message(&[wire::RESTORE, ENDS, rest.as_bytes()], &mut peer.out);
+            }
+        } else {
+            peer.kill(&self.named);
         }
         Event::Greeted { messages: self.named.len() as u32 }
     }

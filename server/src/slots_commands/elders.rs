@@ -1,0 +1,189 @@
+//! Links of sources that were there before a new one: what is left of them comes first, or not at all.
+//!
+//! Why: an original names no link that it has given up. It closes that, connects again, and sends a key anew; what the target
+//! had not read of the old link yet is still there, `delete` among it. A server with one thread carries it out before the
+//! new link's first message. With more threads it may come after, and remove what was just acknowledged.
+//!
+//! ```text
+//!   old link   .. delete k, string k 1 (closed)        read by another thread, which comes to it late
+//!   new link            delete k, string k 1 --> acknowledged, removed at the source
+//! ```
+//! 1. Before its first message a link waits for those that came before it from the same host, for the same: whole keys, or
+//!    pieces of keys of one database. One that has hung up is ended: nothing of it is carried out any more, since nobody
+//!    hears the answer. One that has not is waited for until nothing of it has come for a moment.
+//! 2. Connections that have said nothing yet may become such links, and are waited for while there is something to read of
+//!    them. Numbers of connections are those of the order in which they came.
+//! 3. Another server on that host may go on sending, so the wait has an end.
+
+use crate::clients::ClientInfo;
+use crate::conn::{Client, Socket};
+use crate::log;
+use crate::mailbox::Mail;
+use crate::node::{Node, Run};
+use commands::table::Command;
+use engine::clock::Now;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Nothing of an older link has come for so long: then nothing is on its way. More than a round trip to most hosts.
+const QUIET_MS: i64 = 20;
+/// A link with pieces of keys waits no longer than this ..
+const PIECES_MS: i64 = 500;
+/// .. and one with whole keys, whose source may give a target little time, than this.
+const WHOLE_MS: i64 = 50;
+
+/// Commands that a link may have said when it is not known as one.
+const BEGINS: [&str; 6] =
+    ["auth", "select", "slotsrestore", "slotsrestore-async", "slotsrestore-async-auth", "slotsrestore-async-select"];
+
+/// What a connection is as a link of a source.
+#[derive(Default)]
+pub struct Link {
+    /// 0: none; 1: with whole keys; from 2 on: with pieces of keys of a database.
+    kind: AtomicU64,
+    /// Its first message may be carried out.
+    begun: AtomicBool,
+    /// Since when it waits for that, by [`clock_ms`]; 0 if it does not.
+    since_ms: AtomicI64,
+    /// Since when the older ones have been quiet, by [`clock_ms`] and by the time of day; 0 if they are not.
+    quiet_ms: [AtomicI64; 2],
+}
+
+impl Link {
+    fn kind(&self) -> u64 {
+        self.kind.load(Ordering::SeqCst)
+    }
+}
+
+/// Milliseconds of a clock that is never set back, from 1 on.
+fn clock_ms() -> i64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    1 + START.get_or_init(Instant::now).elapsed().as_millis() as i64
+}
+
+/// Whether this client's message of a migration may be carried out yet; if not it is to come again.
+pub fn may_go_on(node: &Node, client: &Client, row: &Command<Run>) -> bool {
+    client.info.link.begun.load(Ordering::Relaxed) || may_begin(node, client, row)
+}
+
+#[cold]
+fn may_begin(node: &Node, client: &Client, row: &Command<Run>) -> bool {
+    let (me, link) = (&*client.info, &client.info.link);
+    let (kind, patience_ms) = match row.spec.name {
+        "slotsrestore" => (1, WHOLE_MS),
+        _ => (2 + u64::from(client.session.db), PIECES_MS),
+    };
+    link.kind.store(kind, Ordering::SeqCst);
+    let now_ms = clock_ms();
+    let since_ms = first(&link.since_ms, now_ms);
+    let may = now_ms - since_ms > patience_ms || are_settled(node, me, kind, now_ms);
+    link.begun.store(may, Ordering::Relaxed);
+    may
+}
+
+/// The number, which becomes `now` if it was 0.
+fn first(number: &AtomicI64, now: i64) -> i64 {
+    match number.load(Ordering::Relaxed) {
+        0 => {
+            number.store(now, Ordering::Relaxed);
+            now
+        }
+        number => number,
+    }
+}
+
+/// Whether nothing comes any more of links that are older than this one.
+fn are_settled(node: &Node, me: &ClientInfo, kind: u64, now_ms: i64) -> bool {
+    let Some(host) = host(&me.addr) else { return true };
+    // What a link says before its first message, and while that is not noted yet.
+    let begins: [Option<u32>; BEGINS.len()] = BEGINS.map(|name| node.registry.get(name.as_bytes()).map(number));
+    let is_elder = |other: &ClientInfo| {
+        let may_be = match other.link.kind() {
+            0 => {
+                matches!(other.command.load(Ordering::SeqCst), command if command == 0 || begins.contains(&Some(command)))
+            }
+            its => its == kind,
+        };
+        may_be && other.id < me.id && self::host(&other.addr) == Some(host)
+    };
+    let [quiet_ms, quiet_since] = &me.link.quiet_ms;
+    if quiet_ms.load(Ordering::Relaxed) == 0 {
+        quiet_since.store(Now::read().ms, Ordering::Relaxed);
+    }
+    // Those that another thread has accepted have their numbers, and are not there yet.
+    let mut busy = node.clients.arriving.load(Ordering::Acquire) > 0;
+    let (mut lives, mut in_turn) = (false, false);
+    for other in node.clients.matching(is_elder) {
+        let is_link = other.link.kind() == kind;
+        match State::of(&other) {
+            State::Gone => {}
+            State::HungUp if is_link => end(node, &other),
+            State::HungUp | State::Speaks => busy = true,
+            State::Quiet => {
+                lives |= is_link;
+                // Its thread may have read something before that was looked at, and be in the same turn still.
+                let turn_ms = node.stats[other.reactor].turn_began_ms.load(Ordering::Relaxed);
+                let began_before = turn_ms != 0 && turn_ms <= quiet_since.load(Ordering::Relaxed);
+                in_turn |= other.reactor != me.reactor && began_before;
+            }
+        }
+    }
+    if busy {
+        quiet_ms.store(0, Ordering::Relaxed);
+        return false;
+    }
+    let quiet = now_ms - first(quiet_ms, now_ms);
+    !in_turn && (!lives || quiet > QUIET_MS)
+}
+
+/// A command as a client's information has it.
+fn number(row: &Command<Run>) -> u32 {
+    u32::from(row.id) + 1
+}
+
+/// How an older connection stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// There is none any more, or nobody serves it.
+    Gone,
+    /// All that it will ever bring has come, and its other end is closed.
+    HungUp,
+    /// It has brought something that is not carried out.
+    Speaks,
+    Quiet,
+}
+
+impl State {
+    fn of(other: &ClientInfo) -> State {
+        let socket = other.socket.get().and_then(std::sync::Weak::upgrade);
+        let Some(socket) = socket.filter(|_| !other.killed.load(Ordering::Relaxed)) else { return State::Gone };
+        match &*socket {
+            socket if has_hung_up(socket) => State::HungUp,
+            socket if rustix::io::ioctl_fionread(socket).is_ok_and(|bytes| bytes > 0) => State::Speaks,
+            _ if other.input[0].load(Ordering::Relaxed) > 0 => State::Speaks,
+            _ => State::Quiet,
+        }
+    }
+}
+
+fn has_hung_up(socket: &Socket) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
+    let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // What can't be asked for is not known.
+    poll(&mut fds, Some(&none)).is_ok_and(|ready| ready > 0)
+}
+
+/// Ends a link that nobody listens to any more.
+fn end(node: &Node, link: &ClientInfo) {
+    log::notice!("slotsrestore: what is left of the link of {} is dropped, which has hung up", link.addr);
+    link.kill();
+    node.clients.remove(link.id);
+    node.mailboxes[link.reactor].send(Mail::Kill(link.id));
+}
+
+/// The host of an address; none of the path of a Unix socket.
+fn host(addr: &str) -> Option<&str> {
+    addr.rsplit_once(':').map(|(host, _)| host).filter(|host| !host.starts_with('/'))
+}
