@@ -140,7 +140,7 @@ impl Executor {
         };
         let Some(held) = &mut held else { return false };
         let db = turn.client.session.db;
-        if desk.must_come_again(held, row, &end, (None, db), turn.now) {
+        if desk.must_come_again(held, row, &end, turn.client, turn.now) {
             return false;
         }
         desk.begin(turn.client, turn.out, row, &end);
