@@ -70,6 +70,8 @@ pub struct Aof {
     /// Up to where it is written, as [`FilePlace::of_file`], which is what places are compared by here.
     written: AtomicU64,
     synced: AtomicU64,
+    /// As that, but without what was left to the system.
+    on_disk: AtomicU64,
     size: AtomicU64,
     base_size: AtomicU64,
     error: Mutex<Option<String>>,
@@ -330,7 +332,7 @@ impl Aof {
     }
 
     fn bring(&self, node: &Node, end: u64, mode: Mode) -> bool {
-        let mark = if mode == Mode::Always { &self.synced } else { &self.written };
+        let mark = if mode == Mode::Always { &self.on_disk } else { &self.written };
         if mark.load(Ordering::Acquire) >= end {
             return true;
         }
@@ -366,6 +368,9 @@ impl Aof {
     fn note(&self, tail: &Tail) {
         self.written.store(tail.written().of_file(), Ordering::Release);
         self.synced.store(tail.synced().of_file(), Ordering::Release);
+        if tail.is_on_disk() {
+            self.on_disk.store(tail.synced().of_file(), Ordering::Release);
+        }
         self.size.store(tail.len(), Ordering::Relaxed);
     }
 

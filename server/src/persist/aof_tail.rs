@@ -10,6 +10,7 @@
 //!    what a replica has changed by itself: the log may grow by such without its end moving.
 //! 2. The log keeps all from the anchor on. When synchronising fails, nobody knows what is on disk: the file is cut back
 //!    to what surely is, and written anew from the anchor.
+//! 3. Where synchronising is left out the log is let go all the same. Who asks for the disk later gets it synchronised.
 
 use engine::oplog::{Cursor, Oplog, TooOld};
 use engine::records::{Apart, FilePlace, What};
@@ -30,6 +31,8 @@ pub struct Tail {
     cursor: Cursor,
     synced_len: u64,
     synced: FilePlace,
+    /// Some of that was left to the system.
+    skipped: bool,
     anchor: Cursor,
     /// Counts files.
     pub generation: u64,
@@ -77,8 +80,8 @@ impl Tail {
     ) -> Result<Tail, Error> {
         let len = file.metadata()?.len();
         let (cursor, anchor) = (log.pinned(place.offset)?, log.pinned(place.offset)?);
-        let (synced_len, synced, torn) = (len, place, false);
-        Ok(Tail { file, path, provisional, len, torn, place, cursor, synced_len, synced, anchor, generation })
+        let (synced_len, synced, torn, skipped) = (len, place, false, false);
+        Ok(Tail { file, path, provisional, len, torn, place, cursor, synced_len, synced, skipped, anchor, generation })
     }
 
     /// The file's name.
@@ -101,9 +104,14 @@ impl Tail {
         self.place
     }
 
-    /// Up to where it is on disk.
+    /// Up to where it is on disk, or left to the system.
     pub fn synced(&self) -> FilePlace {
         self.synced
+    }
+
+    /// Whether all that is [`Tail::synced`] is on disk.
+    pub fn is_on_disk(&self) -> bool {
+        !self.skipped
     }
 
     /// Where in the file what comes after `place` is or will be; `place` is not before the file's beginning.
@@ -178,11 +186,14 @@ impl Tail {
 
     /// Makes sure that all that is written is on disk.
     pub fn sync(&mut self, log: &Oplog) -> Result<(), Error> {
-        if self.synced == self.place {
+        if self.synced == self.place && !self.skipped {
             return Ok(());
         }
         match self.file.sync_data() {
-            Ok(()) => self.note_synced(log, self.len, self.place),
+            Ok(()) => {
+                self.skipped = false;
+                self.note_synced(log, self.len, self.place)
+            }
             Err(error) => {
                 self.cut_back(log, self.synced_len, self.synced)?;
                 Err(error.into())
@@ -215,6 +226,7 @@ impl Tail {
 
     /// Without synchronisation what is written must do.
     pub fn skip_sync(&mut self, log: &Oplog) -> Result<(), Error> {
+        self.skipped |= self.synced != self.place;
         self.note_synced(log, self.len, self.place)
     }
 
@@ -248,7 +260,7 @@ impl Tail {
         self.path = path;
         self.provisional = false;
         self.generation += 1;
-        (self.len, self.torn) = (len, false);
+        (self.len, self.torn, self.skipped) = (len, false, false);
         self.note_synced(log, len, self.place)?;
         Ok(old)
     }
@@ -292,6 +304,30 @@ mod tests {
         assert!(drain() > 0);
         assert!(tail.write(&log).is_err());
         assert_eq!(drain(), 0);
+    }
+
+    #[test]
+    fn what_was_left_to_the_system_is_synchronised_for_who_asks() {
+        // Writing to it goes well, synchronising does not.
+        let null = File::options().append(true).open("/dev/null").expect("it is there");
+        let log = Oplog::new(1 << 20);
+        let mut tail = Tail::new(null, PathBuf::new(), &log, log.place(), false, 0).expect("fresh");
+        log.append(0, &record(1));
+        tail.write(&log).expect("written");
+        tail.skip_sync(&log).expect("nothing to do");
+        assert_eq!((tail.synced(), tail.is_on_disk()), (log.place(), false));
+        assert!(tail.sync(&log).is_err() && !tail.is_on_disk());
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("tail");
+        let file = File::options().append(true).create(true).open(&path).expect("opens");
+        let mut tail = Tail::new(file, path, &log, log.place(), false, 0).expect("fresh");
+        tail.skip_sync(&log).expect("nothing to do");
+        assert!(tail.is_on_disk(), "nothing was written");
+        log.append(0, &record(2));
+        tail.write(&log).and_then(|()| tail.skip_sync(&log)).expect("written");
+        assert!(!tail.is_on_disk());
+        tail.sync(&log).expect("synchronised");
+        assert!(tail.is_on_disk());
     }
 
     #[test]
