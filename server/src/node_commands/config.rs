@@ -35,6 +35,7 @@ fn config(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         }
         b"resetstat" => {
             ctx.node.stats.iter().for_each(crate::stats::ReactorStats::reset);
+            ctx.node.moves.expired.store(0, std::sync::atomic::Ordering::Relaxed);
             *ctx.keys.stats() = Default::default();
         }
         _ => match ctx.node.config().rewrite() {

@@ -45,6 +45,7 @@ use engine::raw::lock::Held;
 use engine::slot::Slot;
 use resp::Flags;
 use slots::migration::message::brings_nothing;
+use std::sync::atomic::AtomicU64;
 
 /// What the node keeps of keys on their way.
 #[derive(Default)]
@@ -63,6 +64,8 @@ pub struct Moves {
     pub exports: exports::Exports,
     /// Whether they are to end.
     pub closing: closing::Closing,
+    /// Keys that those threads removed because they had expired.
+    pub expired: AtomicU64,
 }
 
 impl Moves {

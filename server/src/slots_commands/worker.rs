@@ -1,7 +1,7 @@
 //! A thread that moves keys: what it needs to take a slot's lock for a step, and to log and count what the step did.
 
 use crate::guests::Guest;
-use crate::node::Node;
+use crate::node::{Node, Settled};
 use crate::persist::gate;
 use engine::clock::Now;
 use engine::keyspace::{Keyspace, Local};
@@ -25,19 +25,22 @@ pub struct Worker {
     guest: Guest,
     local: Local,
     records: Records,
+    settled: Settled,
 }
 
 impl Worker {
     /// Becomes a guest.
     pub fn new(node: &'static Node) -> Worker {
         let seed = crate::start::random_seed();
-        Worker { node, guest: node.guest(), local: Local { seed, ..Local::default() }, records: Records::default() }
+        let local = Local { seed, ..Local::default() };
+        Worker { node, guest: node.guest(), local, records: Records::default(), settled: Settled::new(node) }
     }
 
     /// Takes the lock of `slot`, waiting for it, runs `work` on database `db`, and logs what that changed. While clients
     /// are paused, and after the last save, a key past its expiry is not there, and not removed.
     pub fn in_slot<R>(&mut self, slot: SlotId, db: u32, work: impl FnOnce(&mut Keyspace<'_, '_>) -> R) -> R {
-        let Worker { node, guest, local, records } = self;
+        self.refresh();
+        let Worker { node, guest, local, records, .. } = self;
         let mut held = guest.owner().wait_one(slot);
         local.is_replica = node.repl.is_replica() || node.is_paused(Now::read()) || is_over(node);
         let result = carry_out(node, local, records, &mut held, db, work);
@@ -54,7 +57,8 @@ impl Worker {
         db: u32,
         work: impl FnOnce(&mut Keyspace<'_, '_>) -> R,
     ) -> Option<R> {
-        let Worker { node, guest, local, records } = self;
+        self.refresh();
+        let Worker { node, guest, local, records, .. } = self;
         let mut held = guest.owner().wait_one(slot);
         let unpaused = node.unpaused().filter(|_| !is_over(node))?;
         local.is_replica = node.repl.is_replica();
@@ -82,9 +86,16 @@ impl Worker {
         group
     }
 
+    /// Takes over which events are wanted: a key that is found past its expiry on the way is told of as any other.
+    fn refresh(&mut self) {
+        self.settled.refresh(self.node);
+        self.local.effects.wanted = self.settled.notify;
+    }
+
     fn clean_up(&mut self) {
         let Worker { node, local, .. } = self;
         node.dirty.fetch_add(local.effects.dirty, Ordering::Relaxed);
+        node.moves.expired.fetch_add(std::mem::take(&mut local.stats).expired, Ordering::Relaxed);
         local.effects.reset();
         if !local.garbage.is_empty() {
             node.free_later(local.garbage.take());

@@ -20,7 +20,7 @@ pub(super) fn stats(ctx: &mut NodeCtx<'_, '_>, text: &mut String) {
     field!(text, "sync_partial_ok", ctx.node.repl.syncs[1].load(Relaxed));
     field!(text, "sync_partial_err", ctx.node.repl.syncs[2].load(Relaxed));
     // The running batch's counts are not published yet.
-    field!(text, "expired_keys", sum(stats, |s| &s.expired) + running.expired);
+    field!(text, "expired_keys", sum(stats, |s| &s.expired) + running.expired + ctx.node.moves.expired.load(Relaxed));
     field!(text, "evicted_keys", sum(stats, |s| &s.evicted) + running.evicted);
     field!(text, "keyspace_hits", sum(stats, |s| &s.hits) + running.hits);
     field!(text, "keyspace_misses", sum(stats, |s| &s.misses) + running.misses);
