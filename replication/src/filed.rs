@@ -32,6 +32,7 @@ mod tests {
             "pexpire k 1",
             "EVALSHA d 0",
             "slotsrestore k 1 p",
+            "restore k 1 p",
             "SLOTSRESTORE-ASYNC expire k 1",
         ] {
             let words: Vec<&str> = request.split(' ').collect();

@@ -3,7 +3,7 @@
 //! The model of a data set is the stream itself: a replica is right if it holds its primary's bytes up to its offset.
 
 use crate::history::{History, ReplId};
-use crate::link::{Action, Event, Introduction, Link, Phase};
+use crate::link::{Action, Event, Introduction, Link, Phase, RETRY_MS};
 use crate::psync::{Backlog, Decision, continue_line, decide, full_line};
 use proptest::prelude::*;
 
@@ -248,6 +248,69 @@ fn a_primary_that_says_nothing_is_given_up_and_tried_again() {
     assert_eq!(replica.link.phase(), Phase::Handshake);
     replica.step(Event::Tick, 200_000);
     assert_eq!(replica.link.phase(), Phase::Waiting);
+}
+
+/// A replica that has asked for a sync at time 0, and the request.
+fn asking() -> (Replica, Vec<u8>) {
+    let mut replica = Replica::new();
+    replica.step(Event::Follow, 0);
+    replica.step(Event::Tick, 0);
+    let mut asked = replica.step(Event::Connected(Introduction::default()), 0).0;
+    for answer in [&b"+PONG\r\n"[..], b"+OK\r\n", b"+OK\r\n"] {
+        asked = replica.step(Event::Bytes(answer), 0).0;
+    }
+    (replica, asked)
+}
+
+#[test]
+fn a_primary_that_falls_silent_in_its_image_or_its_stream_is_given_up() {
+    for (answer, phase, retry_ms) in [
+        (&b"+FULLRESYNC aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 3\r\n$3\r\nab"[..], Phase::Transfer, RETRY_MS),
+        // What is missed meanwhile must still be in the backlog.
+        (b"+FULLRESYNC aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 3\r\n$3\r\nabc", Phase::Streaming, 0),
+    ] {
+        let (mut replica, _) = asking();
+        replica.step(Event::Bytes(answer), 0);
+        assert_eq!(replica.link.phase(), phase);
+        assert!(!replica.step(Event::Tick, TIMEOUT_MS).1);
+        assert_eq!(replica.link.phase(), phase, "it was given up too early");
+        let begins = replica.step(Event::Tick, TIMEOUT_MS + 1).1;
+        assert_eq!(begins, retry_ms == 0, "{phase:?}");
+        assert!(begins || replica.step(Event::Tick, TIMEOUT_MS + 1 + retry_ms).1, "{phase:?}");
+    }
+}
+
+#[test]
+fn an_image_that_does_not_come_to_its_end_is_dropped() {
+    for end in [Event::Broke("cut".into()), Event::Follow, Event::Unfollow] {
+        let (mut replica, _) = asking();
+        replica.step(Event::Bytes(b"+FULLRESYNC aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 3\r\n$3\r\nab"), 0);
+        let actions = replica.link.step(end, 1, TIMEOUT_MS);
+        assert!(actions.contains(&Action::Close) && actions.contains(&Action::DropImage), "{actions:?}");
+    }
+}
+
+#[test]
+fn an_answer_without_end_is_not_kept() {
+    let (mut replica, _) = asking();
+    let piece = [b'x'; 1 << 14];
+    let pieces = (0..100).take_while(|_| {
+        replica.step(Event::Bytes(&piece), 0);
+        replica.link.phase() == Phase::Handshake
+    });
+    assert!(pieces.count() < 10);
+    assert_eq!(replica.link.phase(), Phase::Waiting);
+}
+
+#[test]
+fn a_primary_that_cannot_serve_yet_is_asked_again_later() {
+    for answer in [&b"-NOMASTERLINK Can't SYNC while not connected with my master\r\n"[..], b"-LOADING wait\r\n"] {
+        let (mut replica, asked) = asking();
+        assert!(asked.starts_with(b"*3\r\n$5\r\nPSYNC"));
+        let (sent, _) = replica.step(Event::Bytes(answer), 0);
+        assert_eq!((sent.escape_ascii().to_string(), replica.link.phase()), (String::new(), Phase::Waiting));
+        assert!(!replica.step(Event::Tick, RETRY_MS - 1).1 && replica.step(Event::Tick, RETRY_MS).1);
+    }
 }
 
 #[test]

@@ -125,5 +125,6 @@ mod tests {
         assert!(stream.is_ack_due(5));
         stream.acknowledged(5);
         assert!(!stream.is_ack_due(1004) && stream.is_ack_due(1005));
+        assert!(stream.is_ack_due(4), "a clock was set back");
     }
 }

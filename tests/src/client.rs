@@ -121,10 +121,36 @@ impl Client {
         }
     }
 
-    /// Reads until the other end closes: whatever came, and nothing if it was reset.
+    /// Reads until the other end closes: whatever came, and nothing if it was reset. Panics if it does not close.
     pub fn read_to_end(&mut self) -> Vec<u8> {
-        while let Ok(1..) = self.receive() {}
+        loop {
+            match self.receive() {
+                Ok(1..) => {}
+                Ok(0) => break,
+                Err(error) => {
+                    assert!(is_end(&error), "the connection is not closed: {error}");
+                    break;
+                }
+            }
+        }
         std::mem::take(&mut self.buffer)
+    }
+
+    /// Whether the other end closes and says nothing more before. That it does neither is no end.
+    pub fn is_ended(&mut self) -> bool {
+        self.buffer.is_empty()
+            && match self.receive() {
+                Ok(n) => n == 0,
+                Err(error) => is_end(&error),
+            }
+    }
+
+    /// Whether the other end, which must not close, says nothing for so long. Replies may take as long as ever afterwards.
+    pub fn hears_nothing(&mut self, time: Duration) -> bool {
+        self.set_patience(time);
+        let heard = self.receive();
+        self.set_patience(PATIENCE);
+        self.buffer.is_empty() && heard.is_err_and(|error| is_late(&error))
     }
 
     /// A field of INFO's section on persistence; panics if there is none.
@@ -222,6 +248,16 @@ pub fn encode<A: AsRef<[u8]>>(args: &[A], request: &mut Vec<u8>) {
     out.array(args.len());
     args.iter().for_each(|arg| out.bulk(arg.as_ref()));
     request.extend_from_slice(out.as_slice());
+}
+
+/// Whether an error of a read says that the other end is gone, and not that it is only slow.
+pub fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+}
+
+/// Whether an error of a read says that nothing came in time.
+pub fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 fn invalid(error: resp::DecodeError) -> io::Error {

@@ -21,7 +21,7 @@ mod relay;
 pub mod replicas;
 mod server;
 
-pub use client::{Client, accept, encode};
+pub use client::{Client, accept, encode, is_end, is_late};
 pub use contents::{Contents, contents};
 pub use programs::{codis_server, redis_server};
 pub use random::Random;

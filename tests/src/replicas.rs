@@ -1,6 +1,6 @@
 //! Primaries and replicas: how to tie them, load them and compare them.
 
-use crate::{Client, Random, Server, contents, wait_until};
+use crate::{Client, Random, Server, contents, is_late, wait_until};
 use resp::Reply;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -85,7 +85,8 @@ fn write(addr: SocketAddr, seed: u64, stop: &AtomicBool, answered: &AtomicU64) {
     while !stop.load(Ordering::SeqCst) {
         for line in request(&mut random).lines() {
             let words: Vec<&str> = line.split(' ').collect();
-            if client.try_call(&words).is_err() {
+            if let Err(error) = client.try_call(&words) {
+                assert!(!is_late(&error), "no reply to {line}: {error}");
                 return;
             }
             answered.fetch_add(1, Ordering::SeqCst);

@@ -563,13 +563,37 @@ mod tests {
         export.step(made(2, 10, Stage::Done), 0);
         export.step(Event::Acknowledged, 0);
         assert_eq!(export.step(Event::Acknowledged, 0), Action::Sync);
+        assert!(!export.is_asking());
         assert_eq!(export.step(Event::Asked { bytes: 5 }, 0), Action::Wait);
+        assert!(export.is_asking(), "it looks at nothing else before it answers");
         assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
+        assert!(!export.is_asking());
         // The key is sent again, and asked for again.
         export.step(Event::Stale { keys: vec![0] }, 0);
         export.step(made(2, 10, Stage::Done), 0);
         export.step(Event::Acknowledged, 0);
         assert_eq!(export.step(Event::Acknowledged, 0), Action::Sync);
+    }
+
+    #[test]
+    fn what_has_become_of_a_chunk_of_a_key_that_is_given_up_is_no_news() {
+        let chunked = Stage::Chunked { cursor: 7 };
+        let retract = Action::Make { key: 0, stage: Stage::Retract, again: true };
+        let mut export = Export::new(1, 1000, 100, 0, 0);
+        export.step(Event::Ready, 0);
+        for _ in 0..TRIES {
+            export.step(made(1, 5, chunked), 0);
+            export.step(Event::Changed, 0);
+        }
+        export.step(made(1, 5, chunked), 0);
+        export.step(chunk(3, chunked), 0);
+        assert_eq!(export.step(Event::Changed, 0), retract);
+        assert_eq!(export.step(made(1, 5, Stage::Withdrawn), 0), Action::Wait);
+        (0..=TRIES).for_each(|_| assert_eq!(export.step(Event::Acknowledged, 0), Action::Wait));
+        // The target had it end meanwhile; it is withdrawn in any case, and once.
+        assert_eq!(export.step(Event::Answered(1), 0), Action::Wait);
+        assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
+        assert_eq!(export.step(Event::Committed { kept: vec![] }, 0), Action::Finish { moved: 0 });
     }
 
     #[test]
@@ -579,6 +603,14 @@ mod tests {
         // One message may be larger than the limit.
         assert_eq!(export.step(made(2, 5000, Stage::Done), 0), Action::Wait);
         assert_eq!(export.step(Event::Acknowledged, 0), Action::Wait);
+        assert_eq!(export.step(Event::Acknowledged, 0), make(1, Stage::Prepare));
+    }
+
+    #[test]
+    fn no_more_is_made_while_too_many_messages_are_unacknowledged() {
+        let mut export = Export::new(2, usize::MAX, 100, MESSAGES_MAX - 1, 0);
+        export.step(Event::Ready, 0);
+        assert_eq!(export.step(made(1, 1, Stage::Done), 0), Action::Wait);
         assert_eq!(export.step(Event::Acknowledged, 0), make(1, Stage::Prepare));
     }
 

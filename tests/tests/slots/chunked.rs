@@ -1,6 +1,6 @@
 //! SLOTSMGRTONE-ASYNC, -TAGONE-, -SLOT-, -TAGSLOT-ASYNC, FENCE, CANCEL, STATUS, EXEC-WRAPPER, DUMP.
 
-use crate::data::{Caller, PATIENCE, Script, fill, names, pair, run, same, show, to, value, values};
+use crate::data::{Caller, PATIENCE, Script, fill, names, pair, run, same, show, to, two_numbers, value, values};
 use resp::Reply;
 use std::time::Duration;
 use tests::{Client, NOBODYS_PORT, Options, Server, wait_until};
@@ -33,9 +33,9 @@ fn a_slot_moves_batch_by_batch_and_tags_as_a_whole() {
     let (mut left, mut calls) = (93, 0);
     while left > 0 {
         let reply = run(&mut from, &to(&target, "SLOTSMGRTTAGSLOT-ASYNC", "60000 0 0 579 1"));
-        let numbers: Vec<i64> = reply.trim_matches(['[', ']']).split(' ').map(|n| n[1..].parse().unwrap()).collect();
-        left -= numbers[0];
-        assert_eq!(numbers[1], left, "{reply}");
+        let [moved, still_left] = two_numbers(&reply);
+        left -= moved;
+        assert_eq!(still_left, left, "{reply}");
         calls += 1;
     }
     // The untagged key, unless it moved before, and all others at once.
@@ -45,6 +45,29 @@ fn a_slot_moves_batch_by_batch_and_tags_as_a_whole() {
     assert_eq!(run(&mut target.client(), "DBSIZE"), ":101");
     run(&mut from, "MSET x{t} 1 y{t} 2 z 3");
     assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGONE-ASYNC", "60000 0 0 nokey{t} z z")), ":3");
+}
+
+#[test]
+fn a_key_that_is_too_much_for_a_batch_moves_alone() {
+    let (source, target) = pair(1);
+    let mut from = source.client();
+    let elements = "e ".repeat(100);
+    for n in 0..5 {
+        // Ten messages each, and a batch is to have three, or six at the most.
+        run(&mut from, &format!("RPUSH {{a}}big{n} {elements}"));
+        (0..4).for_each(|m| drop(run(&mut from, &format!("SET {{a}}{n}{m} v"))));
+    }
+    let big = "EXISTS {a}big0 {a}big1 {a}big2 {a}big3 {a}big4";
+    let (mut left, mut big_left) = (25, 5);
+    while left > 0 {
+        let reply = run(&mut from, &to(&target, "SLOTSMGRTSLOT-ASYNC", "60000 10 0 579 3"));
+        let [moved, still_left] = two_numbers(&reply);
+        let still_big = run(&mut from, big)[1..].parse::<i64>().expect("a number");
+        assert_eq!(still_left, left - moved);
+        assert!(moved > 0 && moved <= 3, "{reply}");
+        assert!(still_big == big_left || moved == 1, "{reply} with {} big ones", big_left - still_big);
+        (left, big_left) = (still_left, still_big);
+    }
 }
 
 #[test]
@@ -225,6 +248,24 @@ fn a_write_from_a_script_has_the_key_sent_again() {
 }
 
 #[test]
+fn a_key_that_changed_among_keys_of_other_slots_is_sent_again_and_moves() {
+    let (source, target) = (Server::start(Options::codis(1)), Script::new());
+    let (mut from, mut other) = (source.client(), source.client());
+    run(&mut from, "MSET a 1 b 1");
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE-ASYNC", "60000 0 0 a b")).as_bytes()).expect("sent");
+    let mut link = target.accept();
+    (0..5).for_each(|_| drop(link.line()));
+    assert_eq!(run(&mut other, "EVAL return(redis.call('incr','b')) 0"), ":2");
+    link.acks(&["OK", "0", "1", "0", "1"]);
+    for line in ["SLOTSRESTORE-ASYNC delete b", "SLOTSRESTORE-ASYNC string b 0 2"] {
+        assert_eq!(link.line(), line);
+        link.ack("0", "1");
+    }
+    assert_eq!(from.read(), Reply::Int(2));
+    assert_eq!(run(&mut other, "DBSIZE"), ":0");
+}
+
+#[test]
 fn flushing_takes_everything_back() {
     let (source, _target, mut from, mut link) = halted();
     let mut other = source.client();
@@ -239,13 +280,16 @@ fn flushing_takes_everything_back() {
 
 #[test]
 fn a_canceled_batch_has_the_target_forget() {
-    let (source, _target, mut from, mut link) = halted();
+    let (source, target, mut from, mut link) = halted();
     let mut other = source.client();
     assert_eq!(run(&mut other, "SLOTSMGRT-ASYNC-CANCEL"), ":1");
     assert_eq!(link.line(), "SLOTSRESTORE-ASYNC delete L8{x}");
+    // Who cancels it once more does not keep the target from forgetting.
+    assert_eq!(run(&mut other, "SLOTSMGRT-ASYNC-CANCEL"), ":1");
     (0..7).for_each(|_| link.ack("0", "1"));
     assert_eq!(show(&from.read()), "-ERR interrupted: canceled");
     assert_eq!(link.line(), "(closed)");
+    assert!(!target.is_called(), "what the target was told over the old link did not count");
     assert_eq!(run(&mut other, "LLEN L8{x}"), ":8");
     assert_eq!(run(&mut other, "RPUSH L8{x} i"), ":9");
     assert_eq!(run(&mut other, "SLOTSMGRT-ASYNC-STATUS"), "(nil)");
@@ -304,9 +348,8 @@ fn a_direct_write_waits_for_the_end_of_the_batch() {
     let (source, _target, mut from, mut link) = halted();
     let mut other = source.client();
     other.send(b"RPUSH L8{x} i\r\n").expect("sent");
-    other.set_patience(Duration::from_millis(200));
-    assert!(other.try_read().is_err(), "the write was answered while the key was on its way");
-    other.set_patience(PATIENCE);
+    let waits = other.hears_nothing(Duration::from_millis(200));
+    assert!(waits, "the write was answered while the key was on its way");
     let mut reader = source.client();
     assert_eq!(run(&mut reader, "LLEN L8{x}"), ":8");
     link.acks(&SIX);
@@ -414,6 +457,50 @@ fn many_small_batches_keep_to_it_as_well() {
     let mut other = source.client();
     assert!(wait_until(PATIENCE, || run(&mut other, "SLOTSMGRT-ASYNC-STATUS").contains("left_keys 1 ")));
     run(&mut other, "CONFIG SET slots-migration-rate-limit 0");
+    assert_eq!(from.read(), Reply::Int(1));
+}
+
+#[test]
+fn a_key_that_was_begun_comes_to_its_end_however_low_the_rate_is() {
+    let (source, target) = pair(1);
+    let mut from = source.client();
+    run(&mut from, "CONFIG SET slots-migration-rate-limit 1");
+    run(&mut from, "RPUSH l a b c");
+    // At this rate it would take minutes, and the target keeps it half sent for three timeouts only.
+    let line = to(&target, "SLOTSMGRTONE-ASYNC", "400 2 0 l");
+    let mut reply = String::new();
+    // A machine may stand still for longer than that.
+    wait_until(PATIENCE, || {
+        reply = run(&mut from, &line);
+        reply == ":1"
+    });
+    assert_eq!(reply, ":1");
+    assert_eq!(value(&mut target.client(), "l"), "list quicklist false a b c");
+}
+
+#[test]
+fn no_chunk_is_larger_than_the_rate_allows_in_the_time_that_its_key_lives() {
+    let (source, target) = (Server::start(Options::codis(1)), Script::new());
+    let (mut from, mut other) = (source.client(), source.client());
+    run(&mut from, "CONFIG SET slots-migration-rate-limit 100");
+    let element = "e".repeat(4000);
+    run(&mut from, &format!("RPUSH l {}", [&element[..]; 5].join(" ")));
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE-ASYNC", "60000 4 0 l")).as_bytes()).expect("sent");
+    let mut link = target.accept();
+    for (line, text) in [("SLOTSRESTORE-ASYNC-SELECT 0", "OK"), ("SLOTSRESTORE-ASYNC delete l", "0")] {
+        assert_eq!(link.line(), line);
+        link.ack("0", text);
+    }
+    // 6000 bytes in a minute; the last element of a chunk may be too much.
+    let first = link.line();
+    assert_eq!(first, format!("SLOTSRESTORE-ASYNC list l 180000 5 {element} {element}"));
+    link.carry_out(&first);
+    run(&mut other, "CONFIG SET slots-migration-rate-limit 0");
+    let mut line = String::new();
+    while line != "SLOTSRESTORE-ASYNC expire l 0" {
+        line = link.line();
+        link.carry_out(&line);
+    }
     assert_eq!(from.read(), Reply::Int(1));
 }
 

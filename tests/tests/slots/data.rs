@@ -34,6 +34,14 @@ pub fn run(client: &mut Client, line: &str) -> String {
     show(&client.run(line))
 }
 
+/// The numbers of a reply of two: how many keys have moved, and how many are left.
+pub fn two_numbers(reply: &str) -> [i64; 2] {
+    let numbers =
+        reply.strip_prefix("[:").and_then(|rest| rest.strip_suffix(']')).and_then(|rest| rest.split_once(" :"));
+    let (moved, left) = numbers.unwrap_or_else(|| panic!("{reply}"));
+    [moved, left].map(|number| number.parse().unwrap_or_else(|_| panic!("{reply}")))
+}
+
 /// `SLOTSMGRT..` to another server of ours: `command`, its address, and the rest.
 pub fn to(target: &Server, command: &str, rest: &str) -> String {
     format!("{command} 127.0.0.1 {} {rest}", target.addr().port())
@@ -178,7 +186,11 @@ impl Caller {
             }
             let mut more = [0; 65536];
             match self.stream.read(&mut more) {
-                Ok(0) | Err(_) => return None,
+                Ok(0) => return None,
+                Err(error) => {
+                    assert!(tests::is_end(&error), "the source neither sends nor closes: {error}");
+                    return None;
+                }
                 Ok(n) => self.input.extend_from_slice(&more[..n]),
             }
         }
@@ -230,6 +242,18 @@ impl Caller {
         let mut out = Vec::new();
         encode(&["SLOTSRESTORE-ASYNC-ACK", code, text], &mut out);
         self.send(&out);
+    }
+
+    /// Acknowledges one message to a source that may be gone.
+    pub fn try_ack(&mut self, text: &str) {
+        let mut out = Vec::new();
+        encode(&["SLOTSRESTORE-ASYNC-ACK", "0", text], &mut out);
+        self.try_send(&out);
+    }
+
+    /// Sends bytes to a source that may be gone.
+    pub fn try_send(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
     }
 
     /// Acknowledges messages with these numbers.

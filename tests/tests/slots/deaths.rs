@@ -83,7 +83,8 @@ impl Proxy {
     /// The reply, or `None` if a server died before it came.
     fn call(&mut self, key: &str, words: &[&str], directly: bool) -> Option<Reply> {
         let result = self.try_call(key, words, directly);
-        if result.is_err() {
+        if let Err(error) = &result {
+            died(error);
             self.clients = None;
         }
         result.ok()
@@ -230,9 +231,17 @@ fn step(from: &mut Option<Client>, source: SocketAddr, port: u16, random: &mut R
             assert!(known, "{text}");
         }
         Ok(_) => {}
-        Err(_) => *from = None,
+        Err(error) => {
+            died(&error);
+            *from = None;
+        }
     }
     true
+}
+
+/// A server that is there answers.
+fn died(error: &std::io::Error) {
+    assert!(!tests::is_late(error), "there is no answer, and nobody has died: {error}");
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 /// The whole commands at the beginning of `bytes`.
-fn messages(bytes: &[u8]) -> VecDeque<Vec<Vec<u8>>> {
+pub fn messages(bytes: &[u8]) -> VecDeque<Vec<Vec<u8>>> {
     let (mut rest, mut all) = (bytes, VecDeque::new());
     while !rest.is_empty() {
         let mut args: Vec<Arg> = Vec::new();
@@ -175,8 +175,12 @@ impl Link {
         let mut len = 0;
         while len < found.len() {
             match self.stream.read(&mut found[len..]) {
-                Ok(0) | Err(_) => break,
+                Ok(0) => break,
                 Ok(n) => len += n,
+                Err(error) => {
+                    assert!(tests::is_end(&error), "{place}: {error}");
+                    break;
+                }
             }
         }
         found.truncate(len);
@@ -186,7 +190,8 @@ impl Link {
     fn expect_end(&mut self, place: &str) {
         let mut more = Vec::new();
         // An end may be a reset, since the source sent what nobody has read.
-        let _ = self.stream.read_to_end(&mut more);
+        let ended = self.stream.read_to_end(&mut more);
+        assert!(ended.as_ref().err().is_none_or(tests::is_end), "{place}: {ended:?}");
         assert_eq!(more.escape_ascii().to_string(), "", "{place}: sent before the end");
     }
 }

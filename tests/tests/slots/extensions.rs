@@ -38,8 +38,30 @@ fn many_keys_come_in_one_message_and_replace_what_is_there() {
     ] {
         let mut client = server.client();
         assert_eq!(run(&mut client, line), refused(text), "{line}");
-        assert!(client.try_read().is_err(), "closed after {line}");
+        assert!(client.is_ended(), "open after {line}");
     }
+}
+
+#[test]
+fn many_keys_end_what_was_half_there_of_one_and_replace_none_that_leaves() {
+    let (server, target) = (Server::start(Options::codis(1)), Script::new());
+    let (mut client, mut other, mut from) = (server.client(), server.client(), server.client());
+    assert_eq!(run(&mut other, "SLOTSRESTORE-ASYNC list half{t} 60000 4 a"), ack("1"));
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC many half{t} 0 sv"), ack("1"));
+    assert_eq!(value(&mut from, "half{t}"), "string embstr false v");
+    // Nobody builds it any more, so that anybody may.
+    run(&mut from, "DEL half{t}");
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC list half{t} 60000 2 x"), ack("1"));
+    // One that leaves stands behind others.
+    run(&mut from, "SET leaves{t} here");
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE", "60000 leaves{t}")).as_bytes()).expect("sent");
+    let mut link = target.accept();
+    (0..2).for_each(|_| drop(link.line()));
+    let text = "the specified DB is being migrated";
+    assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC many a{t} 0 sv leaves{t} 0 sthere"), refused(text));
+    assert_eq!(value(&mut other, "leaves{t}"), "string embstr false here");
+    link.send(b"+OK\r\n+OK\r\n");
+    assert_eq!(from.read(), Reply::Int(1));
 }
 
 #[test]
@@ -134,6 +156,35 @@ fn a_target_that_wants_to_be_asked_is_asked_before_keys_are_removed() {
     link.ack("0", "1");
     assert_eq!(from.read(), Reply::Int(1));
     assert_eq!(run(&mut from, "EXISTS k"), ":0");
+}
+
+#[test]
+fn a_target_that_was_asked_and_says_nothing_is_told_to_forget_over_a_new_link() {
+    let source = Server::start(Options::codis(1));
+    let mut from = source.client();
+    run(&mut from, "SET k v");
+    // Who is too slow to be asked tries again.
+    let asked = (0..20).any(|_| {
+        let target = Script::new();
+        from.send(format!("{}\r\n", target.to("SLOTSMGRTONE-ASYNC", "500 4 0 k")).as_bytes()).expect("sent");
+        let mut link = target.accept();
+        let mut asked = false;
+        // It looks at nothing behind the question before it has answered.
+        loop {
+            match link.line().as_str() {
+                "(closed)" => break,
+                line if asked => panic!("behind the question: {line}"),
+                SELECT => link.try_ack("OK many sync"),
+                "SLOTSRESTORE-ASYNC sync k" => asked = true,
+                _ => link.try_ack("1"),
+            }
+        }
+        assert_eq!(show(&from.read()), "-ERR interrupted: migration timeout");
+        assert!(!asked || target.accept().line() == SELECT);
+        asked
+    });
+    assert!(asked, "it is never asked");
+    assert_eq!(run(&mut from, "GET k"), "v");
 }
 
 #[test]
@@ -363,7 +414,7 @@ fn who_waits_for_what_will_never_be_safe_is_told() {
         assert!(tests::wait_until(PATIENCE, || both(&mut admin)));
         run(&mut admin, become_unsafe);
         assert_eq!(show(&source.read()), refused(text), "{become_unsafe}");
-        assert!(source.try_read().is_err(), "{become_unsafe}: an original waits until its link is closed");
+        assert!(source.is_ended(), "{become_unsafe}: an original waits until its link is closed");
         assert_eq!(show(&whole.read()), format!("-ERR {text}"), "{become_unsafe}");
         assert_eq!(run(&mut whole, "PING"), "PONG", "{become_unsafe}");
     }

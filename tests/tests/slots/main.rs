@@ -9,6 +9,9 @@
 //! * `extensions.rs`: what only servers of ours say to each other, and what operators may ask for besides.
 //! * `effects.rs`: what commands leave in logs, files, counters and with who watches. `rows.rs`: defaults, limits, refusals, ends of links.
 //! * `inside.rs`: what sources say, within transactions and scripts.
+//! * `gates.rs`: what stands before every command: arity, password, memory, replicas, role. `answers.rs`: synchronous links, what
+//!   they take for an answer, and what is counted and told besides.
+//! * `durable.rs`: answers that wait for disk and replicas.
 //! * `rests.rs`: what is left of links that were given up.
 //! * `roles.rs`: sources that become replicas while keys are on their way.
 //! * `selves.rs`: servers that send keys to themselves, or to each other.
@@ -18,15 +21,18 @@
 
 #![forbid(unsafe_code)]
 
+mod answers;
 mod chaos;
 mod chunked;
 mod closing;
 mod data;
 mod deaths;
 mod dialogues;
+mod durable;
 mod effects;
 mod elders;
 mod extensions;
+mod gates;
 mod inside;
 mod noise;
 mod rests;

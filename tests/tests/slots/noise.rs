@@ -1,8 +1,9 @@
 //! Bytes that no server sends: whatever comes over a link, who hears it stays well and loses nothing.
 
-use crate::data::{PATIENCE, Script, fill, run, value, values};
-use crate::dialogues::Recording;
+use crate::data::{PATIENCE, Script, fill, run, values};
+use crate::dialogues::{Recording, messages};
 use resp::Reply;
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -57,16 +58,54 @@ fn a_target_survives_whatever_it_is_sent() {
         }
     }
     assert_eq!(run(&mut control, "SLOTSCHECK"), "OK");
-    // What half-sent keys there were went with their links, so nobody waits for one.
-    for key in ["k", "h", "l", "s", "z"] {
-        value(&mut control, key);
-    }
     // What was sent last may be read only now.
     let alone =
         |list: &Reply| matches!(list, Reply::Bulk(Some(text)) if text.iter().filter(|&&b| b == b'\n').count() == 1);
     assert!(wait_until(PATIENCE, || alone(&control.run("CLIENT LIST"))));
     assert_eq!(run(&mut control, "FLUSHALL"), "OK");
     assert_eq!(run(&mut control, "SLOTSINFO"), "[]");
+}
+
+/// What no source says in place of a number, a key, a score or a payload.
+fn hostile() -> [Vec<u8>; 9] {
+    let texts = [&b""[..], b"-1", b"0", b"x", b"99999999999", b"9223372036854775807", b"-9223372036854775808"];
+    let nan = f64::NAN.to_le_bytes().to_vec();
+    let [a, b, c, d, e, f, g] = texts.map(<[u8]>::to_vec);
+    [a, b, c, d, e, f, g, nan, vec![0xff; 70_000]]
+}
+
+#[test]
+fn any_argument_of_any_message_may_be_anything() {
+    let server = Server::start(Options::codis(1));
+    let mut control = server.client();
+    // One message of each kind, and of each number of arguments up to some.
+    let mut kinds = BTreeMap::new();
+    for message in Recording::all().iter().flat_map(|recording| messages(&recording.sent_by_source())) {
+        let kind = message.get(1).filter(|_| message[0] == b"SLOTSRESTORE-ASYNC").cloned();
+        let len = if message.len() < 8 { message.len() } else { 8 + message.len() % 2 };
+        kinds.entry((message[0].clone(), kind, len)).or_insert(message);
+    }
+    assert!(kinds.len() >= 15, "{}", kinds.len());
+    let mut count = 0;
+    for ((_, kind, _), message) in &kinds {
+        for at in 1..message.len().min(8) {
+            for argument in hostile() {
+                let mut words = message.clone();
+                // Of its own: what is left of another connection's key would be in the way.
+                count += 1;
+                words[if kind.is_some() { 2 } else { 1 }] = format!("key{count}").into_bytes();
+                words[at] = argument;
+                let shown = || words.join(&b' ').escape_ascii().to_string();
+                // It is answered, whatever the answer is, or the link ends.
+                if let Err(error) = server.client().try_call(&words) {
+                    assert!(tests::is_end(&error), "{error}: {:.200}", shown());
+                }
+                assert_eq!(run(&mut control, "PING"), "PONG", "after {:.200}", shown());
+            }
+        }
+    }
+    assert_eq!(run(&mut control, "SLOTSCHECK"), "OK");
+    assert_eq!(run(&mut control, "FLUSHALL"), "OK");
 }
 
 #[test]
@@ -96,5 +135,11 @@ fn a_source_survives_whatever_it_is_answered() {
         assert!(reply.starts_with("-ERR interrupted: connection closed"), "round {round}: {reply}");
     }
     assert_eq!(values(&mut other, &keys), before);
+    // None of them is on its way any more: who writes to one does not wait, while another one is and marks are looked at.
+    let mut receiving = source.client();
+    run(&mut receiving, "SLOTSRESTORE-ASYNC list another 60000 2 x");
+    for key in &keys {
+        assert_eq!(run(&mut other, &format!("PEXPIRE {key} 600000")), ":1");
+    }
     assert_eq!(run(&mut other, "SLOTSCHECK"), "OK");
 }

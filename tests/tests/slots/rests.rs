@@ -2,6 +2,7 @@
 
 use crate::data::{Caller, PATIENCE, Script, run, show};
 use resp::Reply;
+use rustix::net::{self, AddressFamily, SocketType};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use tests::{Options, Server, encode, wait_until};
@@ -45,11 +46,37 @@ fn what_is_left_of_a_link_comes_to_nothing_once_the_source_has_named_it() {
         let overwrites = message(&["SLOTSRESTORE-ASYNC", "many", "k", "0", "sold"]);
         // It may be closed by now.
         let _ = old.write_all(&[rest, &overwrites].concat());
+        old.set_read_timeout(Some(PATIENCE)).expect("a time can be set");
         let mut said = Vec::new();
-        let _ = old.read_to_end(&mut said);
+        let ended = old.read_to_end(&mut said);
+        assert!(ended.as_ref().err().is_none_or(tests::is_end), "{ended:?}");
         assert_eq!(said.escape_ascii().to_string(), "");
         assert_eq!(run(&mut client, "GET k"), "new");
     }
+}
+
+/// A connection from another host than all others.
+fn from_elsewhere(server: SocketAddr) -> TcpStream {
+    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    net::bind(&socket, &SocketAddr::from(([127, 0, 0, 2], 0))).expect("all of 127 is loopback");
+    net::connect(&socket, &server).expect("it listens");
+    TcpStream::from(socket)
+}
+
+#[test]
+fn nobody_can_end_the_links_of_another_host() {
+    let server = Server::start(Options::codis(1));
+    let mut far = from_elsewhere(server.addr());
+    far.set_read_timeout(Some(PATIENCE)).expect("a time can be set");
+    let addr = far.local_addr().expect("connected");
+    let mut client = server.client();
+    let is_there = |list: String| list.contains(&format!(" addr={addr} "));
+    assert!(wait_until(PATIENCE, || is_there(run(&mut client, "CLIENT LIST"))));
+    assert_eq!(run(&mut client, &format!("SLOTSRESTORE-ASYNC ends {addr}")), "[SLOTSRESTORE-ASYNC-ACK 0 0]");
+    far.write_all(b"PING\r\n").expect("sent");
+    let mut pong = [0; 7];
+    far.read_exact(&mut pong).expect("it was ended");
+    assert_eq!(&pong, b"+PONG\r\n");
 }
 
 /// A source and its target when its first link has broken with a key under way, the address of that link, and the next one.

@@ -1,8 +1,8 @@
 //! Sources whose role changes while keys are on their way: from then on the new primary moves them, so that nothing is
 //! taken back from the target. Sources that are paused before, and batches that have not begun.
 
-use crate::data::{Caller, Script, run, show};
-use tests::{Client, NOBODYS_PORT, Options, Server};
+use crate::data::{Caller, PATIENCE, Script, run, show};
+use tests::{Client, NOBODYS_PORT, Options, Server, encode, wait_until};
 
 const DEMOTED: &str = "-ERR interrupted: this server has become a replica";
 const READ_ONLY: &str = "-READONLY You can't write against a read only slave.";
@@ -75,6 +75,35 @@ fn a_synchronous_command_ends_with_the_sources_role_and_takes_nothing_back() {
 }
 
 #[test]
+fn who_waits_for_a_slot_when_the_role_ends_removes_nothing() {
+    for (command, rest) in [("SLOTSMGRTONE-ASYNC", "60000 0 0 k{t}"), ("SLOTSMGRTONE", "60000 k{t}")] {
+        let (server, target) = (Server::start(Options::codis(1).set("lua-time-limit", "5")), Script::new());
+        let (mut other, mut watcher) = (server.client(), server.client());
+        run(&mut other, "SET k{t} 1");
+        let (mut from, mut link) = begin(&server, &target, command, rest);
+        while !link.line().contains(" k{t} 0 ") {}
+        // The transaction keeps the slot while the answers come; it ends as a replica.
+        let spin = "redis.call('get', 'k{t}') for i = 1, 2e7 do end";
+        let mut bytes = Vec::new();
+        let nobody = NOBODYS_PORT.to_string();
+        for words in [&["MULTI"][..], &["EVAL", spin, "0"], &["SLAVEOF", "127.0.0.1", &nobody], &["EXEC"]] {
+            encode(words, &mut bytes);
+        }
+        other.send(&bytes).expect("sent");
+        assert!(wait_until(PATIENCE, || run(&mut watcher, "PING").starts_with("-BUSY")));
+        match command {
+            "SLOTSMGRTONE" => link.try_send(b"+OK\r\n+OK\r\n"),
+            _ => (0..3).for_each(|_| link.try_ack("1")),
+        }
+        let reply = show(&from.read());
+        assert!([DEMOTED, READ_ONLY].contains(&reply.as_str()), "{reply}");
+        (0..3).for_each(|_| drop(other.read()));
+        assert_eq!(show(&other.read()), "[(nil) OK]");
+        assert_eq!(run(&mut other, "EXISTS k{t}"), ":1", "{command}: it was removed");
+    }
+}
+
+#[test]
 fn whoever_lost_its_answer_and_its_role_takes_nothing_back() {
     let (server, target) = (Server::start(Options::codis(1)), Script::new());
     let mut other = server.client();
@@ -108,14 +137,14 @@ fn a_batch_that_waits_for_its_slot_can_be_canceled() {
 
 #[test]
 fn nothing_is_removed_while_clients_are_paused() {
-    let (server, target) = (Server::start(Options::codis(1)), Script::new());
+    let (server, [target, of_whole]) = (Server::start(Options::codis(1)), [Script::new(), Script::new()]);
     let mut other = server.client();
     run(&mut other, "MSET a 1 b 1");
     let (mut from, mut link) = begin(&server, &target, "SLOTSMGRTONE-ASYNC", "1000 0 0 a");
     for line in ["SLOTSRESTORE-ASYNC-SELECT 0", "SLOTSRESTORE-ASYNC delete a", "SLOTSRESTORE-ASYNC string a 0 1"] {
         assert_eq!(link.line(), line);
     }
-    let (mut whole, mut second) = begin(&server, &target, "SLOTSMGRTONE", "1000 b");
+    let (mut whole, mut second) = begin(&server, &of_whole, "SLOTSMGRTONE", "1000 b");
     assert_eq!(second.line(), "SELECT 0");
     assert!(second.line().starts_with("SLOTSRESTORE b "));
     assert_eq!(run(&mut other, "CLIENT PAUSE 600000"), "OK");
@@ -123,6 +152,11 @@ fn nothing_is_removed_while_clients_are_paused() {
     second.send(b"+OK\r\n+OK\r\n");
     // Both have waited for the pause's end for as long as they may.
     assert_eq!(show(&from.read()), "-ERR interrupted: migration timeout");
-    let reply = show(&whole.read());
-    assert!(reply.starts_with('-'), "{reply}");
+    // What stays here is to be nowhere else.
+    let mut told = of_whole.accept();
+    assert_eq!(told.line(), "SELECT 0");
+    told.try_send(b"+OK\r\n");
+    assert_eq!(told.line(), "DEL b");
+    told.try_send(b":1\r\n");
+    assert_eq!(show(&whole.read()), "-ERR error on slotsrestore, clients are paused");
 }

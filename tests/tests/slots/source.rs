@@ -116,6 +116,38 @@ fn small_collections_are_whole() {
 }
 
 #[test]
+fn few_elements_go_in_chunks_where_they_are_long() {
+    let (source, target) = (Server::start(Options::codis(1)), Script::new());
+    let mut from = source.client();
+    let long = "e".repeat(200_000);
+    for line in [
+        format!("RPUSH l {long} {long}"),
+        format!("HMSET h f {long} g {long}"),
+        format!("SADD s f{long} g{long}"),
+        format!("ZADD z 1 f{long} 2 g{long}"),
+    ] {
+        assert!(!run(&mut from, &line).starts_with('-'));
+    }
+    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE-ASYNC", "60000 200 0 l h s z")).as_bytes()).expect("sent");
+    let mut link = target.accept();
+    let mut elements = 0;
+    for (key, word) in [("l", "list"), ("h", "hash"), ("s", "dict"), ("z", "zset")] {
+        loop {
+            let line = link.line();
+            link.carry_out(&line);
+            if line == format!("SLOTSRESTORE-ASYNC expire {key} 0") {
+                break;
+            }
+            let begins = line == format!("SLOTSRESTORE-ASYNC delete {key}") || line == "SLOTSRESTORE-ASYNC-SELECT 0";
+            let chunk = line.starts_with(&format!("SLOTSRESTORE-ASYNC {word} {key} 180000 2"));
+            assert!(begins || chunk, "{line:.60}");
+            elements += line.matches(&long).count();
+        }
+    }
+    assert_eq!((from.read(), elements), (Reply::Int(4), 8));
+}
+
+#[test]
 fn only_acknowledgements_are_taken_from_a_target() {
     let source = Server::start(Options::codis(1));
     let mut other = source.client();

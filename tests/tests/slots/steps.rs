@@ -117,7 +117,8 @@ fn who_dies_or_is_refused_in_the_middle_leaves_nothing() {
                 assert_eq!((show(&reply), run(&mut other, "DEL big")), ("OK".to_owned(), ":1".to_owned()));
                 false
             }
-            Err(_) => {
+            Err(error) => {
+                assert!(tests::is_end(&error), "{error}");
                 assert_eq!(run(&mut other, "EXISTS big"), ":0");
                 true
             }
@@ -197,6 +198,7 @@ fn a_big_payload_is_answered_as_a_small_one() {
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
     run(&mut client, "SET there v");
+    let small = dump(&mut client, "there");
     let wrong = "-ERR dump payload version or checksum are wrong";
     for (words, reply) in [
         (&[b"SLOTSRESTORE", &b"a"[..], b"0", list, b"b", b"0", &damaged][..], wrong),
@@ -210,6 +212,10 @@ fn a_big_payload_is_answered_as_a_small_one() {
         // Two keys of one request, in place of what is there; a key that stands twice is the last one.
         (&[b"SLOTSRESTORE", b"there", b"0", list, b"b", b"100000", hash, b"there", b"0", hash], "OK"),
         (&[b"HLEN", b"there"], ":30000"),
+        (&[b"HLEN", b"b"], ":30000"),
+        // Only one of them is made before.
+        (&[b"SLOTSRESTORE", b"a", b"0", &small, b"b", b"100000", hash], "OK"),
+        (&[b"GET", b"a"], "v"),
         (&[b"HLEN", b"b"], ":30000"),
         (&[b"TTL", b"b"], ":100"),
         (&[b"TTL", b"there"], ":-1"),

@@ -13,7 +13,7 @@ fn ack(code: i32, text: &str) -> String {
 /// Sends one message; true if the connection is closed after the answer.
 fn send(client: &mut Client, words: &[&[u8]]) -> (String, bool) {
     let reply = show(&client.call(words));
-    let closed = reply.contains("ACK -1") && client.try_read().is_err();
+    let closed = reply.contains("ACK -1") && client.is_ended();
     (reply, closed)
 }
 
@@ -92,7 +92,7 @@ fn refusals_are_acknowledgements_and_end_the_connection() {
     let arity = "-ERR wrong number of arguments for 'slotsrestore-async' command";
     assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC"), arity);
     assert_eq!(run(&mut client, "SLOTSRESTORE-ASYNC-ACK 0 OK"), "-ERR invalid client, permission denied");
-    assert!(client.try_read().is_err());
+    assert!(client.is_ended());
 }
 
 #[test]
@@ -187,13 +187,10 @@ fn nobody_sees_a_key_before_it_is_whole() {
         assert!(tests::wait_until(PATIENCE, || blocked(&mut reader)));
         assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC list L 60000 3 a b"), ack(0, "2"));
         reader.send(b"LLEN L\r\n").expect("sent");
-        reader.set_patience(Duration::from_millis(200));
-        popper.set_patience(Duration::from_millis(200));
-        assert!(reader.try_read().is_err() && popper.try_read().is_err(), "a key was seen that is not whole");
+        let unseen = [&mut reader, &mut popper].map(|client| client.hears_nothing(Duration::from_millis(200)));
+        assert_eq!(unseen, [true, true], "a key was seen that is not whole");
         assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC list L 60000 3 c"), ack(0, "3"));
         assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC expire L 0"), ack(0, "1"));
-        reader.set_patience(PATIENCE);
-        popper.set_patience(PATIENCE);
         assert_eq!(show(&popper.read()), "[L a]");
         assert_eq!(reader.read(), Reply::Int(2));
         // What a source leaves half goes with its connection.
@@ -237,10 +234,7 @@ fn nobody_finds_a_key_before_it_is_whole_nor_names_it_in_a_script_or_a_transacti
         let before_it: [&[&str]; 5] = [&[], &["OK", "QUEUED"], &["OK", "OK", "QUEUED", "QUEUED"], &[], &[]];
         for (client, replies) in waiting.iter_mut().zip(before_it) {
             replies.iter().for_each(|reply| assert_eq!(show(&client.read()), *reply));
-            client.set_patience(Duration::from_millis(100));
-            let seen = client.try_read();
-            assert!(seen.is_err(), "{seen:?} of a key that is not whole");
-            client.set_patience(PATIENCE);
+            assert!(client.hears_nothing(Duration::from_millis(100)), "a key was seen that is not whole");
         }
         assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC list L{a} 60000 3 c"), ack(0, "3"));
         assert_eq!(run(&mut source, "SLOTSRESTORE-ASYNC expire L{a} 0"), ack(0, "1"));
@@ -401,7 +395,7 @@ fn a_target_whose_script_is_late_refuses_and_ends_the_link() {
         }
         assert_eq!(run(&mut other, "SCRIPT KILL"), "OK");
         for link in &mut links {
-            assert!(link.try_read().is_err(), "the rest was carried out");
+            assert!(link.is_ended(), "the rest was carried out");
         }
         assert!(wait_until(PATIENCE, || run(&mut other, "GET k") == "here"));
     }

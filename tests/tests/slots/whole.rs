@@ -1,6 +1,6 @@
 //! SLOTSMGRTONE, -TAGONE, -SLOT, -TAGSLOT.
 
-use crate::data::{PATIENCE, Script, fill, names, pair, run, same, show, to, value, values};
+use crate::data::{Script, fill, names, pair, run, same, show, to, two_numbers, value, values};
 use std::time::Duration;
 use tests::{NOBODYS_PORT, Options, Server};
 
@@ -86,9 +86,9 @@ fn a_tag_moves_as_a_whole_and_a_slot_until_nothing_is_left() {
     let mut left = 48;
     while left > 0 {
         let reply = run(&mut from, &to(&target, "SLOTSMGRTTAGSLOT", "60000 579"));
-        let numbers: Vec<i64> = reply.trim_matches(['[', ']']).split(' ').map(|n| n[1..].parse().unwrap()).collect();
-        left -= numbers[0];
-        assert_eq!(numbers[1], left, "{reply}");
+        let [moved, still_left] = two_numbers(&reply);
+        left -= moved;
+        assert_eq!(still_left, left, "{reply}");
     }
     assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGSLOT", "60000 579")), "[:0 :0]");
     assert_eq!(run(&mut target.client(), "SLOTSINFO 579 1"), "[[:579 :51]]");
@@ -309,9 +309,8 @@ fn a_write_waits_until_the_key_has_moved_or_not() {
     link.line();
     link.line();
     other.send(b"APPEND a x\r\n").expect("sent");
-    other.set_patience(Duration::from_millis(200));
-    assert!(other.try_read().is_err(), "the write was answered while the key was on its way");
-    other.set_patience(PATIENCE);
+    let waits = other.hears_nothing(Duration::from_millis(200));
+    assert!(waits, "the write was answered while the key was on its way");
     // A script changes the key without having announced it: it is sent again, with what the script wrote.
     let mut script = source.client();
     assert_eq!(run(&mut script, "EVAL return(redis.call('incrby','a',41)) 0"), ":42");
@@ -336,12 +335,17 @@ fn a_link_that_the_target_has_closed_is_made_anew() {
     link.send(b"+OK\r\n+OK\r\n");
     assert_eq!(from.read(), resp::Reply::Int(1));
     drop(link);
-    from.send(format!("{}\r\n", target.to("SLOTSMGRTONE", "60000 b")).as_bytes()).expect("sent");
-    let mut link = target.accept();
-    assert_eq!(link.line(), "SELECT 0");
-    link.line();
-    link.send(b"+OK\r\n+OK\r\n");
-    assert_eq!(from.read(), resp::Reply::Int(1));
+    // Also where a database would be chosen first.
+    for db in ["0", "3"] {
+        run(&mut from, &format!("SELECT {db}"));
+        run(&mut from, "SET b 2");
+        from.send(format!("{}\r\n", target.to("SLOTSMGRTONE", "60000 b")).as_bytes()).expect("sent");
+        let mut link = target.accept();
+        assert_eq!(link.line(), format!("SELECT {db}"));
+        link.send(b"+OK\r\n+OK\r\n");
+        assert!(link.line().starts_with("SLOTSRESTORE b 0 "));
+        assert_eq!(from.read(), resp::Reply::Int(1));
+    }
 }
 
 #[test]
@@ -357,6 +361,15 @@ fn expired_keys_are_left_out() {
     assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTONE", "60000 alone")), ":0");
     assert_eq!(names(&mut target.client()), ["y{t}"]);
     assert_eq!(run(&mut from, "DBSIZE"), ":0");
+    // Over a new link, and over one whose target takes many keys at once.
+    for _ in 0..2 {
+        run(&mut from, "PSETEX x{t} 1 v");
+        run(&mut from, "SET y{t} v");
+        std::thread::sleep(Duration::from_millis(10));
+        assert_eq!(run(&mut from, &to(&target, "SLOTSMGRTTAGONE-ASYNC", "60000 0 0 x{t}")), ":1");
+        assert_eq!(names(&mut target.client()), ["y{t}"]);
+        assert_eq!(run(&mut from, "DBSIZE"), ":0");
+    }
 }
 
 #[test]
