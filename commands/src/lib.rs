@@ -18,6 +18,7 @@ pub mod keyspace;
 pub mod list;
 #[cfg(test)]
 mod marks;
+pub mod newer;
 pub mod reply;
 pub mod scan;
 pub mod set;

@@ -114,22 +114,27 @@ fn rpop(ctx: &mut Ctx<'_, '_>) -> Outcome {
 }
 
 pub(crate) fn rpoplpush(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    move_element(ctx, End::Back, End::Front).map(drop)
+}
+
+/// Moves an element between ends of the lists that are arguments 1 and 2, and replies with it. Returns it.
+pub(crate) fn move_element(ctx: &mut Ctx<'_, '_>, from: End, to: End) -> Result<Option<Vec<u8>>, Error> {
     let (source, destination) = (ctx.key(1), ctx.key(2));
     if ctx.keys.collection_mut::<List>(&source)?.is_none() {
         ctx.out.null_bulk();
-        return Ok(());
+        return Ok(None);
     }
     ctx.keys.expire_if_due(&destination);
     ctx.keys.collection_at::<List>(&destination)?;
     let mut element = Vec::new();
     if let Some(list) = ctx.keys.collection_mut::<List>(&source)? {
-        list.pop_with(End::Back, |item| item.write_to(&mut element));
+        list.pop_with(from, |item| item.write_to(&mut element));
     }
-    push_to(ctx, &destination, End::Front, [&element[..]])?;
-    ctx.keys.changed(&source, LIST, "rpop");
+    push_to(ctx, &destination, to, [&element[..]])?;
+    ctx.keys.changed(&source, LIST, if from == End::Front { "lpop" } else { "rpop" });
     settle(ctx, &source);
     ctx.out.bulk(&element);
-    Ok(())
+    Ok(Some(element))
 }
 
 fn llen(ctx: &mut Ctx<'_, '_>) -> Outcome {

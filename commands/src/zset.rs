@@ -18,6 +18,9 @@ pub(crate) mod store;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use range::zrangestore;
+pub(crate) use store::zdiffstore;
+
 /// What ZADD's options ask for.
 #[derive(Clone, Copy, Default)]
 struct AddOptions {

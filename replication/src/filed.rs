@@ -9,9 +9,12 @@ pub fn differs(name: &[u8], words: usize) -> bool {
     let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
     match name.len() {
         3 => words > 3 && is("set"),
-        5 => is("setex"),
+        4 => is("copy"),
+        5 => is("setex") || is("lmove"),
         6 => is("expire") || is("psetex"),
         7 => is("pexpire") || is("evalsha") || is("restore"),
+        10 => is("zdiffstore"),
+        11 => is("zrangestore"),
         12 => is("slotsrestore"),
         18 => is("slotsrestore-async"),
         _ => false,

@@ -8,12 +8,13 @@ pub fn may_differ(name: &[u8], words: usize) -> bool {
     let is = |text: &str| name.eq_ignore_ascii_case(text.as_bytes());
     match words {
         2 => is("unlink") || is("getdel") || is("flushall") || is("flushdb") || is("zpopmin") || is("zpopmax"),
-        3 => is("unlink") || is("lpop") || is("rpop") || is("zpopmin") || is("zpopmax"),
+        3 => is("script") || is("unlink") || is("lpop") || is("rpop") || is("zpopmin") || is("zpopmax"),
         _ => {
             is("unlink")
                 || is("lmove")
                 || words > 4 && is("hset")
                 || words == 4 && is("pexpireat")
+                || is("geosearchstore")
                 || is("lpushx")
                 || is("rpushx")
         }
@@ -49,6 +50,26 @@ pub fn translate<'a>(args: &[&'a [u8]]) -> Option<Vec<Vec<u8>>> {
             if [b"nx", b"xx", b"gt", b"lt"].iter().any(|known| option.eq_ignore_ascii_case(*known)) =>
         {
             put("PEXPIREAT", &[key, at])
+        }
+        (b"script", [flush, how]) if is(flush, "flush") && (is(how, "async") || is(how, "sync")) => {
+            put("SCRIPT", &[flush])
+        }
+        (b"geosearchstore", [to, from, rest @ ..]) => {
+            let (begin, rest) = match rest {
+                [by, member, rest @ ..] if is(by, "frommember") => {
+                    ([&b"GEORADIUSBYMEMBER"[..], from, member].to_vec(), rest)
+                }
+                [by, x, y, rest @ ..] if is(by, "fromlonlat") => ([&b"GEORADIUS"[..], from, x, y].to_vec(), rest),
+                _ => return None,
+            };
+            let [by, radius, unit, rest @ ..] = rest else { return None };
+            // Any of those that are near may be any other here.
+            if !is(by, "byradius") || rest.iter().any(|word| is(word, "any")) {
+                return None;
+            }
+            let (distances, rest): (Vec<_>, Vec<_>) = rest.iter().copied().partition(|word| is(word, "storedist"));
+            let store: &[u8] = if distances.is_empty() { b"STORE" } else { b"STOREDIST" };
+            Some(owned(&[&begin[..], &[radius, unit], &rest, &[store, to]].concat()))
         }
         (b"getdel", [key]) => put("DEL", &[key]),
         (b"lmove", [from, to, side, other]) if is(side, "right") && is(other, "left") => put("RPOPLPUSH", &[from, to]),
@@ -97,6 +118,13 @@ mod tests {
         check("PEXPIREAT k 77 gt", Some("PEXPIREAT k 77"));
         check("LPOP l 3", Some("LTRIM l 3 -1"));
         check("RPOP l 3", Some("LTRIM l 0 -4"));
+        check("SCRIPT FLUSH async", Some("SCRIPT FLUSH"));
+        let near = "FROMLONLAT 1 2 BYRADIUS 3 km";
+        check(&format!("GEOSEARCHSTORE d g {near} ASC COUNT 4"), Some("GEORADIUS g 1 2 3 km ASC COUNT 4 STORE d"));
+        let near = "FROMMEMBER m BYRADIUS 3 km STOREDIST";
+        check(&format!("GEOSEARCHSTORE d g {near}"), Some("GEORADIUSBYMEMBER g m 3 km STOREDIST d"));
+        check("GEOSEARCHSTORE d g FROMMEMBER m BYBOX 3 3 km", None);
+        check("GEOSEARCHSTORE d g FROMMEMBER m BYRADIUS 3 km COUNT 1 ANY", None);
         check("ZPOPMIN z 2", Some("ZREMRANGEBYRANK z 0 1"));
         check("ZPOPMAX z 2", Some("ZREMRANGEBYRANK z -2 -1"));
     }

@@ -466,7 +466,8 @@ impl Executor {
     /// Carries out a command that a file holds; false if there is no such command.
     pub fn replay(&mut self, turn: &mut Turn<'_>, args: Args<'_>) -> bool {
         let prepared = self.prepare(&args);
-        let Some(row) = prepared.row.filter(|row| row.spec.arity_ok(args.len())) else { return false };
+        let row = prepared.row.or_else(|| self.node.newer.get(args.at(0)));
+        let Some(row) = row.filter(|row| row.spec.arity_ok(args.len())) else { return false };
         self.begin_batch();
         while self.call(turn, args, row, &prepared) == Ran::PutOff {
             std::thread::yield_now();

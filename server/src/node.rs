@@ -50,6 +50,8 @@ pub struct Node {
     pub repl: Replication,
     /// The commands.
     pub registry: Registry<Run>,
+    /// Commands that only a primary may give.
+    pub newer: Registry<Run>,
     /// The connections of all reactors.
     pub clients: Clients,
     /// One mailbox a reactor.
@@ -133,6 +135,7 @@ impl Node {
             clients: Clients::default(),
             stats: mailboxes.iter().map(|_| ReactorStats::new(registry.ids())).collect(),
             registry,
+            newer: newer(),
             rates: Rates::default(),
             scripts: Scripts::new(mailboxes.len()),
             leaving: mailboxes.iter().map(|_| Leaving::default()).collect(),
@@ -278,6 +281,15 @@ pub fn settings_of(config: &Config) -> Settings {
 pub fn is_command(name: &[u8]) -> bool {
     let named = |spec: &resp::CommandSpec| spec.name.as_bytes().eq_ignore_ascii_case(name);
     commands::tables().any(|row| named(&row.spec)) || crate::node_commands::tables().any(|row| named(&row.spec))
+}
+
+/// What newer primaries give their replicas to do besides, whatever it is called for clients.
+fn newer() -> Registry<Run> {
+    let keys = commands::newer::TABLE.iter().map(|row| row.with_handler(Run::Keys(row.handler)));
+    let node = crate::node_commands::newer().iter().map(|row| row.with_handler(Run::Node(row.handler)));
+    let mut newer = Registry::new([]);
+    keys.chain(node).for_each(|row| newer.insert(row.spec.name.as_bytes(), Command { id: u16::MAX, ..row }));
+    newer
 }
 
 /// All commands, under the names that the settings give them.

@@ -49,6 +49,13 @@ fn a_replica_of_redis_7_does_what_3_2_has_no_words_for() {
             "LMPOP 1 l LEFT COUNT 1",
             "LMOVE l m RIGHT LEFT",
             "BLMOVE l m RIGHT LEFT 0",
+            "LMOVE l m LEFT LEFT",
+            "LMOVE l m LEFT RIGHT",
+            "LMOVE m l RIGHT RIGHT",
+            "LMOVE l l LEFT RIGHT",
+            "BLMOVE l m LEFT LEFT 0",
+            "RPUSH last x",
+            "LMOVE last m LEFT LEFT",
             "ZADD z 1 a 2 b 3 c 4 d 5 e 6 f",
             "ZPOPMIN z",
             "ZPOPMAX z 1",
@@ -56,12 +63,30 @@ fn a_replica_of_redis_7_does_what_3_2_has_no_words_for() {
             "ZADD z GT 9 c 1 d 7 new",
             "ZADD z LT CH 1 d 90 e",
             "ZADD z XX GT INCR 1 c",
+            "ZADD lex 0 a 0 b 0 c",
+            "ZRANGESTORE by-rank z 0 2",
+            "ZRANGESTORE by-score z 2 +inf BYSCORE LIMIT 1 2",
+            "ZRANGESTORE from-end z +inf (2 BYSCORE REV LIMIT 0 2",
+            "ZRANGESTORE by-member lex [b + BYLEX",
+            "ZDIFFSTORE rest 2 z by-rank",
+            "ZDIFFSTORE by-score 1 none",
+            "ZRANGESTORE by-rank z 1 1",
+            "GEOADD geo 13.361389 38.115556 p 15.087269 37.502669 c",
+            "GEOSEARCHSTORE near geo FROMLONLAT 15 37 BYRADIUS 200 km ASC COUNT 1",
+            "GEOSEARCHSTORE far geo FROMMEMBER p BYRADIUS 200 km STOREDIST",
+            "COPY h copied",
+            "COPY h copied",
+            "COPY z copied REPLACE",
+            "COPY k with-end",
+            "COPY h h DB 2",
             "SADD s a b c d",
             "SPOP s 2",
             "INCRBYFLOAT f 1.5",
             "EVAL return(redis.call('SET','scripted','v','EX','1000')) 0",
             "MULTI",
             "UNLINK some",
+            "COPY l copied REPLACE",
+            "LMOVE l m LEFT LEFT",
             "INCR n",
             "EXEC",
         ] {
@@ -80,7 +105,7 @@ fn a_replica_of_redis_7_does_what_3_2_has_no_words_for() {
         }
         assert_same(&primary, &replica);
         let mut there = replica.client();
-        for key in ["k", "moment", "kept", "longer", "scripted", "forever", "ends", "at", "often"] {
+        for key in ["k", "with-end", "moment", "kept", "longer", "scripted", "forever", "ends", "at", "often"] {
             let [here, there] = [&mut client, &mut there].map(|client| match client.run(&format!("PTTL {key}")) {
                 Reply::Int(left) => left,
                 other => panic!("{key}: {other:?}"),
@@ -92,7 +117,7 @@ fn a_replica_of_redis_7_does_what_3_2_has_no_words_for() {
         drop(there);
         // Its file has the same words.
         let again = replica.crash().start_again();
-        assert_eq!(contents(&mut again.client(), 1), contents(&mut client, 1));
+        assert_eq!(contents(&mut again.client(), 3), contents(&mut client, 3));
     }
 }
 
@@ -102,6 +127,10 @@ fn newer_words_are_not_for_clients() {
     let mut client = server.client();
     client.run("SET k v");
     let Reply::Bulk(Some(payload)) = client.run("DUMP k") else { panic!("a payload") };
+    for line in ["COPY k l", "LMOVE k l LEFT LEFT", "ZRANGESTORE d z 0 1", "ZDIFFSTORE d 1 z"] {
+        let refused = client.run(line);
+        assert!(matches!(&refused, Reply::Error(text) if text.starts_with(b"ERR unknown command")), "{refused:?}");
+    }
     let syntax = Reply::Error(b"ERR syntax error".to_vec());
     assert_eq!(client.call(&[b"RESTORE", &b"r"[..], b"77", &payload, b"ABSTTL"]), syntax);
     assert_eq!(client.call(&[b"RESTORE", &b"r"[..], b"0", &payload, b"REPLACE", b"FREQ", b"1"]), syntax);

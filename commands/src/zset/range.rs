@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use super::report_removed;
+use super::store::put_as_added;
 use crate::ctx::Ctx;
 use crate::error::{Error, Outcome};
 use crate::reply::reply_item;
@@ -156,6 +157,40 @@ fn reply_range(ctx: &mut Ctx<'_, '_>, by: By, reverse: bool) -> Outcome {
             ctx.out.double_bulk(score);
         }
     }
+    Ok(())
+}
+
+/// ZRANGESTORE destination source min max [BYSCORE|BYLEX] [REV] [LIMIT offset count], of Redis 6.2.
+pub(crate) fn zrangestore(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let (mut by, mut reverse) = (By::Rank, false);
+    let mut options = Options { with_scores: false, offset: 0, limit: -1 };
+    let mut at = 5;
+    while at < ctx.args.len() {
+        match () {
+            () if ctx.args.is(at, "byscore") => by = By::Score,
+            () if ctx.args.is(at, "bylex") => by = By::Lex,
+            () if ctx.args.is(at, "rev") => reverse = true,
+            () if ctx.args.is(at, "limit") && at + 2 < ctx.args.len() => {
+                (options.offset, options.limit) = (ctx.int(at + 1)?, ctx.int(at + 2)?);
+                at += 2;
+            }
+            () => return Err(Error::Text(errors::SYNTAX)),
+        }
+        at += 1;
+    }
+    let (min, max) = if reverse && !matches!(by, By::Rank) { (4, 3) } else { (3, 4) };
+    let asked = Asked::parse(ctx, by, min, max)?;
+    let (destination, source) = (ctx.key(1), ctx.key(2));
+    let mut result = ZSet::new();
+    let limits = ctx.settings.zset;
+    if let Some(zset) = ctx.keys.collection::<ZSet>(&source)? {
+        let ranks = options.cut(asked.ranks(zset, reverse), reverse);
+        zset.ascending(ranks).for_each(|(member, score)| {
+            member.with_bytes(|member| result.add(member, score, limits));
+        });
+    }
+    ctx.out.int(result.len() as i64);
+    put_as_added(ctx, &destination, result, "zrangestore");
     Ok(())
 }
 

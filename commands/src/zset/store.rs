@@ -83,6 +83,9 @@ impl<'a> Members<'a> {
     }
 }
 
+/// Members of one ZADD in the log.
+const ADDED_TOGETHER: usize = 512;
+
 /// Inputs and their weights, the smallest first.
 type Inputs<'a> = Vec<(Members<'a>, f64)>;
 
@@ -192,13 +195,7 @@ fn store(
     });
     let mut inputs = Inputs::with_capacity(count);
     for key in &keys {
-        let members = match ctx.keys.at(key).map(|entry| entry.value()) {
-            None => Members::None,
-            Some(Value::Set(set)) => Members::Set(set),
-            Some(Value::ZSet(zset)) => Members::ZSet(zset),
-            Some(_) => return Err(Error::Text(errors::WRONG_TYPE)),
-        };
-        inputs.push((members, 1.0));
+        inputs.push((members_at(ctx, key)?, 1.0));
     }
     let (weights, aggregate) = options(ctx, 3 + count, count)?;
     inputs.iter_mut().zip(weights).for_each(|(input, weight)| input.1 = weight);
@@ -216,6 +213,63 @@ pub(crate) fn put_result(ctx: &mut Ctx<'_, '_>, key: &Key<'_>, result: ZSet, cla
         ctx.keys.changed(key, class, event);
     } else if ctx.keys.remove(key) {
         ctx.keys.changed(key, GENERIC, "del");
+    }
+}
+
+/// As [`put_result`], logged as 3.2 would say it.
+pub(super) fn put_as_added(ctx: &mut Ctx<'_, '_>, key: &Key<'_>, result: ZSet, event: &'static str) {
+    let was_there = ctx.keys.look(key).is_some();
+    let mut words = Vec::new();
+    if ctx.keys.effects().logging {
+        for (member, score) in result.iter() {
+            let mut text = Vec::new();
+            resp::format_f64_17g(score, &mut text);
+            words.push(text);
+            words.push(member.with_bytes(<[u8]>::to_vec));
+        }
+    }
+    put_result(ctx, key, result, ZSET, event);
+    let effects = ctx.keys.effects();
+    if was_there {
+        effects.log_instead(&[b"DEL", key.bytes]);
+    }
+    for words in words.chunks(2 * ADDED_TOGETHER) {
+        let added = [&b"ZADD"[..], key.bytes].into_iter().chain(words.iter().map(Vec::as_slice));
+        effects.log_instead(&added.collect::<Vec<_>>());
+    }
+}
+
+/// ZDIFFSTORE destination numkeys key [key ...], of Redis 6.2: what of the first one is in none of the others.
+pub(crate) fn zdiffstore(ctx: &mut Ctx<'_, '_>) -> Outcome {
+    let count = usize::try_from(ctx.int(2)?).ok().filter(|count| *count > 0 && count + 3 == ctx.args.len());
+    let count = count.ok_or(Error::Text(errors::SYNTAX))?;
+    let keys = ctx.keys_at(3, 3 + count, 1);
+    let mut inputs = Vec::with_capacity(count);
+    for key in &keys {
+        inputs.push(members_at(ctx, key)?);
+    }
+    let mut difference = ZSet::new();
+    if let Some((first, others)) = inputs.split_first() {
+        first.for_each(|member, score| {
+            member.with_bytes(|member| {
+                if others.iter().all(|other| other.score(member).is_none()) {
+                    difference.add(member, score, ctx.settings.zset);
+                }
+            });
+        });
+    }
+    ctx.out.int(difference.len() as i64);
+    put_as_added(ctx, &ctx.key(1), difference, "zdiffstore");
+    Ok(())
+}
+
+/// What an input holds.
+fn members_at<'k>(ctx: &'k Ctx<'_, '_>, key: &Key<'_>) -> Result<Members<'k>, Error> {
+    match ctx.keys.at(key).map(|entry| entry.value()) {
+        None => Ok(Members::None),
+        Some(Value::Set(set)) => Ok(Members::Set(set)),
+        Some(Value::ZSet(zset)) => Ok(Members::ZSet(zset)),
+        Some(_) => Err(Error::Text(errors::WRONG_TYPE)),
     }
 }
 

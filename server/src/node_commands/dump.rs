@@ -5,6 +5,7 @@ use super::{Handler, NodeCtx};
 use crate::unpack;
 use commands::error::{Error, Outcome};
 use commands::table::{Command, command};
+use engine::effects::class::GENERIC;
 use persistence::rdb::dump;
 use persistence::rdb::restoring::Wrong;
 use resp::{Flags, KeySpec, errors};
@@ -77,6 +78,60 @@ fn log_restored(ctx: &mut NodeCtx<'_, '_>, payload: &[u8], expire_at_ms: Option<
         effects.log_instead(&[b"PEXPIREAT", key, at.to_string().as_bytes()]);
     }
 }
+
+/// COPY source destination [DB number] [REPLACE], of Redis 6.2, as a primary of that gives it.
+fn copy(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
+    let (home, databases) = (ctx.session.db, ctx.settings.databases);
+    let (mut db, mut replace, mut at) = (home, false, 3);
+    while at < ctx.args.len() {
+        if ctx.args.is(at, "db") && at + 1 < ctx.args.len() {
+            let asked = u32::try_from(ctx.int(at + 1)?).ok().filter(|db| *db < databases);
+            db = asked.ok_or(Error::Text("ERR DB index is out of range"))?;
+            at += 1;
+        } else if ctx.args.is(at, "replace") {
+            replace = true;
+        } else {
+            return Err(Error::Text(errors::SYNTAX));
+        }
+        at += 1;
+    }
+    let (source, copy) = (ctx.key(1), ctx.key(2));
+    let there = ctx.keys.look(&source).map(|entry| (dump::dump(entry.value(), false), entry.expire_at_ms()));
+    let Some((payload, expire_at_ms)) = there else {
+        ctx.out.int(0);
+        return Ok(());
+    };
+    ctx.keys.select(db);
+    let made = replace || ctx.keys.look(&copy).is_none();
+    if made {
+        let (limits, lru) = (unpack::limits(ctx.settings), ctx.keys.now().lru());
+        let verified = dump::verify(&payload).unwrap_or_default();
+        let entry = dump::restore(verified, limits, copy.bytes, expire_at_ms, lru)
+            .map_err(|error| Error::from(format!("ERR {error}")))?;
+        ctx.keys.remove(&copy);
+        ctx.keys.put_entry(&copy, entry);
+        ctx.keys.changed(&copy, GENERIC, "copy_to");
+        let effects = ctx.keys.effects();
+        let [there, back] = [db, home].map(|db| db.to_string());
+        if db != home {
+            effects.log_instead(&[b"SELECT", there.as_bytes()]);
+        }
+        effects.log_instead(&[b"RESTORE", copy.bytes, b"0", &payload, b"REPLACE"]);
+        if let Some(at) = expire_at_ms {
+            effects.log_instead(&[b"PEXPIREAT", copy.bytes, at.to_string().as_bytes()]);
+        }
+        if db != home {
+            effects.log_instead(&[b"SELECT", back.as_bytes()]);
+        }
+    }
+    ctx.keys.select(home);
+    ctx.out.int(made.into());
+    Ok(())
+}
+
+/// See [`super::newer`].
+pub(super) static NEWER: &[Command<Handler>] =
+    &[command("copy", -3, KeySpec::range(1, 2, 1), Flags::WRITE.or(Flags::DENYOOM), copy)];
 
 const RESTORE: Flags = Flags::WRITE.or(Flags::DENYOOM);
 

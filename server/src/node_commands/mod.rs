@@ -200,6 +200,11 @@ impl NodeCtx<'_, '_> {
     }
 }
 
+/// What only a primary may give a server to do: commands of newer servers.
+pub fn newer() -> &'static [Command<Handler>] {
+    dump::NEWER
+}
+
 /// The tables of all files.
 pub fn tables() -> impl Iterator<Item = Command<Handler>> {
     [

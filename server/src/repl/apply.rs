@@ -240,7 +240,8 @@ impl Applier {
         now: Now,
     ) -> Ran {
         let Some(client) = &mut self.client else { return Ran::Done };
-        let prepared = exec.prepare(&args);
+        let mut prepared = exec.prepare(&args);
+        prepared.row = prepared.row.or_else(|| self.node.newer.get(args.at(0)));
         exec.begin_piece(piece, self.attempt, differs);
         self.out.clear();
         let mut turn = Turn { net, client, out: &mut self.out, now, deferrals: self.deferrals };
