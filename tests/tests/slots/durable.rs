@@ -31,14 +31,23 @@ fn ours(server: &Server) -> Client {
 #[test]
 fn nothing_is_acknowledged_that_a_replica_has_not() {
     let options = Options::codis(1).set_words("slots-migration-durability", &["replicas", "1"]);
+    // Nothing else is in the stream.
+    let options = options.set("repl-ping-slave-period", "100000");
     let (server, replica) = (Server::start(options), Server::start(Options::codis(1)));
     let relay = Relay::to(server.addr());
     follow(&replica, relay.addr());
     wait_for_link(&replica);
     relay.stall_one_way(Way::FromFar, true);
-    // What the relay was waiting for it still carries.
-    run(&mut server.client(), "SET last v");
+    // What the relay was waiting for it still carries, and of that the server knows that the replica has it.
+    let mut client = server.client();
+    run(&mut client, "SET last v");
     assert!(wait_until(PATIENCE, || run(&mut replica.client(), "EXISTS last") == ":1"));
+    let has_all = |client: &mut Client| {
+        let info = run(client, "INFO replication");
+        let end = info.split("master_repl_offset:").nth(1).and_then(|rest| rest.split('\\').next()).unwrap_or("none");
+        info.contains(&format!(",offset={end},"))
+    };
+    assert!(wait_until(PATIENCE, || has_all(&mut client)));
     let mut waiting = [original(&server), ours(&server)];
     let unheard = waiting.each_mut().map(|client| client.hears_nothing(MOMENT));
     assert_eq!(unheard, [true, true], "acknowledged to an original, to one of ours");
