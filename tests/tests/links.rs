@@ -264,7 +264,8 @@ fn many_replicas_share_a_diskless_sync_and_a_slow_one_is_dropped() {
 
 #[test]
 fn who_waits_for_all_keys_comes_before_saves_that_are_due() {
-    let primary = Server::start(diskless(2).set("repl-timeout", "60").set("appendonly", "yes"));
+    let own = |options: Options| options.set("appendonly", "yes").set("auto-aof-rewrite-percentage", "0");
+    let primary = Server::start(own(diskless(2)).set("repl-timeout", "60"));
     let (slow, replica) = (Server::start(options(1)), Server::start(options(1)));
     let mut client = primary.client();
     fill(&mut client, "big", 64);
