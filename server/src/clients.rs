@@ -6,7 +6,7 @@ use crate::conn::Socket;
 use crate::door::Door;
 use crate::slots_commands::elders;
 use engine::interest::{Waiter, Watch};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
@@ -134,6 +134,8 @@ impl ClientInfo {
 pub struct Clients {
     /// Connections that are accepted and on their way to their reactors.
     pub arriving: AtomicUsize,
+    /// Their numbers.
+    on_their_way: Mutex<BTreeSet<u64>>,
     next_id: AtomicU64,
     by_id: Mutex<BTreeMap<u64, Arc<ClientInfo>>>,
 }
@@ -146,6 +148,24 @@ impl Clients {
     /// A new id.
     pub fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// This number belongs to a connection that is on its way to its reactor.
+    pub fn sets_out(&self, id: u64) {
+        self.arriving.fetch_add(1, Ordering::Relaxed);
+        self.on_their_way.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    /// It is there.
+    pub fn arrives(&self, id: u64) {
+        self.on_their_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.arriving.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether one is on its way that came before that with this number.
+    pub fn is_one_on_its_way_before(&self, id: u64) -> bool {
+        let on_their_way = self.on_their_way.lock().unwrap_or_else(PoisonError::into_inner);
+        on_their_way.first().is_some_and(|&first| first < id)
     }
 
     /// Adds a connection.

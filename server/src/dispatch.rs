@@ -631,19 +631,25 @@ fn hold<'o>(
             if let (Some((_, slot)), 1, GetKeys::Fixed) = (prepared.first, row.spec.keys.last, row.spec.keys.getkeys) {
                 return owner.try_one(slot);
             }
-            if deferrals > DEFERRALS_MAX {
-                return owner.try_privileged();
-            }
             let set: SlotSet = resp::key_positions(&row.spec, args).map(|i| slots::slot_of(args.at(i))).collect();
-            owner.try_all(&set)
+            all_of(owner, &set, deferrals > DEFERRALS_MAX)
         }
         Access::Argument(_) | Access::Every { .. } if is_early() => None,
         Access::Argument(i) => owner.try_one(slots::slot_of(args.at(i.into()))),
         Access::Wrapped => crate::slots_commands::hold_wrapped(node, owner, args, deferrals > DEFERRALS_MAX),
-        Access::Every { .. } if deferrals > DEFERRALS_MAX => owner.try_privileged(),
         Access::Every { first, step } => {
             let keys = args.from(first.into()).iter().step_by(step.into());
-            owner.try_all(&keys.map(slots::slot_of).collect())
+            all_of(owner, &keys.map(slots::slot_of).collect(), deferrals > DEFERRALS_MAX)
         }
     }
+}
+
+/// All of these slots. Who has come often in vain waits for each: what is asked once they are held stays true until the end.
+fn all_of<'o>(owner: &'o mut Owner<'static, Slot>, set: &SlotSet, starves: bool) -> Option<Held<'o, Slot>> {
+    if !starves {
+        return owner.try_all(set);
+    }
+    let mut held = owner.try_privileged()?;
+    set.iter().for_each(|slot| held.add(slot));
+    Some(held)
 }

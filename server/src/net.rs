@@ -28,7 +28,6 @@ use resp::Out;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Token of the waker; connections follow at [`FIRST_CONN`].
 pub const WAKER: Token = Token(0);
@@ -131,7 +130,7 @@ impl Net {
             if to == self.reactor {
                 self.adopt(socket, id, config, now);
             } else {
-                self.node.clients.arriving.fetch_add(1, Ordering::AcqRel);
+                self.node.clients.sets_out(id);
                 self.node.mailboxes[to].send(Mail::Accepted(socket, id));
             }
         }
@@ -147,7 +146,7 @@ impl Net {
     /// Takes in a connection that another reactor has accepted.
     pub fn adopt_sent(&mut self, socket: Socket, id: u64, config: &Config, now: Now) {
         self.adopt(socket, id, config, now);
-        self.node.clients.arriving.fetch_sub(1, Ordering::AcqRel);
+        self.node.clients.arrives(id);
     }
 
     /// Takes a new connection in. It is read when the next poll tells of it, which it does also of what is there already:

@@ -13,7 +13,7 @@
 //!    hears the answer. One that has not is waited for until nothing of it has come for a moment.
 //! 2. Connections that have said nothing yet may become such links, and are waited for while there is something to read of
 //!    them. Numbers of connections are those of the order in which they came.
-//! 3. Another server on that host may go on sending, so the wait has an end.
+//! 3. Another server on that host may go on sending, so the wait for those that have not hung up has an end.
 
 use crate::clients::ClientInfo;
 use crate::conn::{Client, Socket};
@@ -29,10 +29,8 @@ use std::time::Instant;
 
 /// Nothing of an older link has come for so long: then nothing is on its way. More than a round trip to most hosts.
 const QUIET_MS: i64 = 20;
-/// A link with pieces of keys waits no longer than this ..
-const PIECES_MS: i64 = 500;
-/// .. and one with whole keys, whose source may give a target little time, than this.
-const WHOLE_MS: i64 = 50;
+/// A link waits no longer than this for older ones that go on.
+const PATIENCE_MS: i64 = 500;
 
 /// Commands that a link may have said when it is not known as one.
 const BEGINS: [&str; 6] =
@@ -71,14 +69,18 @@ pub fn may_go_on(node: &Node, client: &Client, row: &Command<Run>) -> bool {
 #[cold]
 fn may_begin(node: &Node, client: &Client, row: &Command<Run>) -> bool {
     let (me, link) = (&*client.info, &client.info.link);
-    let (kind, patience_ms) = match row.spec.name {
-        "slotsrestore" => (1, WHOLE_MS),
-        _ => (2 + u64::from(client.session.db), PIECES_MS),
+    let kind = match row.spec.name {
+        "slotsrestore" => 1,
+        _ => 2 + u64::from(client.session.db),
     };
     link.kind.store(kind, Ordering::SeqCst);
     let now_ms = clock_ms();
     let since_ms = first(&link.since_ms, now_ms);
-    let may = now_ms - since_ms > patience_ms || are_settled(node, me, kind, now_ms);
+    let may = match are_settled(node, me, kind, now_ms) {
+        Settled::Yes => true,
+        Settled::Perhaps => now_ms - since_ms > PATIENCE_MS,
+        Settled::Ends => false,
+    };
     link.begun.store(may, Ordering::Relaxed);
     may
 }
@@ -94,9 +96,17 @@ fn first(number: &AtomicI64, now: i64) -> i64 {
     }
 }
 
-/// Whether nothing comes any more of links that are older than this one.
-fn are_settled(node: &Node, me: &ClientInfo, kind: u64, now_ms: i64) -> bool {
-    let Some(host) = host(&me.addr) else { return true };
+/// Whether nothing comes any more of older links.
+enum Settled {
+    Yes,
+    /// It may, if they are what is looked for.
+    Perhaps,
+    /// It does, and has an end for sure.
+    Ends,
+}
+
+fn are_settled(node: &Node, me: &ClientInfo, kind: u64, now_ms: i64) -> Settled {
+    let Some(host) = host(&me.addr) else { return Settled::Yes };
     // What a link says before its first message, and while that is not noted yet.
     let begins: [Option<u32>; BEGINS.len()] = BEGINS.map(|name| node.registry.get(name.as_bytes()).map(number));
     let is_elder = |other: &ClientInfo| {
@@ -113,14 +123,15 @@ fn are_settled(node: &Node, me: &ClientInfo, kind: u64, now_ms: i64) -> bool {
         quiet_since.store(Now::read().ms, Ordering::Relaxed);
     }
     // Those that another thread has accepted have their numbers, and are not there yet.
-    let mut busy = node.clients.arriving.load(Ordering::Acquire) > 0;
-    let (mut lives, mut in_turn) = (false, false);
+    let mut ends = node.clients.is_one_on_its_way_before(me.id);
+    let (mut busy, mut lives, mut in_turn) = (false, false, false);
     for other in node.clients.matching(is_elder) {
         let is_link = other.link.kind() == kind;
         match State::of(&other) {
             State::Gone => {}
             State::HungUp if is_link => end(node, &other),
-            State::HungUp | State::Speaks => busy = true,
+            State::HungUp => ends = true,
+            State::Speaks => busy = true,
             State::Quiet => {
                 lives |= is_link;
                 // Its thread may have read something before that was looked at, and be in the same turn still.
@@ -130,12 +141,12 @@ fn are_settled(node: &Node, me: &ClientInfo, kind: u64, now_ms: i64) -> bool {
             }
         }
     }
-    if busy {
+    if busy || ends {
         quiet_ms.store(0, Ordering::Relaxed);
-        return false;
+        return if ends { Settled::Ends } else { Settled::Perhaps };
     }
     let quiet = now_ms - first(quiet_ms, now_ms);
-    !in_turn && (!lives || quiet > QUIET_MS)
+    if !in_turn && (!lives || quiet > QUIET_MS) { Settled::Yes } else { Settled::Perhaps }
 }
 
 /// A command as a client's information has it.

@@ -132,6 +132,8 @@ fn an_original_is_told_to_end_the_link_that_broke_and_nothing_else_before_it_has
         assert_eq!(run(&mut from, "GET k"), "v");
         // What has not been ended is still to be, before the next batch.
         let olds = if ends { vec![] } else { vec![addr.to_string(), second] };
+        // The last batch's end takes a moment.
+        assert!(wait_until(PATIENCE, || run(&mut from, "SLOTSMGRT-ASYNC-STATUS") == "(nil)"));
         from.send(format!("{}\r\n", target.to("SLOTSMGRTONE-ASYNC", "60000 4 0 k")).as_bytes()).expect("sent");
         let mut third = target.accept();
         assert_eq!(third.line(), SELECT);
