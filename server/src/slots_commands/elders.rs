@@ -74,6 +74,12 @@ fn may_begin(node: &Node, client: &Client, row: &Command<Run>) -> bool {
         _ => 2 + u64::from(client.session.db),
     };
     link.kind.store(kind, Ordering::SeqCst);
+    if is_too_late(node, me, kind) {
+        // It is closed when it comes again.
+        log::notice!("slotsrestore: the link of {} has hung up, and a newer one has begun", me.addr);
+        me.kill();
+        return false;
+    }
     let now_ms = clock_ms();
     let since_ms = first(&link.since_ms, now_ms);
     let may = match are_settled(node, me, kind, now_ms) {
@@ -83,6 +89,17 @@ fn may_begin(node: &Node, client: &Client, row: &Command<Run>) -> bool {
     };
     link.begun.store(may, Ordering::Relaxed);
     may
+}
+
+/// Whether nobody hears this link's answers any more, and a newer one did not wait for it.
+fn is_too_late(node: &Node, me: &ClientInfo, kind: u64) -> bool {
+    let Some(host) = host(&me.addr) else { return false };
+    let is_newer = |other: &ClientInfo| {
+        let has_begun = other.link.kind() == kind && other.link.begun.load(Ordering::Relaxed);
+        has_begun && other.id > me.id && self::host(&other.addr) == Some(host)
+    };
+    let socket = me.socket.get().and_then(std::sync::Weak::upgrade);
+    socket.is_some_and(|socket| has_hung_up(&socket)) && !node.clients.matching(is_newer).is_empty()
 }
 
 /// The number, which becomes `now` if it was 0.
