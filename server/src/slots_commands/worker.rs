@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Entries looked at in one step.
 const STEP_KEYS: usize = 256;
+/// Walks over the keys of a tag.
+const WALKS_MAX: usize = 3;
 /// The pause between two steps: who finds the slot taken looks again some microseconds later, and must find it free once.
 pub const REST: Duration = Duration::from_micros(20);
 
@@ -72,17 +74,21 @@ impl Worker {
     /// Marks all keys of a tag as leaving, by steps between which others have the slot. Returns them in order.
     pub fn leave_group(&mut self, slot: SlotId, db: u32, crc: u32) -> Vec<Box<[u8]>> {
         let mut group = Vec::new();
-        let mut known = None;
-        // A walk misses keys that change their places meanwhile.
-        while known != Some(group.len()) {
-            known = Some(group.len());
+        // A walk misses keys that change their places meanwhile; those that somebody adds all the time are not waited for.
+        for _ in 0..WALKS_MAX {
+            let known = group.len();
             let mut at = Some(0);
             while let Some(from) = at {
                 at = self.in_slot(slot, db, |here| here.leave_tag(slot, (crc, from), STEP_KEYS, &mut group));
                 thread::sleep(REST);
             }
+            if group.len() == known {
+                break;
+            }
         }
         group.sort();
+        // One that was removed and made anew is found again.
+        group.dedup();
         group
     }
 
