@@ -44,6 +44,8 @@ impl Stream {
         }
         self.unit.push(bytes, words);
         self.differs |= differs;
+        // A file has no transaction within another one, which 3.2 says where a script begins its own, nor one that came to nothing.
+        self.differs |= is_open && opens || is(b"discard");
         let closes = is(b"exec") || is(b"discard");
         if is_open && closes { Task::RunUnit } else { Task::Keep }
     }
@@ -117,6 +119,21 @@ mod tests {
         stream.ended();
         take(&mut stream, "multi", false);
         assert!(!stream.unit().1);
+    }
+
+    #[test]
+    fn a_transaction_within_another_and_one_that_came_to_nothing_differ() {
+        let mut stream = Stream::default();
+        let mut differs = |names: [&str; 3]| {
+            for name in names {
+                take(&mut stream, name, false);
+            }
+            let differs = stream.unit().1;
+            stream.ended();
+            differs
+        };
+        assert!(differs(["multi", "MULTI", "exec"]) && differs(["multi", "a", "discard"]));
+        assert!(!differs(["multi", "a", "exec"]));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //!          ^ ok_up_to          held back until EXEC ^     ^ end of the file: Truncated { ok_up_to: behind EXEC }
 //! ```
 //! 1. A command of a transaction is given out when its EXEC has been read: a torn transaction changes nothing.
+//!    MULTI within one and EXEC outside of one are passed over, as servers do: 3.2 writes both where a script that has
+//!    begun a transaction of its own (`redis.replicate_commands`) runs within another one.
 //! 2. An announced length reserves nothing: room grows as the bytes arrive. A transaction takes the room of its bytes.
 //! 3. A file that ends in the middle is [`Outcome::Truncated`], as a crash leaves it; bytes that no server writes are
 //!    [`Outcome::Bad`]. Both say up to where all is well, which is where to cut.
@@ -85,10 +87,6 @@ pub enum Why {
     Number,
     /// A line or an argument has no line end, but these bytes.
     LineEnd([u8; 2]),
-    /// MULTI inside a transaction.
-    NestedMulti,
-    /// EXEC outside a transaction.
-    StrayExec,
 }
 
 impl fmt::Display for Why {
@@ -99,8 +97,6 @@ impl fmt::Display for Why {
             }
             Why::Number => f.write_str("Invalid number of arguments or bytes"),
             Why::LineEnd([first, second]) => write!(f, "Expected \\r\\n, got: {first:02x}{second:02x}"),
-            Why::NestedMulti => f.write_str("Unexpected MULTI"),
-            Why::StrayExec => f.write_str("Unexpected EXEC"),
         }
     }
 }
@@ -262,19 +258,17 @@ impl<R: Read> Reader<R> {
             let name =
                 self.args.get(command.args.start).map_or(&[][..], |name| name.of(&self.text[command.text.start..]));
             if name.eq_ignore_ascii_case(b"MULTI") {
-                if self.in_transaction {
-                    return Err(Stop::Bad(Why::NestedMulti));
-                }
                 self.in_transaction = true;
             } else if name.eq_ignore_ascii_case(b"EXEC") {
-                if !self.in_transaction {
-                    return Err(Stop::Bad(Why::StrayExec));
-                }
                 self.ok_up_to = self.source.position();
                 if !self.held.is_empty() {
                     return Ok(());
                 }
-                // There was nothing between the two.
+                // There was nothing between the two, or this is one too many.
+                self.in_transaction = false;
+            } else if self.in_transaction && name.eq_ignore_ascii_case(b"DISCARD") {
+                self.ok_up_to = self.source.position();
+                self.held.clear();
                 self.in_transaction = false;
             } else {
                 self.held.push(command);

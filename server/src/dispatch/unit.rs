@@ -2,7 +2,7 @@
 //!
 //! Why: whatever changes a key in two steps (SET with EX) comes as MULTI, two requests and EXEC. Queued and run by EXEC as a
 //! client's transaction it costs several times what it does. A unit whose requests say beforehand which keys they are about
-//! needs neither a queue nor a privileged holder: the locks of its keys' slots are all that keeps readers from a half of it.
+//! needs no queue, and within one slot no privileged holder: that slot's lock is all that keeps readers from a half of it.
 //!
 //! 1. All its slots are held from before the first request until its bytes are in the log, in one append.
 //! 2. What it cannot say beforehand, or what others are to be shown request by request, is left to EXEC, before anything is
@@ -136,7 +136,11 @@ impl Executor {
         let mut held = match &slots {
             Slots::None => None,
             Slots::One(slot) => owner.try_one(*slot),
-            Slots::Many(set) => owner.try_all(set),
+            // Who looks at one slot after the other is privileged too, and sees all of it or nothing.
+            Slots::Many(set) => owner.try_privileged().map(|mut held| {
+                set.iter().for_each(|slot| held.add(slot));
+                held
+            }),
         };
         let Some(held) = &mut held else { return false };
         let db = turn.client.session.db;
