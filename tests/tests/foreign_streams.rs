@@ -40,6 +40,23 @@ fn stream(replica: &Server, link: &mut Client, lines: &[&str]) {
     assert!(wait_until(PATIENCE, || client.run("EXISTS end") == Reply::Int(1)), "{}", replica.log());
 }
 
+#[test]
+fn transactions_within_others_and_discarded_ones_do_not_keep_a_server_from_starting() {
+    for threads in [1, 4] {
+        let (server, mut link) = replica(threads);
+        let mut client = server.client();
+        // What a 3.2 says of a script with `redis.replicate_commands` in a transaction.
+        let nested = ["SELECT 1", "MULTI", "MULTI", "SET inner 1", "EXEC", "SET after 1", "EXEC", "SET behind 1"];
+        let discarded = ["MULTI", "SET never 1", "DISCARD", "MULTI", "SET last 1", "EXEC"];
+        stream(&server, &mut link, &[&nested[..], &discarded[..]].concat());
+        let before = contents(&mut client, DATABASES);
+        let there: Vec<&str> = before.keys().map(|(_, key)| key.as_str()).collect();
+        assert_eq!(there, ["end", "after", "behind", "in-3", "inner", "last"]);
+        let server = server.end().start_again();
+        assert_eq!(contents(&mut server.client(), DATABASES), before, "{}", server.log());
+    }
+}
+
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis() as i64
 }

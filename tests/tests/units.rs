@@ -304,30 +304,37 @@ fn a_reader_of_a_replica_sees_no_half_of_a_transaction_in_several_slots() {
     let (primary, replica) = (Server::start(Options::codis(4)), Server::start(Options::codis(4)));
     follow(&replica, primary.addr());
     wait_for_link(&replica);
+    let mut reader = replica.client();
+    assert_eq!(primary.client().run("SET k0 v"), Reply::Simple(b"OK".into()));
+    assert!(wait_until(PATIENCE, || reader.run("EXISTS k0") == Reply::Int(1)));
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut writer = primary.client();
-            let unit = |n: usize| format!("MULTI\r\nSET a {n}\r\nSET b {n}\r\nSET c {n}\r\nEXEC\r\n");
+            // Three keys that are always equal, and one of twenty that is always there.
+            let unit = |n: usize| {
+                let (next, last) = ((n + 1) % 20, n % 20);
+                format!("MULTI\r\nMSET a {n} b {n}\r\nSET c {n}\r\nSET k{next} v\r\nDEL k{last}\r\nEXEC\r\n")
+            };
             let mut n = 0;
             while !ended.load(Ordering::Relaxed) {
                 let batch: String = (n..n + 20).map(unit).collect();
                 writer.send(batch.as_bytes()).expect("sent");
-                (0..100).for_each(|_| drop(writer.read()));
+                (0..120).for_each(|_| drop(writer.read()));
                 n += 20;
             }
         });
-        let mut reader = replica.client();
-        let batch = "MGET a b c\r\n".repeat(40);
-        let mut halves = 0;
+        let count = bytes(&["MGET a b c", "EVAL return(#redis.call('keys','k*')) 0"]).repeat(40);
+        let (mut halves, mut sizes) = (0, 0);
         for _ in 0..ROUNDS {
-            reader.send(batch.as_bytes()).expect("sent");
+            reader.send(&count).expect("sent");
             for _ in 0..40 {
                 let Reply::Array(Some(values)) = reader.read() else { panic!("values") };
                 halves += usize::from(values.iter().any(|value| *value != values[0]));
+                sizes += usize::from(reader.read() != Reply::Int(1));
             }
         }
         ended.store(true, Ordering::Relaxed);
-        assert_eq!(halves, 0, "transactions were seen by half");
+        assert_eq!((halves, sizes), (0, 0), "transactions were seen by half");
     });
 }
