@@ -13,7 +13,10 @@
 //!    hears the answer. One that has not is waited for until nothing of it has come for a moment.
 //! 2. Connections that have said nothing yet may become such links, and are waited for while there is something to read of
 //!    them. Numbers of connections are those of the order in which they came.
-//! 3. Another server on that host may go on sending, so the wait for those that have not hung up has an end.
+//! 3. They are gathered once, when none can come any more, and looked at once a millisecond, a few of the many that may be
+//!    there: nobody else is to wait for that. Of who has said nothing, and of whom nothing is there to be read, nothing is on
+//!    its way.
+//! 4. Another server on that host may go on sending, so the wait for those that have not hung up has an end.
 
 use crate::clients::ClientInfo;
 use crate::conn::{Client, Socket};
@@ -23,14 +26,17 @@ use crate::node::{Node, Run};
 use commands::table::Command;
 use engine::clock::Now;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 /// Nothing of an older link has come for so long: then nothing is on its way. More than a round trip to most hosts.
 const QUIET_MS: i64 = 20;
 /// A link waits no longer than this for older ones that go on.
 const PATIENCE_MS: i64 = 500;
+
+/// Connections that are looked at for the first time in one look: what that takes other clients of the thread feel.
+const LOOKED_AT: usize = 128;
 
 /// Commands that a link may have said when it is not known as one.
 const BEGINS: [&str; 6] =
@@ -45,8 +51,30 @@ pub struct Link {
     begun: AtomicBool,
     /// Since when it waits for that, by [`clock_ms`]; 0 if it does not.
     since_ms: AtomicI64,
-    /// Since when the older ones have been quiet, by [`clock_ms`] and by the time of day; 0 if they are not.
-    quiet_ms: [AtomicI64; 2],
+    /// What it knows of older ones while it waits.
+    wait: Mutex<Wait>,
+}
+
+/// What a link that waits knows of those that were there before.
+#[derive(Default)]
+struct Wait {
+    /// When it looked last, by [`clock_ms`].
+    looked_ms: i64,
+    /// The older ones, once they are known.
+    elders: Option<Elders>,
+    /// Since when they have been quiet, by [`clock_ms`]; 0 if they are not.
+    quiet_ms: i64,
+    /// The time of day at the first look of which that holds.
+    quiet_since: i64,
+}
+
+struct Elders {
+    /// Not looked at yet.
+    new: Vec<Arc<ClientInfo>>,
+    /// Those that it waits for.
+    waited_for: Vec<Arc<ClientInfo>>,
+    /// The threads of all that were looked at: one may have read something just before, and be in the same turn still.
+    reactors: Vec<usize>,
 }
 
 impl Link {
@@ -74,19 +102,26 @@ fn may_begin(node: &Node, client: &Client, row: &Command<Run>) -> bool {
         _ => 2 + u64::from(client.session.db),
     };
     link.kind.store(kind, Ordering::SeqCst);
+    let now_ms = clock_ms();
+    let since_ms = first(&link.since_ms, now_ms);
+    let mut wait = link.wait.lock().unwrap_or_else(PoisonError::into_inner);
+    if std::mem::replace(&mut wait.looked_ms, now_ms) == now_ms {
+        return false;
+    }
     if is_too_late(node, me, kind) {
         // It is closed when it comes again.
         log::notice!("slotsrestore: the link of {} has hung up, and a newer one has begun", me.addr);
         me.kill();
         return false;
     }
-    let now_ms = clock_ms();
-    let since_ms = first(&link.since_ms, now_ms);
-    let may = match are_settled(node, me, kind, now_ms) {
+    let may = match wait.look(node, me, kind, now_ms) {
         Settled::Yes => true,
         Settled::Perhaps => now_ms - since_ms > PATIENCE_MS,
         Settled::Ends => false,
     };
+    if may {
+        *wait = Wait::default();
+    }
     link.begun.store(may, Ordering::Relaxed);
     may
 }
@@ -122,48 +157,92 @@ enum Settled {
     Ends,
 }
 
-fn are_settled(node: &Node, me: &ClientInfo, kind: u64, now_ms: i64) -> Settled {
-    let Some(host) = host(&me.addr) else { return Settled::Yes };
-    // What a link says before its first message, and while that is not noted yet.
-    let begins: [Option<u32>; BEGINS.len()] = BEGINS.map(|name| node.registry.get(name.as_bytes()).map(number));
-    let is_elder = |other: &ClientInfo| {
-        let may_be = match other.link.kind() {
-            0 => {
-                matches!(other.command.load(Ordering::SeqCst), command if command == 0 || begins.contains(&Some(command)))
-            }
-            its => its == kind,
-        };
-        may_be && other.id < me.id && self::host(&other.addr) == Some(host)
-    };
-    let [quiet_ms, quiet_since] = &me.link.quiet_ms;
-    if quiet_ms.load(Ordering::Relaxed) == 0 {
-        quiet_since.store(Now::read().ms, Ordering::Relaxed);
-    }
-    // Those that another thread has accepted have their numbers, and are not there yet.
-    let mut ends = node.clients.is_one_on_its_way_before(me.id);
-    let (mut busy, mut lives, mut in_turn) = (false, false, false);
-    for other in node.clients.matching(is_elder) {
-        let is_link = other.link.kind() == kind;
-        match State::of(&other) {
-            State::Gone => {}
-            State::HungUp if is_link => end(node, &other),
-            State::HungUp => ends = true,
-            State::Speaks => busy = true,
-            State::Quiet => {
-                lives |= is_link;
-                // Its thread may have read something before that was looked at, and be in the same turn still.
-                let turn_ms = node.stats[other.reactor].turn_began_ms.load(Ordering::Relaxed);
-                let began_before = turn_ms != 0 && turn_ms <= quiet_since.load(Ordering::Relaxed);
-                in_turn |= other.reactor != me.reactor && began_before;
-            }
+impl Wait {
+    fn look(&mut self, node: &Node, me: &ClientInfo, kind: u64, now_ms: i64) -> Settled {
+        if self.quiet_ms == 0 {
+            self.quiet_since = Now::read().ms;
         }
+        if self.elders.is_none() && !node.clients.is_one_on_its_way_before(me.id) {
+            self.elders = Some(Elders::of(node, me, kind));
+        }
+        // Those that another thread has accepted have their numbers, and are not there yet.
+        let Some(elders) = &mut self.elders else { return Settled::Ends };
+        let seen = elders.look(node, me, kind);
+        if seen.busy || seen.ends {
+            self.quiet_ms = 0;
+            return if seen.ends { Settled::Ends } else { Settled::Perhaps };
+        }
+        if self.quiet_ms == 0 {
+            self.quiet_ms = now_ms;
+        }
+        let in_turn = elders.reactors.iter().any(|&reactor| {
+            let turn_ms = node.stats[reactor].turn_began_ms.load(Ordering::Relaxed);
+            turn_ms != 0 && turn_ms <= self.quiet_since
+        });
+        let is_over = elders.waited_for.is_empty() || now_ms - self.quiet_ms > QUIET_MS;
+        if !in_turn && is_over { Settled::Yes } else { Settled::Perhaps }
     }
-    if busy || ends {
-        quiet_ms.store(0, Ordering::Relaxed);
-        return if ends { Settled::Ends } else { Settled::Perhaps };
+}
+
+/// What a look has shown.
+#[derive(Default)]
+struct Seen {
+    /// Something of them is not carried out yet.
+    busy: bool,
+    /// So is something that has an end for sure.
+    ends: bool,
+}
+
+impl Elders {
+    /// Those of `me`, a link of this kind.
+    fn of(node: &Node, me: &ClientInfo, kind: u64) -> Elders {
+        // What a link says before its first message, and while that is not noted yet.
+        let begins: [Option<u32>; BEGINS.len()] = BEGINS.map(|name| node.registry.get(name.as_bytes()).map(number));
+        let host = host(&me.addr);
+        let is_elder = |other: &ClientInfo| {
+            let may_be = match other.link.kind() {
+                0 => {
+                    let command = other.command.load(Ordering::SeqCst);
+                    command == 0 || begins.contains(&Some(command))
+                }
+                its => its == kind,
+            };
+            may_be && other.id < me.id && self::host(&other.addr) == host
+        };
+        let new = if host.is_some() { node.clients.matching(is_elder) } else { Vec::new() };
+        Elders { new, waited_for: Vec::new(), reactors: Vec::new() }
     }
-    let quiet = now_ms - first(quiet_ms, now_ms);
-    if !in_turn && (!lives || quiet > QUIET_MS) { Settled::Yes } else { Settled::Perhaps }
+
+    fn look(&mut self, node: &Node, me: &ClientInfo, kind: u64) -> Seen {
+        let known = self.new.len().saturating_sub(LOOKED_AT);
+        for other in self.new.drain(known..) {
+            if other.reactor != me.reactor && !self.reactors.contains(&other.reactor) {
+                self.reactors.push(other.reactor);
+            }
+            self.waited_for.push(other);
+        }
+        let mut seen = Seen { busy: false, ends: !self.new.is_empty() };
+        self.waited_for.retain(|other| {
+            let is_link = other.link.kind() == kind;
+            match State::of(other) {
+                State::Gone => false,
+                State::HungUp if is_link => {
+                    end(node, other);
+                    false
+                }
+                State::HungUp => {
+                    seen.ends = true;
+                    true
+                }
+                State::Speaks => {
+                    seen.busy = true;
+                    true
+                }
+                State::Quiet => is_link,
+            }
+        });
+        seen
+    }
 }
 
 /// A command as a client's information has it.
