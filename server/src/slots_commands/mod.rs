@@ -5,7 +5,7 @@
 //!  reactor     checks a request, parks its client            restore.rs: stores what comes, acknowledges it
 //!                                                            arrivals.rs: keys that are not whole yet
 //!                                                            durable.rs: answers that wait for disk and replicas
-//!  worker      sync.rs: a thread a target, whole keys
+//!  worker      sync.rs: a thread a target, whole keys; pieces.rs: in which commands
 //!              migrate.rs, exports.rs: one batch a database, who waits for it, how it stands
 //!              driver.rs: its thread; chunks.rs, peer.rs: what it sends, what it hears
 //! ```
@@ -24,6 +24,7 @@ mod growing;
 mod link;
 mod migrate;
 mod peer;
+mod pieces;
 mod restore;
 mod rests;
 mod sync;

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! AUTH password | SELECT db          only what the link needs; answered before anything else is sent
-//! SLOTSRESTORE key ttl payload ..    one command for all keys
+//! SLOTSRESTORE key ttl payload ..    one command for all keys; more, one after the other, only if they are too many for one
 //! ```
 //! A slot is held for a step at a time, also while a big value is made into a payload: only who writes to its key waits.
 //! A key that was changed meanwhile (a script may write what it did not announce) is sent again; one that will not hold
@@ -13,6 +13,7 @@
 
 use super::closing::{self, UnderWay};
 use super::link::{NoLink, connect};
+use super::pieces::{KEYS_MAX, Restores, delete};
 use super::rests::{self, Killed};
 use super::worker::{REST, Worker};
 use crate::log;
@@ -228,6 +229,7 @@ const READING: &str = "IOERR error or timeout reading from target";
 const REFUSED: &str = "ERR error on slotsrestore, migration failed";
 /// In the greeting: drop what is left of an old link.
 const KILL: &str = "kill";
+const TOO_MANY: &str = "ERR the tag has too many keys to be moved by one command, SLOTSMGRTTAGONE-ASYNC can move them";
 const BUSY: &str = "ERR the specified key is being migrated";
 
 /// How sending ended.
@@ -322,7 +324,10 @@ impl Mover<'_> {
             }
         }
         node.moves.claims.add(db, slot, keys.iter().map(|key| &key[..]));
-        let moved = self.send_and_remove(slot, keys.clone());
+        let moved = match keys.len() {
+            ..=KEYS_MAX => self.send_and_remove(slot, keys.clone()),
+            _ => Err(TOO_MANY.into()),
+        };
         for key in keys {
             self.worker.in_slot(slot, db, |here| here.stay(&Key::new(&key)));
         }
@@ -336,13 +341,11 @@ impl Mover<'_> {
         // or FLUSHALL. Its copies would bring them back.
         let mut gone: Vec<Box<[u8]>> = Vec::new();
         for attempt in 0..TRIES {
-            let mut request = Vec::new();
+            let mut restores = Restores::new();
             let mut sent = Vec::new();
             for key in keys {
                 if let Some((ttl_ms, payload)) = self.payload(slot, &key) {
-                    wire::arg(&key, &mut request);
-                    wire::arg(ttl_ms.to_string().as_bytes(), &mut request);
-                    wire::arg(&payload, &mut request);
+                    restores.add(&key, ttl_ms, &payload);
                     sent.push(key);
                 } else if attempt > 0 {
                     gone.push(key);
@@ -355,15 +358,11 @@ impl Mover<'_> {
             if sent.is_empty() {
                 break;
             }
-            let mut whole = Vec::with_capacity(request.len() + 64);
-            wire::header(1 + 3 * sent.len(), &mut whole);
-            wire::arg(b"SLOTSRESTORE", &mut whole);
-            whole.append(&mut request);
             let linked = self.link.is_some();
-            if let Err(why) = self.deliver(&whole, REFUSED) {
+            if let Err((piece, why)) = self.deliver_all(restores) {
                 let Failed(line) = &why;
                 // Who refuses takes nothing, but has taken what came before.
-                if linked && (attempt > 0 || line.starts_with(b"IOERR")) {
+                if linked && (attempt > 0 || piece > 0 || line.starts_with(b"IOERR")) {
                     sent.append(&mut gone);
                     self.forget(&sent);
                 }
@@ -488,6 +487,25 @@ impl Mover<'_> {
         }
     }
 
+    /// Sends keys by as many commands as they need, each when the one before is answered. If that fails, says why and with
+    /// which command, counted from 0.
+    fn deliver_all(&mut self, restores: Restores) -> Result<(), (usize, Failed)> {
+        for (piece, request) in restores.finish().into_iter().enumerate() {
+            let delivered = match piece {
+                0 => self.deliver(&request, REFUSED),
+                _ if !self.is_ours() => Err(errors::READ_ONLY.into()),
+                // A target that has closed the link since the first one may have been restarted, and know nothing of it.
+                _ => match self.try_deliver(&request, REFUSED, false) {
+                    Sent::Yes => Ok(()),
+                    Sent::No(why) => Err(why),
+                    Sent::Stale => Err(WRITING.into()),
+                },
+            };
+            delivered.map_err(|why| (piece, why))?;
+        }
+        Ok(())
+    }
+
     fn try_deliver(&mut self, request: &[u8], refused: &str, cached: bool) -> Sent {
         let Some(mut link) = self.link.take() else { return Sent::No(WRITING.into()) };
         let sent = self.exchange(&mut link, request, refused, cached);
@@ -575,15 +593,6 @@ fn leaving<R>(here: &mut Keyspace<'_, '_>, key: &Key<'_>, look: impl FnOnce(Valu
     let entry = here.at(key)?;
     let ttl_ms = entry.expire_at_ms().map_or(0, |at| (at - now).max(1));
     Some((ttl_ms, look(entry.value())))
-}
-
-/// The command that removes keys at the target.
-fn delete(keys: &[Box<[u8]>]) -> Vec<u8> {
-    let mut command: Vec<&[u8]> = vec![b"DEL"];
-    command.extend(keys.iter().map(|key| &key[..]));
-    let mut out = Vec::new();
-    wire::message(&command, &mut out);
-    out
 }
 
 /// Removes the keys that are as they were sent, logs it as one command, and returns the others.

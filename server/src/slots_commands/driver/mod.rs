@@ -53,6 +53,7 @@ pub fn start(node: &'static Node, link: Arc<Link>, poll: Poll) -> std::io::Resul
             rate: Rate::default(),
             began: Instant::now(),
             made_at: Instant::now(),
+            offered_at: Instant::now(),
             worker: None,
             tenure: None,
             rests: Vec::new(),
@@ -79,6 +80,8 @@ struct Driver {
     began: Instant,
     /// When the last message was made.
     made_at: Instant,
+    /// When others were last offered the core.
+    offered_at: Instant,
     worker: Option<Worker>,
     /// The term as a primary in which the batch began: after it nothing of the batch is this server's business.
     tenure: Option<u64>,
