@@ -281,3 +281,42 @@ fn who_has_written_and_was_promoted_gets_all_keys_when_it_follows_again() {
         assert_eq!(number(&mut above, "sync_full"), full, "{}", primary.log());
     }
 }
+
+#[test]
+fn who_has_written_remembers_it_over_a_restart() {
+    for (threads, appendonly, save) in [(1, "yes", &[""][..]), (4, "no", &["900", "1"])] {
+        let primary = Server::start(logging(threads));
+        let text = format!("slaveof 127.0.0.1 {}\n", primary.addr().port());
+        let options = writable(threads).set("appendonly", appendonly).set_words("save", save).config(&text);
+        let replica = Server::start(options);
+        wait_for_link(&replica);
+        wait_for_file(&replica);
+        let mut above = primary.client();
+        above.run("SET k v");
+        wait_for_stream(&primary, &replica);
+        assert_eq!(replica.client().run("SET own 1"), Reply::Simple(b"OK".to_vec()));
+        let replica = replica.end().start_again();
+        wait_for_stream(&primary, &replica);
+        assert_eq!((number(&mut above, "sync_full"), number(&mut above, "sync_partial_ok")), (1, 1));
+        let mut client = replica.client();
+        assert_eq!(client.run("GET own"), Reply::bulk("1"));
+        client.run("SLAVEOF NO ONE");
+        follow(&replica, primary.addr());
+        assert_same(&primary, &replica);
+        assert_eq!(client.run("GET own"), Reply::Bulk(None), "{}", replica.log());
+    }
+}
+
+#[test]
+fn what_is_not_logged_of_a_promoted_one_is_gone_when_it_follows_again() {
+    let (primary, replica) = pair(1);
+    primary.client().run("SET k v");
+    wait_for_stream(&primary, &replica);
+    let mut client = replica.client();
+    client.run("SLAVEOF NO ONE");
+    client.run("DEBUG POPULATE 10");
+    assert_eq!(client.run("DBSIZE"), Reply::Int(11));
+    follow(&replica, primary.addr());
+    assert_same(&primary, &replica);
+    assert_eq!(client.run("DBSIZE"), Reply::Int(1), "{}", replica.log());
+}

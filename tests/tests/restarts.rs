@@ -189,3 +189,35 @@ fn redis_7_loads_a_file_beside_which_a_note_stands() {
     wait_for_stream(&theirs, &replica);
     assert_same(&theirs, &replica);
 }
+
+/// The replica has it still and goes on with the stream: it must be told.
+#[test]
+fn a_key_that_ended_before_the_file_was_written_gets_its_del_after_the_start() {
+    for (threads, appendonly) in [(1, "no"), (4, "no"), (1, "yes"), (4, "yes")] {
+        let options = |more: &str| logging(threads).set("appendonly", appendonly).config(more);
+        let primary = Server::start(options(""));
+        let replica = Server::start(options(&format!("slaveof 127.0.0.1 {}\n", primary.addr().port())));
+        wait_for_file(&replica);
+        let (mut client, mut other) = (primary.client(), replica.client());
+        client.run("DEBUG SET-ACTIVE-EXPIRE 0");
+        client.run("SET k v");
+        client.run("SET ended v PX 1");
+        wait_for_stream(&primary, &replica);
+        assert!(wait_until(PATIENCE, || other.run("GET ended") == Reply::Bulk(None)));
+        assert_eq!(other.run("DBSIZE"), Reply::Int(2));
+        let ended = if appendonly == "yes" {
+            client.run("BGREWRITEAOF");
+            wait_for_file_alone(&primary);
+            primary.end()
+        } else {
+            client.run("BGSAVE");
+            assert!(wait_until(PATIENCE, || number(&mut client, "rdb_bgsave_in_progress") == 0));
+            primary.crash()
+        };
+        let primary = ended.start_again();
+        wait_for_link(&replica);
+        assert!(wait_until(PATIENCE, || other.run("DBSIZE") == Reply::Int(1)), "{}", primary.log());
+        assert_eq!(syncs(&primary), (0, 1), "{}", primary.log());
+        assert_eq!(primary.client().run("DBSIZE"), Reply::Int(1));
+    }
+}

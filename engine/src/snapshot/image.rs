@@ -49,7 +49,8 @@ struct Lane {
     out: Vec<u8>,
 }
 
-/// The key space as of one offset.
+/// The key space as of one offset. A key that is past its expiry is in it as long as the log has no DEL of it: whoever goes
+/// on from here, and has gone on with the log's readers, must be able to send them one.
 pub struct Image {
     pub(super) bit: Parity,
     now_ms: i64,
@@ -191,15 +192,10 @@ impl Image {
         lock(&self.queue).push_back(piece);
     }
 
-    /// Whether an entry belongs into the image: what had expired by the cut does not.
-    pub(super) fn wants(&self, entry: EntryRef<'_>) -> bool {
-        entry.expire_at_ms().is_none_or(|at| at >= self.now_ms)
-    }
-
     /// Saves an entry that is about to change in place.
     pub(super) fn keep(self: &Arc<Image>, db: u32, slot: SlotId, entry: &mut Entry) {
         self.marked.fetch_add(1, Ordering::Relaxed);
-        if self.is_void() || !self.wants(entry.view()) {
+        if self.is_void() {
             return;
         }
         match Bulk::of(entry.view()) {
@@ -252,7 +248,7 @@ impl Image {
             return false;
         }
         let frozen = entry.table().and_then(|table| table.capture()).is_some_and(|capture| capture.is_of(self));
-        frozen || unsaved && self.wants(entry) && Bulk::of(entry) != Bulk::Small
+        frozen || unsaved && Bulk::of(entry) != Bulk::Small
     }
 
     /// Takes an entry that was removed, instead of freeing it.

@@ -123,7 +123,7 @@ impl World {
         Image::cut(&mut held, &self.log, self.now, Arc::default(), || Box::new(Lines))
     }
 
-    /// All keys that have not expired.
+    /// All keys, those past their expiry too.
     pub(super) fn state(&mut self) -> Saved {
         let mut owner = self.locks.register().expect("nobody is alone");
         let mut held = owner.try_privileged().expect("free");
@@ -132,7 +132,7 @@ impl World {
         for slot in slots::SlotId::all() {
             for (db, keys) in held.slot(slot).dbs() {
                 keys.verify();
-                for entry in keys.iter().filter(|entry| entry.expire_at_ms().is_none_or(|at| at >= self.now.ms)) {
+                for entry in keys.iter() {
                     let mut all = vec![format!("{:?}", entry.expire_at_ms())];
                     all.extend(parts(entry));
                     all[1..].sort();

@@ -99,7 +99,7 @@ impl Walker<'_, '_> {
         let (start, mut entries) = (out.len(), 0);
         let next = keys.sweep(cursor, image.bit, parity, |entry| {
             entries += 1;
-            if !image.is_void() && image.wants(entry.view()) {
+            if !image.is_void() {
                 match Bulk::of(entry.view()) {
                     Bulk::Small => format.entry(entry.view(), out),
                     Bulk::Detached => later.copies.push(entry.detach()),
@@ -206,7 +206,7 @@ impl Walker<'_, '_> {
             let mut entries = 0;
             cursor = keys.sweep(cursor, image.bit, parity, |entry| {
                 entries += 1;
-                if !image.is_void() && image.wants(entry.view()) {
+                if !image.is_void() {
                     match Bulk::of(entry.view()) {
                         Bulk::Small => format.entry(entry.view(), out),
                         _ => large.push(entry.view().key().to_vec()),

@@ -219,6 +219,10 @@ fn populate(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let count = ctx.int(2)?;
     let prefix = ctx.args.get(3).unwrap_or(b"key");
     let mut name = Vec::new();
+    // It is not logged, as in the original.
+    if ctx.node.repl.has_stream() {
+        ctx.node.repl.strays();
+    }
     for n in 0..count {
         name.clear();
         name.extend(prefix.iter().take_while(|&&byte| byte != 0));

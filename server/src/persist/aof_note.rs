@@ -198,7 +198,7 @@ mod tests {
     use replication::history::ReplId;
 
     fn found() -> Found {
-        Found { stream_db: Some(3), id: Some(ReplId::from_random([1, 2, 3])), offset: Some(77) }
+        Found { stream_db: Some(3), id: Some(ReplId::from_random([1, 2, 3])), offset: Some(77), strayed: true }
     }
 
     #[test]

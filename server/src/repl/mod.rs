@@ -192,6 +192,17 @@ impl Replication {
         }
     }
 
+    /// Whether others go on, or may, with what this server logs or with what it is sent.
+    pub fn has_stream(&self) -> bool {
+        let state = self.state();
+        state.primary.is_some() || state.backlog_from.is_some()
+    }
+
+    /// Whether they have strayed. The caller holds all slots.
+    pub fn has_strayed(&self) -> bool {
+        self.strayed.load(Ordering::Relaxed)
+    }
+
     /// The keys are a primary's, or this server's are what others get. The caller holds all slots.
     fn end_stray(&self) -> bool {
         self.strayed.swap(false, Ordering::Relaxed)
@@ -371,7 +382,7 @@ impl Node {
                 // A primary that kept a log can be asked where its stream ends; one that kept none cannot, nor one whose keys
                 // are not what its log says.
                 (false, true) => {
-                    let is_told = is_logged && !self.repl.strayed.load(Ordering::Relaxed);
+                    let is_told = is_logged && !self.repl.has_strayed();
                     state.resumable = had_log && is_told && state.backlog_from.is_some();
                     state.down_since_ms = 0;
                 }

@@ -15,12 +15,15 @@ use replication::history::{History, ReplId};
 const STREAM_DB: &str = "repl-stream-db";
 const ID: &str = "repl-id";
 const OFFSET: &str = "repl-offset";
+/// Not among those of Redis, which passes over it.
+const STRAYED: &str = "repl-strayed";
 
 /// What is to be noted in a file.
 #[derive(Clone, Copy)]
 pub struct Note {
     id: ReplId,
     stream_db: u32,
+    strayed: bool,
 }
 
 /// What a file has noted.
@@ -32,6 +35,8 @@ pub struct Found {
     pub id: Option<ReplId>,
     /// The offset in it.
     pub offset: Option<u64>,
+    /// The keys were changed in ways that the stream does not tell of.
+    pub strayed: bool,
 }
 
 impl Note {
@@ -48,12 +53,12 @@ impl Note {
             None => state.backlog_from.is_some(),
         };
         let stream_db = if state.primary.is_some() { node.oplog.stream_db() } else { 0 };
-        is_known.then_some(Note { id: state.history.id, stream_db })
+        is_known.then_some(Note { id: state.history.id, stream_db, strayed: node.repl.has_strayed() })
     }
 
     /// What is noted of the moment of `offset`.
     pub fn of_offset(&self, offset: u64) -> Found {
-        Found { stream_db: Some(self.stream_db), id: Some(self.id), offset: Some(offset) }
+        Found { stream_db: Some(self.stream_db), id: Some(self.id), offset: Some(offset), strayed: self.strayed }
     }
 
     /// Writes it, for an RDB file of the moment of `offset`.
@@ -76,6 +81,7 @@ impl Found {
             STREAM_DB => self.stream_db = resp::parse_u64(value).and_then(|db| u32::try_from(db).ok()),
             ID => self.id = ReplId::parse(value),
             OFFSET => self.offset = resp::parse_i64(value).and_then(|offset| u64::try_from(offset).ok()),
+            STRAYED => self.strayed = value == b"1",
             _ => {}
         }
     }
@@ -85,7 +91,8 @@ impl Found {
         let stream_db = self.stream_db.map(|db| (STREAM_DB, db.to_string()));
         let id = self.id.map(|id| (ID, id.as_str().to_owned()));
         let offset = self.offset.map(|offset| (OFFSET, offset.to_string()));
-        [stream_db, id, offset].into_iter().flatten()
+        let strayed = self.strayed.then(|| (STRAYED, "1".to_owned()));
+        [stream_db, id, offset, strayed].into_iter().flatten()
     }
 
     /// Whether the keys are of a moment of a stream.
@@ -105,6 +112,7 @@ impl Found {
 
     /// Goes on from there, if that can be: the keys were just loaded and nobody has been served. A replica asks its primary for what came
     /// after; a primary begins a history that branches off there, so that its replicas may go on.
+    /// Keys that have strayed are nobody else's to go on with: a replica remembers that, a primary's replicas get all keys.
     pub fn resume(&self, node: &'static Node, now_ms: i64) {
         let (Some(id), Some(offset)) = (self.id, self.offset) else { return };
         let config = node.config();
@@ -115,6 +123,12 @@ impl Found {
         let mut held = guest.owner().wait_privileged();
         held.add_all();
         let mut state = node.repl.state();
+        if self.strayed {
+            if state.primary.is_none() {
+                return;
+            }
+            node.repl.strays();
+        }
         if state.primary.is_some() {
             state.history = History::new(id);
             (state.resumable, state.restarted) = (true, true);
@@ -136,14 +150,14 @@ mod tests {
     fn notes_are_read_as_they_are_written() {
         let id = ReplId::from_random([1, 2, 3]);
         let mut found = Found::default();
-        let noted = Note { id, stream_db: 3 }.of_offset(77);
+        let noted = Note { id, stream_db: 3, strayed: true }.of_offset(77);
         for (name, value) in noted.words().filter(|(name, _)| *name != ID) {
             found.take(name.as_bytes(), value.as_bytes());
         }
         assert!(!found.is_whole());
         found.take(ID.as_bytes(), id.as_str().as_bytes());
         found.take(b"ctime", b"1");
-        assert_eq!(found, Found { stream_db: Some(3), id: Some(id), offset: Some(77) });
+        assert_eq!(found, Found { stream_db: Some(3), id: Some(id), offset: Some(77), strayed: true });
         for nonsense in [&b"-1"[..], b"18446744073709551610"] {
             found.take(OFFSET.as_bytes(), nonsense);
             assert!(!found.is_whole());
