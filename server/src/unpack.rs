@@ -1,4 +1,4 @@
-//! Payloads of RESTORE and SLOTSRESTORE, and long texts of SET and its like, of which values are made before their command
+//! Payloads of RESTORE, SLOTSRESTORE and SLOTSRESTORE-ASYNC, and long texts of SET and its like, of which values are made before their command
 //! runs, step by step.
 //!
 //! Why: a value of millions of elements takes a second to make, and a text of a gigabyte as long to copy, for which nobody
@@ -25,12 +25,15 @@ use engine::raw::ticks::{self, Ticks};
 use persistence::rdb::decode::Limits;
 use persistence::rdb::dump;
 use persistence::rdb::restoring::{Restoring, Wrong};
+use slots::migration::message::VALUE;
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 /// Shorter payloads are read when the command runs.
 const BYTES_MIN: usize = 16 * 1024;
-/// With more arguments a request is not looked at again and again: to store so many keys takes its time anyway.
-const ARGS_MAX: usize = 1024;
+/// With more arguments a request is not looked at again and again: to store so many keys takes its time anyway. Servers of
+/// ours send at most 1024 keys at once.
+const ARGS_MAX: usize = 4096;
 /// A stretch.
 const STRETCH_US: u64 = 100;
 /// Bytes of a text that are copied before the time is looked at.
@@ -40,7 +43,7 @@ const PIECE_BYTES: usize = 16 * 1024;
 pub struct Unpacking {
     node: &'static Node,
     /// Which argument each is, in order, and how far it is.
-    payloads: Vec<(usize, Restoring)>,
+    payloads: VecDeque<(usize, Restoring)>,
     /// The first ones are read to the end.
     read: usize,
     /// Which arguments are texts to be copied, in order.
@@ -59,15 +62,15 @@ struct Places {
 }
 
 /// What a command stores as values.
-fn places(name: &str) -> Option<Places> {
+fn places(name: &str, args: &Args<'_>) -> Option<Places> {
     let (first, step, are_texts) = match name {
         "restore" | "restore-asking" => (3, usize::MAX, false),
         "slotsrestore" => (3, 3, false),
         "set" | "setnx" | "getset" => (2, usize::MAX, true),
         "setex" | "psetex" => (3, usize::MAX, true),
         "mset" | "msetnx" => (2, 2, true),
-        // SLOTSRESTORE-ASYNC string key ttl text
-        "slotsrestore-async" => (4, usize::MAX, true),
+        // SLOTSRESTORE-ASYNC object key ttl payload, SLOTSRESTORE-ASYNC string key ttl text
+        "slotsrestore-async" => (VALUE, usize::MAX, !args.is(1, "object")),
         _ => return None,
     };
     Some(Places { first, step, are_texts })
@@ -83,11 +86,11 @@ impl Unpacking {
     /// The long payloads or texts of a request; `None` if there is nothing to make before it runs.
     #[cold]
     pub fn of(node: &'static Node, name: &str, args: &Args<'_>, settings: &Settings) -> Option<Box<Unpacking>> {
-        let Places { first, step, are_texts } = places(name)?;
+        let Places { first, step, are_texts } = places(name, args)?;
         let bytes_min = if are_texts { Copies::BYTES_MIN } else { BYTES_MIN };
         let indices = (first..args.len().min(ARGS_MAX)).step_by(step);
         let long = indices.filter(|&at| args.len() <= ARGS_MAX && args.at(at).len() > bytes_min);
-        let (mut payloads, mut texts) = (Vec::new(), Vec::new());
+        let (mut payloads, mut texts) = (VecDeque::new(), Vec::new());
         match are_texts {
             true => texts.extend(long),
             false => payloads.extend(long.map(|at| (at, Restoring::new(limits(settings))))),
@@ -136,20 +139,33 @@ impl Unpacking {
     fn take(&mut self, at: usize) -> Option<Result<Body<'static>, Wrong>> {
         let nth = self.payloads.iter().take(self.read).position(|&(index, _)| index == at)?;
         self.read -= 1;
-        Some(self.payloads.remove(nth).1.into_body())
+        // Mostly the first one.
+        Some(self.payloads.remove(nth)?.1.into_body())
     }
 }
 
 /// The entry that the payload in argument `at` makes under `key`, out of what was read before if it was.
 pub fn entry(ctx: &mut NodeCtx<'_, '_>, at: usize, key: &[u8], expire_at_ms: Option<i64>) -> Result<Entry, Wrong> {
-    let lru = ctx.keys.now().lru();
-    match ctx.client.unpacking.as_mut().and_then(|unpacking| unpacking.take(at)) {
-        Some(body) => Ok(Entry::new(key, body?, expire_at_ms, lru)),
+    match made(ctx, at, key, expire_at_ms) {
+        Some(entry) => entry,
         None => {
+            let lru = ctx.keys.now().lru();
             let verified = dump::verify(ctx.args.at(at)).ok_or(Wrong::Seal)?;
             dump::restore(verified, limits(ctx.settings), key, expire_at_ms, lru).map_err(|_| Wrong::Data)
         }
     }
+}
+
+/// The entry that was made of the payload in argument `at` before its command ran, if it was.
+pub fn made(
+    ctx: &mut NodeCtx<'_, '_>,
+    at: usize,
+    key: &[u8],
+    expire_at_ms: Option<i64>,
+) -> Option<Result<Entry, Wrong>> {
+    let lru = ctx.keys.now().lru();
+    let body = ctx.client.unpacking.as_mut()?.take(at)?;
+    Some(body.map(|body| Entry::new(key, body, expire_at_ms, lru)))
 }
 
 /// What replicas and files are told of that payload: one that every reader knows.
@@ -179,5 +195,48 @@ impl Drop for Unpacking {
         if !waste.is_empty() {
             self.node.free_later(waste);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::tests::Desk;
+    use engine::raw::entry::Value;
+    use resp::Arg;
+
+    /// What is made of a request before it runs, once it is.
+    fn unpacked(words: &[&[u8]]) -> Option<Box<Unpacking>> {
+        let mut start = 0;
+        let ranges = words.iter().map(|word| {
+            let range = Arg { start, len: word.len() as u32 };
+            start += range.len;
+            range
+        });
+        let (bytes, ranges) = (words.concat(), ranges.collect::<Vec<_>>());
+        let (args, desk) = (Args::new(&bytes, &ranges), Desk::new());
+        let name = std::str::from_utf8(words[0]).expect("text");
+        let mut unpacking = Unpacking::of(desk.exec.node, name, &args, &desk.exec.settled.settings)?;
+        while !unpacking.go_on(&args) {}
+        Some(unpacking)
+    }
+
+    #[test]
+    fn what_sources_send_is_made_before_it_is_stored() {
+        let (text, few) = (vec![b'x'; 4 * Copies::BYTES_MIN.max(BYTES_MIN)], &b"x"[..]);
+        let payload = dump::dump(Value::Bytes(&text), false);
+        let is_made = |words: &[&[u8]], at| {
+            let mut unpacking = unpacked(words).expect("it is long");
+            matches!(unpacking.take(at), Some(Ok(Body::Long(made))) if made.as_slice() == text)
+        };
+        assert!(is_made(&[b"slotsrestore-async", b"object", b"k", b"0", &payload], 4));
+        // As many keys as servers of ours send at once, the last of them a big one.
+        let mut words = vec![&b"slotsrestore"[..]];
+        (0..1023).for_each(|_| words.extend([few, few, few]));
+        words.extend([few, few, &payload]);
+        assert!(is_made(&words, words.len() - 1));
+        let copies = unpacked(&[b"slotsrestore-async", b"string", b"k", b"0", &text]).expect("it is long");
+        assert!(copies.payloads.is_empty() && copies.texts.is_empty());
+        assert!(unpacked(&[b"slotsrestore-async", b"object", b"k", b"0", few]).is_none());
     }
 }

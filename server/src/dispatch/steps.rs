@@ -62,7 +62,7 @@ impl Desk {
         self.replaying || self.gate & Gate::REPLICA != 0
     }
 
-    /// Whether a replica may not be told yet whom to follow: see [`crate::repl::Replication::must_drain`].
+    /// Whether a replica may not be told yet whom to follow: see [`crate::repl::drain`].
     #[inline]
     pub(super) fn must_apply_first(
         &self,
@@ -80,7 +80,7 @@ impl Desk {
             // A transaction takes them one by one.
             held.add_all();
         }
-        asks && self.node.repl.must_drain(now.ms)
+        asks && self.node.repl.drain.must_wait(now.ms)
     }
 
     /// Whether the command may change something after the last save, or begin another one: it never runs.

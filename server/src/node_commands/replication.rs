@@ -225,7 +225,7 @@ fn acknowledge(node: &Node, peer: &mut Option<Box<Peer>>, offset: &[u8], now_ms:
 
 fn slaveof(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     let node = ctx.node;
-    node.repl.end_drain();
+    node.repl.drain.end();
     let is_logged = ctx.keys.effects().are_logged();
     let config = node.config();
     if config.cluster_enabled {

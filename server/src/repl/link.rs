@@ -3,7 +3,7 @@
 //! 1. Whatever an answer of the primary changes of this server's state it changes only while the attempt that asked counts,
 //!    under the state's lock; what changes the history waits for all slots.
 //! 2. What was received counts: a connection that ends is over when all whole requests are applied, and whoever changes the
-//!    primary waits for them ([`Replication::must_drain`]).
+//!    primary waits for them ([`super::drain`]).
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -145,7 +145,7 @@ impl Driver {
         match self.link.phase() {
             Phase::Handshake | Phase::Transfer => true,
             // Where nothing can run what waits is a part of one request, and the parser says how long that may be.
-            Phase::Streaming if self.answered.is_some() || node.repl.is_draining() => false,
+            Phase::Streaming if self.answered.is_some() || node.repl.drain.is_waited_for() => false,
             Phase::Streaming => self.applier.waiting() < INPUT_BYTES_MAX || !self.applier.has_unfinished(),
             Phase::Off | Phase::Waiting | Phase::Connecting | Phase::Loading => false,
         }
@@ -179,13 +179,14 @@ impl Driver {
         }
         self.introduce(exec, net, now);
         self.go_on(exec, net, now);
-        exec.node.repl.forget_drain(now.ms);
+        exec.node.repl.drain.forget(now.ms);
         let mut reads = 0;
         while self.readable && self.may_read(exec.node) && reads < READS_MAX {
             reads += 1;
             self.read(exec, net, now);
         }
         if self.link.phase() == Phase::Streaming {
+            exec.node.repl.drain.turned();
             self.apply(exec, net, now);
             if !self.applier.has_unfinished()
                 && let Some(why) = self.ended.take()
@@ -322,12 +323,12 @@ impl Driver {
             }
             Action::Stream { from, id } => {
                 self.answered = Some((id, bytes.get(from..).unwrap_or_default().to_vec()));
-                node.repl.set_unapplied(true);
+                node.repl.drain.set_unapplied(true);
                 self.go_on(exec, net, now);
             }
             Action::Suspend => {
                 self.applier.suspend(node);
-                node.repl.set_unapplied(false);
+                node.repl.drain.set_unapplied(false);
             }
             Action::Forget => node.repl.state().resumable = false,
             Action::Log(Say::Notice, text) => log::notice!("{text}"),
@@ -477,7 +478,7 @@ impl Driver {
                 if self.link.phase() == Phase::Streaming {
                     self.link.heard(now.ms);
                     // Said before anything of it is applied, so that nobody changes the primary in the middle.
-                    exec.node.repl.set_unapplied(true);
+                    exec.node.repl.drain.set_unapplied(true);
                     self.applier.add(bytes);
                     self.apply(exec, net, now);
                 } else {
@@ -502,9 +503,9 @@ impl Driver {
         let applied = self.applier.apply(exec, net, now);
         self.note_try(self.applier.in_vain());
         if self.applier.waiting() < before {
-            exec.node.repl.drained_some();
+            exec.node.repl.drain.progressed();
         }
-        exec.node.repl.set_unapplied(self.applier.has_unfinished());
+        exec.node.repl.drain.set_unapplied(self.applier.has_unfinished());
         if let Err(why) = applied {
             log::warning!("Protocol error in the stream of the MASTER: {why}");
             exec.node.repl.state().resumable = false;

@@ -19,6 +19,7 @@
 mod apply;
 mod connect;
 pub mod cron;
+pub mod drain;
 pub mod feed;
 mod image;
 pub mod link;
@@ -42,13 +43,8 @@ use replication::link::Phase;
 use replication::prologue::Prologues;
 use resp::{Flags, errors};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// So long a change of whom to follow waits for what has been received while none of it is applied.
-const DRAIN_MS_MAX: i64 = 1000;
-/// Who looks again only after longer has stood still, and the link perhaps with it: no more than this counts of it.
-const DRAIN_LOOK_MS_MAX: i64 = 100;
 
 /// What commands must look out for; 0 is nothing. A line of its own: every command reads it, hardly anybody writes it.
 #[derive(Default)]
@@ -130,13 +126,8 @@ pub struct Replication {
     attempt: AtomicU64,
     /// Counts changes of the history's id under an unbroken log.
     era: AtomicU64,
-    /// The link has whole requests that are not applied yet.
-    unapplied: AtomicBool,
-    /// When somebody who waits for those, before whom to follow changes, has last looked, Unix milliseconds; 0: nobody
-    /// waits.
-    drain_looked_ms: AtomicI64,
-    /// How long they have waited since any was applied, in milliseconds.
-    drain_spent_ms: AtomicI64,
+    /// What the link has not applied, and who waits for that before whom to follow changes.
+    pub drain: drain::Drain,
     /// Whom to follow has changed: the link is to look.
     orders: AtomicBool,
     /// The link's socket, to end it from any thread.
@@ -175,9 +166,7 @@ impl Replication {
             ack_wanted: AtomicBool::new(false),
             attempt: AtomicU64::new(0),
             era: AtomicU64::new(0),
-            unapplied: AtomicBool::new(false),
-            drain_looked_ms: AtomicI64::new(0),
-            drain_spent_ms: AtomicI64::new(0),
+            drain: drain::Drain::default(),
             socket: Mutex::default(),
             waits: wait::Waits::default(),
             strayed: AtomicBool::new(false),
@@ -253,53 +242,6 @@ impl Replication {
     /// The history's id changes. The caller holds all slots.
     fn next_era(&self) {
         self.era.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// Whether whom to follow may not change yet, since what the link has received is not applied: that counts, as with
-    /// 3.2, which has always applied what it has read. The link reads no more meanwhile, so there is an end to it; and a
-    /// second without progress is all it gets: it may be waiting for a disk. The caller holds all slots.
-    pub fn must_drain(&self, now_ms: i64) -> bool {
-        if !self.unapplied.load(Ordering::Acquire) {
-            return false;
-        }
-        let looked_ms = self.drain_looked_ms.swap(now_ms, Ordering::AcqRel);
-        if looked_ms == 0 {
-            self.drain_spent_ms.store(0, Ordering::Release);
-            return true;
-        }
-        let spent_ms = (now_ms - looked_ms).clamp(0, DRAIN_LOOK_MS_MAX);
-        self.drain_spent_ms.fetch_add(spent_ms, Ordering::AcqRel) + spent_ms < DRAIN_MS_MAX
-    }
-
-    /// Says whether the link has whole requests that are not applied.
-    fn set_unapplied(&self, unapplied: bool) {
-        self.unapplied.store(unapplied, Ordering::Release);
-    }
-
-    /// The link has applied some of what it has.
-    fn drained_some(&self) {
-        // Mostly nobody waits.
-        if self.is_draining() {
-            self.drain_spent_ms.store(0, Ordering::Release);
-        }
-    }
-
-    /// Whether somebody waits until the link has applied what it has.
-    fn is_draining(&self) -> bool {
-        self.drain_looked_ms.load(Ordering::Acquire) != 0
-    }
-
-    /// Who has waited may be gone: the link reads on.
-    fn forget_drain(&self, now_ms: i64) {
-        let looked_ms = self.drain_looked_ms.load(Ordering::Acquire);
-        if looked_ms != 0 && !(0..2 * DRAIN_MS_MAX).contains(&(now_ms - looked_ms)) {
-            self.end_drain();
-        }
-    }
-
-    /// Nobody waits for that any more.
-    pub fn end_drain(&self) {
-        self.drain_looked_ms.store(0, Ordering::Release);
     }
 
     /// Whether a primary's request belongs to the attempt that counts.
@@ -452,43 +394,5 @@ impl Node {
                 self.mailboxes[reactor].nudge();
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Looks every `step_ms` until it need not wait any longer; how often it looked.
-    fn looks(repl: &Replication, step_ms: i64) -> i64 {
-        (1..).find(|n| !repl.must_drain(n * step_ms)).unwrap_or_default()
-    }
-
-    #[test]
-    fn who_changes_whom_to_follow_waits_for_what_is_received_and_not_for_ever() {
-        let repl = Replication::new("", None, 1);
-        assert!(!repl.must_drain(1));
-        repl.set_unapplied(true);
-        for (step_ms, expected) in [(10, 101), (100, 11), (60_000, 11)] {
-            assert_eq!(looks(&repl, step_ms), expected, "{step_ms}");
-            repl.end_drain();
-        }
-        // What is applied meanwhile gives it another second.
-        assert!((0..50).all(|n| repl.must_drain(1 + n * 10)));
-        repl.drained_some();
-        assert!((50..149).all(|n| repl.must_drain(1 + n * 10)));
-        repl.set_unapplied(false);
-        assert!(!repl.must_drain(2000));
-    }
-
-    #[test]
-    fn a_wait_that_nobody_looks_after_is_forgotten() {
-        let repl = Replication::new("", None, 1);
-        repl.set_unapplied(true);
-        assert!(repl.must_drain(1000));
-        repl.forget_drain(2999);
-        assert!(repl.is_draining());
-        repl.forget_drain(3000);
-        assert!(!repl.is_draining());
     }
 }

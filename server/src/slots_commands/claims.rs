@@ -7,7 +7,9 @@
 //! 1. A slot of a database is claimed by one worker at a time; only its claimant marks keys in it as leaving.
 //! 2. The counter is raised before the first mark is set and lowered after the last one is gone. Marks are set under the
 //!    slot's lock, so whoever holds the slot sees the counter in time.
-//! 3. The mutex is a leaf: nothing else is taken under it.
+//! 3. Keys that go together are removed some at a time. That is noted before the first, and until it is over who asks for one
+//!    that is left waits: so they are gone for everybody when the first of them is.
+//! 4. The mutex is a leaf: nothing else is taken under it.
 
 use engine::keyspace::Key;
 use slots::SlotId;
@@ -23,6 +25,8 @@ type Place = (u32, SlotId);
 pub struct Claims {
     /// Claimed slots and connections that receive: 0 when no key moves.
     moving: AtomicUsize,
+    /// Claimed slots whose keys are being removed.
+    ending: AtomicUsize,
     claims: Mutex<HashMap<Place, Keys>>,
 }
 
@@ -31,7 +35,7 @@ pub struct Claims {
 struct Keys {
     hashes: HashSet<u64>,
     tags: HashSet<u32>,
-    /// The keys are being removed: who reads some may not find others.
+    /// The keys are being removed, some at a time: who reads some may not find others.
     ending: bool,
 }
 
@@ -69,25 +73,44 @@ impl Claims {
 
     /// Gives a slot back.
     pub fn release(&self, db: u32, slot: SlotId) {
-        if self.lock().remove(&(db, slot)).is_some() {
+        // What is dropped may be much, and is dropped behind the mutex.
+        let released = self.lock().remove(&(db, slot));
+        if let Some(noted) = released {
+            self.ending.fetch_sub(usize::from(noted.ending), Ordering::AcqRel);
             self.moving.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
     /// Notes keys that move from a claimed slot.
     pub fn add<'k>(&self, db: u32, slot: SlotId, keys: impl Iterator<Item = &'k [u8]>) {
+        // A tag may have any number, and clients ask for theirs under the mutex.
+        let (mut hashes, mut tags) = (HashSet::new(), HashSet::new());
+        for key in keys {
+            hashes.insert(engine::hash::fast(key));
+            tags.extend(slots::tag_crc(key));
+        }
         let mut claims = self.lock();
         let Some(noted) = claims.get_mut(&(db, slot)) else { return };
-        for key in keys {
-            noted.hashes.insert(engine::hash::fast(key));
-            noted.tags.extend(slots::tag_crc(key));
+        if noted.hashes.is_empty() {
+            // As it mostly is.
+            noted.hashes = hashes;
+        } else {
+            noted.hashes.extend(hashes);
         }
+        noted.tags.extend(tags);
     }
 
-    /// From now on the keys of a claimed slot are being removed.
-    pub fn end(&self, db: u32, slot: SlotId) {
-        if let Some(noted) = self.lock().get_mut(&(db, slot)) {
-            noted.ending = true;
+    /// From now on the keys of a claimed slot are being removed, or no longer.
+    pub fn set_ending(&self, db: u32, slot: SlotId, ending: bool) {
+        if let Some(noted) = self.lock().get_mut(&(db, slot))
+            && noted.ending != ending
+        {
+            noted.ending = ending;
+            if ending {
+                self.ending.fetch_add(1, Ordering::AcqRel);
+            } else {
+                self.ending.fetch_sub(1, Ordering::AcqRel);
+            }
         }
     }
 
@@ -103,8 +126,8 @@ impl Claims {
         noted.is_some_and(|noted| slots::tag_crc(key.bytes).is_some_and(|crc| noted.tags.contains(&crc)))
     }
 
-    /// Whether keys of this slot are being removed.
+    /// Whether keys of this slot are being removed. Who holds the slot may rely on it.
     pub fn is_ending(&self, db: u32, slot: SlotId) -> bool {
-        self.lock().get(&(db, slot)).is_some_and(|noted| noted.ending)
+        self.ending.load(Ordering::Acquire) > 0 && self.lock().get(&(db, slot)).is_some_and(|noted| noted.ending)
     }
 }

@@ -77,8 +77,8 @@ impl Moves {
     }
 }
 
-/// Whether a command must come again because of keys on their way: of those that leave nothing may be written, and those
-/// that arrive are not there yet. A script and a transaction wait for keys that arrive, as far as they name them before
+/// Whether a command must come again because of keys on their way: of those that leave nothing may be written, nor read once
+/// they are being removed, and those that arrive are not there yet. A script and a transaction wait for keys that arrive, as far as they name them before
 /// they run; a key that leaves and that they change is sent again. `expires_at` is the clock of a server that removes keys
 /// past their expiry: who asks for one that was to arrive finds that it is over, and does not wait until somebody else
 /// does. A replica has its primary's keys as that shows them, and an original shows them before they are whole.
@@ -131,7 +131,7 @@ fn names_one_on_its_way(
         };
         match entry.transit() {
             Transit::Settled => false,
-            Transit::Leaving | Transit::Stale => writes,
+            Transit::Leaving | Transit::Stale => writes || node.moves.claims.is_ending(db, key.slot),
             Transit::Arriving if expires_at.is_none() && node.moves.arrivals.is_of_stream(db, key.bytes) => false,
             Transit::Arriving => expires_at.is_none_or(|now| entry.expire_at_ms().is_none_or(|at| now.ms <= at)),
         }

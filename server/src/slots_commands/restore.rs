@@ -29,6 +29,8 @@ use std::borrow::Cow;
 
 /// No class of events: moved keys wake watchers and tell nobody.
 const NO_EVENT: u32 = 0;
+/// Keys of one command that are named in the log when they are replaced: to name all takes longer than to store them.
+const NAMED_MAX: usize = 16;
 /// Chunks belong to big values: collections that they make never take a compact form.
 const BIG_HASH: HashLimits = HashLimits { entries: 0, value: 0 };
 const BIG_ZSET: ZSetLimits = ZSetLimits { entries: 0, value: 0 };
@@ -66,17 +68,22 @@ fn slotsrestore(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
             }
         }
     }
+    let mut replaced = 0;
     for (key, expire_at_ms, payload, entry) in entries {
         if ctx.keys.remove_any(&key) {
-            crate::log::notice!(
-                "slotsrestore: the key '{}' was here already and is replaced",
-                key.bytes.escape_ascii()
-            );
+            if replaced < NAMED_MAX {
+                let name = key.bytes.escape_ascii();
+                crate::log::notice!("slotsrestore: the key '{name}' was here already and is replaced");
+            }
+            replaced += 1;
         }
         ctx.keys.put_entry(&key, entry);
         ctx.keys.changed(&key, NO_EVENT, "restore");
         ctx.keys.effects().log_instead(&[b"RESTORE", key.bytes, b"0", &payload, b"REPLACE"]);
         log_expire(ctx, key.bytes, expire_at_ms);
+    }
+    if replaced > NAMED_MAX {
+        crate::log::notice!("slotsrestore: and so were {} others", replaced - NAMED_MAX);
     }
     match durable::hold(ctx, Came::Whole, b"+OK\r\n", Refuse::Error).map_err(unsafe_keys)? {
         true => {}
@@ -223,8 +230,10 @@ fn carry_out(ctx: &mut NodeCtx<'_, '_>) -> Result<(Came, Vec<u8>), Vec<u8>> {
         Message::Object { ttl_ms } => {
             absent(ctx, &key)?;
             let (payload, at) = (args.at(VALUE), moment(ctx, ttl_ms));
-            let entry = decoded(ctx, payload, &key, at)?;
-            let payload = dump::for_older_readers(payload, entry.view().value());
+            // What is wrong with it only `decoded` can say.
+            let made = unpack::made(ctx, VALUE, key.bytes, at).and_then(Result::ok);
+            let entry = made.map_or_else(|| decoded(ctx, payload, &key, at), Ok)?;
+            let payload = unpack::for_log(ctx, payload, &entry);
             ctx.node.moves.arrivals.end(ctx.node, ctx.session.db, key.bytes);
             ctx.keys.put_entry(&key, entry);
             ctx.keys.changed(&key, NO_EVENT, "restore");

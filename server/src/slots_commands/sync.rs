@@ -1,11 +1,12 @@
 //! SLOTSMGRTONE, -TAGONE, -SLOT and -TAGSLOT: one key, or all keys of one hash tag, sent whole and then removed.
 //!
 //! The client is parked while a thread does the work: one thread a target (its `host:port` as given), with one cached
-//! link. The keys stay where they are, marked as leaving, until the target has taken them; writes to them wait meanwhile.
+//! link. The keys stay where they are, marked as leaving, until the target has taken them; writes to them wait meanwhile, and
+//! once the first is removed here reads wait for the last.
 //!
 //! ```text
 //! AUTH password | SELECT db          only what the link needs; answered before anything else is sent
-//! SLOTSRESTORE key ttl payload ..    one command for all keys; more, one after the other, only if they are too many for one
+//! SLOTSRESTORE key ttl payload ..    one command for all keys; more, one after the other, only if they are many (pieces.rs)
 //! ```
 //! A slot is held for a step at a time, also while a big value is made into a payload: only who writes to its key waits.
 //! A key that was changed meanwhile (a script may write what it did not announce) is sent again; one that will not hold
@@ -13,9 +14,9 @@
 
 use super::closing::{self, UnderWay};
 use super::link::{NoLink, connect};
-use super::pieces::{KEYS_MAX, Restores, delete};
+use super::pieces::{Restores, deletes};
 use super::rests::{self, Killed};
-use super::worker::{REST, Worker};
+use super::worker::{REMOVED_KEYS, REST, Worker};
 use crate::log;
 use crate::node::Node;
 use crate::node_commands::{Handler, NodeCtx};
@@ -229,8 +230,8 @@ const READING: &str = "IOERR error or timeout reading from target";
 const REFUSED: &str = "ERR error on slotsrestore, migration failed";
 /// In the greeting: drop what is left of an old link.
 const KILL: &str = "kill";
-const TOO_MANY: &str = "ERR the tag has too many keys to be moved by one command, SLOTSMGRTTAGONE-ASYNC can move them";
 const BUSY: &str = "ERR the specified key is being migrated";
+const PAUSED: &str = "ERR error on slotsrestore, clients are paused";
 
 /// How sending ended.
 enum Sent {
@@ -238,6 +239,12 @@ enum Sent {
     /// The link broke before anything came back, and it was not fresh.
     Stale,
     No(Failed),
+}
+
+/// Why keys that were sent are not removed, and which.
+struct NotRemoved {
+    keys: Vec<Box<[u8]>>,
+    why: Failed,
 }
 
 struct Mover<'m> {
@@ -324,10 +331,7 @@ impl Mover<'_> {
             }
         }
         node.moves.claims.add(db, slot, keys.iter().map(|key| &key[..]));
-        let moved = match keys.len() {
-            ..=KEYS_MAX => self.send_and_remove(slot, keys.clone()),
-            _ => Err(TOO_MANY.into()),
-        };
+        let moved = self.send_and_remove(slot, keys.clone());
         for key in keys {
             self.worker.in_slot(slot, db, |here| here.stay(&Key::new(&key)));
         }
@@ -359,7 +363,7 @@ impl Mover<'_> {
                 break;
             }
             let linked = self.link.is_some();
-            if let Err((piece, why)) = self.deliver_all(restores) {
+            if let Err((piece, why)) = self.deliver_all(restores.finish()) {
                 let Failed(line) = &why;
                 // Who refuses takes nothing, but has taken what came before.
                 if linked && (attempt > 0 || piece > 0 || line.starts_with(b"IOERR")) {
@@ -368,24 +372,17 @@ impl Mover<'_> {
                 }
                 return Err(why);
             }
-            self.worker.node.moves.claims.end(self.job.db, slot);
-            let (node, tenure) = (self.worker.node, self.tenure);
-            let ours = || node.repl.tenure() == tenure;
-            let until = Instant::now() + self.job.timeout;
-            let changed = loop {
-                let removed = |here: &mut Keyspace<'_, '_>| ours().then(|| remove(here, &sent));
-                match self.worker.in_slot_unless_paused(slot, self.job.db, removed) {
-                    Some(changed) => break changed,
-                    // Who pauses clients relies on nothing changing.
-                    None if Instant::now() < until => thread::sleep(CLAIM_RETRY),
-                    None => {
-                        sent.append(&mut gone);
-                        self.forget(&sent);
-                        return Err("ERR error on slotsrestore, clients are paused".into());
+            match self.remove_sent(slot, &sent) {
+                Ok(changed) => keys = changed,
+                Err(NotRemoved { mut keys, why }) => {
+                    // Otherwise they are the new primary's business, and nothing is wrong with the link.
+                    if self.is_ours() {
+                        keys.append(&mut gone);
+                        self.forget(&keys);
                     }
+                    return Err(why);
                 }
-            };
-            keys = changed.ok_or_else(|| Failed::from(errors::READ_ONLY))?;
+            }
             moved += sent.len() - keys.len();
         }
         // Others have changed each time: they stay here, and the target must not keep what it got of them either.
@@ -393,13 +390,43 @@ impl Mover<'_> {
         if !keys.is_empty() && !self.is_ours() {
             return Err(errors::READ_ONLY.into());
         }
-        if !keys.is_empty()
-            && let Err(why) = self.deliver(&delete(&keys), REFUSED)
-        {
+        if let Err((_, why)) = self.deliver_all(deletes(&keys)) {
             self.forget(&keys);
             return Err(why);
         }
         Ok(moved)
+    }
+
+    /// Removes what the target has taken, some keys at a time between which others have the slot: who asks for one that is
+    /// left waits. Returns those that are not as they were sent.
+    fn remove_sent(&mut self, slot: SlotId, sent: &[Box<[u8]>]) -> Result<Vec<Box<[u8]>>, NotRemoved> {
+        let (node, db, tenure) = (self.worker.node, self.job.db, self.tenure);
+        node.moves.claims.set_ending(db, slot, true);
+        let until = Instant::now() + self.job.timeout;
+        let mut changed: Vec<Box<[u8]>> = Vec::new();
+        for (n, step) in sent.chunks(REMOVED_KEYS).enumerate() {
+            if n > 0 {
+                thread::sleep(REST);
+            }
+            let why = loop {
+                let removed = |here: &mut Keyspace<'_, '_>| (node.repl.tenure() == tenure).then(|| remove(here, step));
+                match self.worker.in_slot_unless_paused(slot, db, removed) {
+                    Some(Some(mut others)) => {
+                        changed.append(&mut others);
+                        break None;
+                    }
+                    Some(None) => break Some(errors::READ_ONLY),
+                    // Who pauses clients relies on nothing changing. They find no half of what goes together after it.
+                    None if Instant::now() < until || n > 0 && !self.worker.is_over() => thread::sleep(CLAIM_RETRY),
+                    None => break Some(PAUSED),
+                }
+            };
+            if let Some(why) = why {
+                changed.extend_from_slice(&sent[n * REMOVED_KEYS..]);
+                return Err(NotRemoved { keys: changed, why: why.into() });
+            }
+        }
+        Ok(changed)
     }
 
     /// Nobody knows what a target that has not answered has stored: it is told to forget it, over a new link, once that has
@@ -410,7 +437,9 @@ impl Mover<'_> {
             log::warning!("slotsmgrt: {} keys that were sent are the new primary's business", keys.len());
             return;
         }
-        let told = self.connected().is_ok() && matches!(self.try_deliver(&delete(keys), REFUSED, false), Sent::Yes);
+        let mut pieces = deletes(keys).into_iter();
+        let told = self.connected().is_ok()
+            && pieces.all(|piece| matches!(self.try_deliver(&piece, REFUSED, false), Sent::Yes));
         if !told {
             let Job { host, port, .. } = self.job;
             let count = keys.len();
@@ -487,10 +516,9 @@ impl Mover<'_> {
         }
     }
 
-    /// Sends keys by as many commands as they need, each when the one before is answered. If that fails, says why and with
-    /// which command, counted from 0.
-    fn deliver_all(&mut self, restores: Restores) -> Result<(), (usize, Failed)> {
-        for (piece, request) in restores.finish().into_iter().enumerate() {
+    /// Sends commands, each when the one before is answered. If that fails, says why and with which, counted from 0.
+    fn deliver_all(&mut self, pieces: Vec<Vec<u8>>) -> Result<(), (usize, Failed)> {
+        for (piece, request) in pieces.into_iter().enumerate() {
             let delivered = match piece {
                 0 => self.deliver(&request, REFUSED),
                 _ if !self.is_ours() => Err(errors::READ_ONLY.into()),

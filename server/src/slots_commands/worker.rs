@@ -13,6 +13,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+/// Keys of a slot that are removed in one step: more would be felt as a pause.
+pub const REMOVED_KEYS: usize = 512;
 /// Entries looked at in one step.
 const STEP_KEYS: usize = 256;
 /// Walks over the keys of a tag.
@@ -90,6 +92,11 @@ impl Worker {
         // One that was removed and made anew is found again.
         group.dedup();
         group
+    }
+
+    /// Whether the last save is done: nothing may change any more.
+    pub fn is_over(&self) -> bool {
+        is_over(self.node)
     }
 
     /// Takes over which events are wanted: a key that is found past its expiry on the way is told of as any other.

@@ -12,6 +12,8 @@
 //!    whoever carried out [`Action::Commit`] found it unchanged and removed it.
 //! 2. After any other end, [`Export::sent`] names the keys of which the target may hold copies.
 //! 3. Bytes sent and not acknowledged are bounded: a message is made only while they are below the limit.
+//! 4. A target is silent only as long as somebody listens: of the time between two events no more counts than
+//!    [`LISTENING_MS_MAX`]. Who had no processor for longer finds in the socket what has come meanwhile.
 
 use std::collections::VecDeque;
 
@@ -185,6 +187,9 @@ struct Progress {
     elements: u64,
 }
 
+/// Who listens has an event at least this often.
+const LISTENING_MS_MAX: i64 = 200;
+
 /// A message that was made and not acknowledged.
 #[derive(Debug, Clone, Copy, Default)]
 struct Pending {
@@ -214,6 +219,9 @@ pub struct Export {
     bytes_max: usize,
     timeout_ms: i64,
     heard_ms: i64,
+    /// How long the target has been listened to since then, in vain, and when that was last counted.
+    silent_ms: i64,
+    stepped_ms: i64,
     committing: bool,
     /// The target wants to be asked before keys are removed here.
     sync: bool,
@@ -235,6 +243,8 @@ impl Export {
             bytes_max: bytes_max.max(1),
             timeout_ms,
             heard_ms: now_ms,
+            silent_ms: 0,
+            stepped_ms: now_ms,
             committing: false,
             sync: false,
             asked: false,
@@ -255,16 +265,18 @@ impl Export {
             return Action::Wait;
         }
         let owed = !self.unacknowledged.is_empty();
+        self.silent_ms += (now_ms - self.stepped_ms).clamp(0, LISTENING_MS_MAX);
+        self.stepped_ms = now_ms;
         match event {
             Event::Ready => {}
             Event::Tick => {
-                if !self.unacknowledged.is_empty() && now_ms - self.heard_ms > self.timeout_ms {
+                if owed && self.silent_ms > self.timeout_ms {
                     return self.abort(Reason::Timeout);
                 }
             }
             Event::Failed(reason) => return self.abort(reason),
             Event::Acknowledged | Event::Answered(_) => {
-                self.heard_ms = now_ms;
+                self.heard(now_ms);
                 let Some(pending) = self.unacknowledged.pop_front() else {
                     return self.abort(Reason::Nonsense(b"an acknowledgement of nothing".to_vec()));
                 };
@@ -312,9 +324,14 @@ impl Export {
         }
         if !owed && !self.unacknowledged.is_empty() {
             // It is from now on that the target has something to say.
-            self.heard_ms = now_ms;
+            self.heard(now_ms);
         }
         self.next()
+    }
+
+    fn heard(&mut self, now_ms: i64) {
+        self.heard_ms = now_ms;
+        self.silent_ms = 0;
     }
 
     fn made(&mut self, messages: usize, bytes: usize, stage: Stage, elements: Option<u64>) {
@@ -624,6 +641,27 @@ mod tests {
         assert_eq!(export.step(Event::Tick, 151), Action::Abort(Reason::Timeout));
         assert_eq!(export.step(Event::Failed(Reason::Closed), 151), Action::Wait);
         assert_eq!(export.sent().collect::<Vec<_>>(), [0]);
+    }
+
+    #[test]
+    fn time_in_which_nobody_listens_is_no_silence() {
+        let mut export = Export::new(2, 100, 1000, 0, 0);
+        export.step(Event::Ready, 0);
+        export.step(made(1, 5, Stage::Done), 0);
+        assert_eq!(export.step(made(1, 5, Stage::Done), 0), Action::Wait);
+        // A thread that had no processor for an hour has not looked what has come in that time, and does so next.
+        assert_eq!(export.step(Event::Tick, 3_600_000), Action::Wait);
+        assert_eq!(export.step(Event::Acknowledged, 3_600_000), Action::Wait);
+        // And a clock that is set back costs no more than one look.
+        let looks = |export: &mut Export, from: i64| {
+            (1..).find(|n| export.step(Event::Tick, from + n * 100) == Action::Abort(Reason::Timeout))
+        };
+        assert_eq!(looks(&mut export, 0), Some(12));
+        let mut export = Export::new(1, 100, 1000, 1, 0);
+        export.step(Event::Ready, 0);
+        // The share of each long pause counts.
+        let pauses = (1..).find(|n| export.step(Event::Tick, n * 10_000) == Action::Abort(Reason::Timeout));
+        assert_eq!(pauses, Some(1000 / LISTENING_MS_MAX + 1));
     }
 
     #[test]

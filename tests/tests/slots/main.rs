@@ -8,7 +8,7 @@
 //! * `elders.rs`: what is left of an original's old links when a new one comes.
 //! * `extensions.rs`: what only servers of ours say to each other, and what operators may ask for besides.
 //! * `effects.rs`: what commands leave in logs, files, counters and with who watches. `rows.rs`: defaults, limits, refusals, ends of links.
-//! * `groups.rs`: groups of keys that clients change while they are gathered.
+//! * `giants.rs`: tags of very many keys. `groups.rs`: groups of keys that clients change while they are gathered.
 //! * `inside.rs`: what sources say, within transactions and scripts.
 //! * `gates.rs`: what stands before every command: arity, password, memory, replicas, role. `answers.rs`: synchronous links, what
 //!   they take for an answer, and what is counted and told besides.
@@ -34,6 +34,7 @@ mod effects;
 mod elders;
 mod extensions;
 mod gates;
+mod giants;
 mod groups;
 mod inside;
 mod noise;

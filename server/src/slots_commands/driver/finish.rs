@@ -3,7 +3,7 @@
 use super::{Batch, Driver, Ending};
 use crate::log;
 use crate::slots_commands::chunks::Limits;
-use crate::slots_commands::worker::REST;
+use crate::slots_commands::worker::{REMOVED_KEYS, REST};
 use engine::keyspace::{Key, Keyspace};
 use engine::raw::entry::Transit;
 use slots::SlotId;
@@ -13,8 +13,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Keys of a slot that are removed in one step, so that nobody sees a part of them: more would be felt as a pause.
-const COMMIT_KEYS: usize = 512;
 /// Time for telling a target to forget, over the old link and a new one together: as long as the batch's target might be
 /// silent, but within these bounds, since writes to the batch's keys wait for it. The old link has half of it.
 const RETRACT_MIN: Duration = Duration::from_secs(1);
@@ -34,11 +32,11 @@ impl Driver {
             by_slot.entry(Key::new(&batch.keys[index]).slot).or_default().push(index);
         }
         let keys = batch.keys.clone();
-        let many = by_slot.len() > 1 || by_slot.values().any(|indices| indices.len() > COMMIT_KEYS);
+        let many = by_slot.len() > 1 || by_slot.values().any(|indices| indices.len() > REMOVED_KEYS);
         if many {
             let mut stale = Vec::new();
             for (&slot, indices) in &by_slot {
-                for step in indices.chunks(COMMIT_KEYS) {
+                for step in indices.chunks(REMOVED_KEYS) {
                     stale.extend(self.in_slot(slot, |here| changed(here, &keys, step)));
                     thread::sleep(REST);
                 }
@@ -49,9 +47,9 @@ impl Driver {
         }
         let (node, db, tenure) = (self.node, self.link.db, self.tenure);
         let mut kept = Vec::new();
-        for (slot, indices) in by_slot {
-            node.moves.claims.end(db, slot);
-            for step in indices.chunks(COMMIT_KEYS) {
+        for (&slot, indices) in &by_slot {
+            node.moves.claims.set_ending(db, slot, true);
+            for step in indices.chunks(REMOVED_KEYS) {
                 let removed = self.in_slot_unless_paused(slot, |here| {
                     if node.repl.tenure() != tenure {
                         return None;
@@ -62,6 +60,8 @@ impl Driver {
                 });
                 let Some((stale, gone)) = removed? else { return Some(Event::Failed(Reason::Demoted)) };
                 if !stale.is_empty() {
+                    // Nothing is removed, and it may be long before it comes to that again.
+                    by_slot.keys().for_each(|&slot| node.moves.claims.set_ending(db, slot, false));
                     return Some(Event::Stale { keys: stale });
                 }
                 gone.into_iter().for_each(|index| batch.removed[index] = true);
@@ -71,6 +71,8 @@ impl Driver {
                 }
             }
         }
+        // What is left here stays, or is sent again.
+        by_slot.keys().for_each(|&slot| node.moves.claims.set_ending(db, slot, false));
         Some(Event::Committed { kept })
     }
 
