@@ -12,6 +12,7 @@ use crate::dispatch::{Executor, Ran, Turn};
 use crate::log;
 use crate::net::Net;
 use crate::node::Node;
+use crate::offers::Offers;
 use commands::args::Args;
 use commands::ctx::Session;
 use engine::clock::Now;
@@ -22,9 +23,12 @@ use replication::unit::Unit;
 use resp::{Arg, Out, Parser, Progress};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// Requests applied before others have their turn.
 const REQUESTS_MAX: usize = 1024;
+/// Requests between two looks whether the core is to be offered to others.
+const OFFER_REQUESTS: usize = 64;
 /// Errors that are logged of one link; each means that this server differs from its primary.
 const ERRORS_LOGGED: u32 = 10;
 /// Bytes of memory kept for the next request's.
@@ -51,6 +55,7 @@ pub struct Applier {
     stalled: bool,
     /// It was a guest that had the slots.
     behind_guest: bool,
+    offers: Offers,
     /// The primary's address, as CLIENT LIST shows it.
     pub peer: String,
 }
@@ -73,6 +78,7 @@ impl Applier {
             unfinished: false,
             stalled: false,
             behind_guest: false,
+            offers: Offers::new(Instant::now()),
             peer: String::new(),
         }
     }
@@ -163,6 +169,9 @@ impl Applier {
                 break;
             }
             count += 1;
+            if count % OFFER_REQUESTS == 0 {
+                self.offers.offer();
+            }
             self.args.clear();
             let consumed = match self.parser.parse(&input[at..], &mut self.args) {
                 Ok(Progress::Complete { consumed }) => consumed,

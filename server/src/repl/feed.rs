@@ -437,10 +437,16 @@ mod tests {
         let mut cursor = log.cursor(0);
         for most in [LOG_TURN_BYTES, 5, 100_000, 2 << 20] {
             let (before, mut given) = (cursor.offset(), 0);
-            let drained = drain(&mut cursor, &log, most, || true, |bytes| {
-                given += bytes.len();
-                Ok(Some(bytes.len()))
-            });
+            let drained = drain(
+                &mut cursor,
+                &log,
+                most,
+                || true,
+                |bytes| {
+                    given += bytes.len();
+                    Ok(Some(bytes.len()))
+                },
+            );
             assert_eq!(drained.ok(), Some((most, false)));
             assert_eq!((given, cursor.offset() - before), (most, most as u64));
         }
