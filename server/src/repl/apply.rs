@@ -41,6 +41,14 @@ const LOOK_AHEAD_BYTES: usize = 64 * 1024;
 /// Needs of a transaction's requests for which memory is kept.
 const PLAN_MAX: usize = 1024;
 
+/// Nothing like it can be done here without all other keys waiting, and without it every key is another.
+const SWAPPED: &str =
+    "The MASTER has swapped databases with SWAPDB, which this server cannot do: it asks for all keys anew";
+
+fn no_stream(why: &dyn std::fmt::Display) -> String {
+    format!("Protocol error in the stream of the MASTER: {why}")
+}
+
 /// A request that is whole.
 struct Request {
     /// Where it lies in the input.
@@ -257,12 +265,16 @@ impl Applier {
                     let words = first..self.args.len();
                     let args = Args::new(rest, self.args.get(words.clone()).unwrap_or_default());
                     let prepared = exec.prepare(&args);
+                    if prepared.row.is_none() && args.is(0, "swapdb") {
+                        end = Err(SWAPPED.to_owned());
+                        break;
+                    }
                     ahead.push(Request { bytes: at..at + consumed, words, prepared });
                     at += consumed;
                 }
-                Ok(Progress::Inline { .. }) => end = Err("a line where a request should be".to_owned()),
+                Ok(Progress::Inline { .. }) => end = Err(no_stream(&"a line where a request should be")),
                 Ok(Progress::NeedMore { .. }) => end = Ok(true),
-                Err(error) => end = Err(error.to_string()),
+                Err(error) => end = Err(no_stream(&error)),
             }
         }
         if let Some(client) = &self.client {

@@ -512,9 +512,7 @@ impl Driver {
         }
         exec.node.repl.drain.set_unapplied(self.applier.has_unfinished());
         if let Err(why) = applied {
-            log::warning!("Protocol error in the stream of the MASTER: {why}");
-            exec.node.repl.state().resumable = false;
-            self.step(Event::Broke(why), &[], exec, net, now);
+            self.step(Event::Lost(why), &[], exec, net, now);
         }
         if exec.node.repl.ack_wanted.swap(false, Ordering::AcqRel) {
             self.acknowledge(exec, net, now);
