@@ -81,11 +81,20 @@ fn wait_for(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
     use std::sync::mpsc::channel;
+    use std::sync::{Arc, Mutex};
     use std::thread;
 
     const LONG: Duration = Duration::from_secs(600);
+    /// Whoever has not come back by then waits for ever, or for [`LONG`].
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// What `work` comes back with, which a thread of its own does.
+    fn within<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
+        let (sender, done) = sync_channel(1);
+        thread::spawn(move || sender.send(work()));
+        done.recv_timeout(PATIENCE).expect("it waits for ever")
+    }
 
     #[test]
     fn an_address_needs_no_look_up_and_a_name_does() {
@@ -98,27 +107,30 @@ mod tests {
     fn nobody_waits_for_ever_and_few_look_ups_hang() {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let (end, ends) = channel::<()>();
-        let ends = std::sync::Arc::new(std::sync::Mutex::new(ends));
-        let hang = || {
+        let ends = Arc::new(Mutex::new(ends));
+        // How a wait of at most `time` for a look-up without end ends, which is told to stop at the third look if `stops`.
+        let wait = |time: Duration, stops: bool| {
             let ends = ends.clone();
-            move || {
+            let hang = move || {
                 let _ = ends.lock().expect("nobody has panicked").recv();
                 Ok(Vec::new())
-            }
+            };
+            let looks = AtomicUsize::new(0);
+            let stops = move || stops && looks.fetch_add(1, Ordering::Relaxed) > 2;
+            within(move || wait_for(&COUNT, hang, time, stops)).expect_err("it hangs").kind()
         };
-        let looks = Cell::new(0);
-        let stops = || looks.replace(looks.get() + 1) > 2;
-        let kind = |result: io::Result<Vec<SocketAddr>>| result.expect_err("it hangs").kind();
-        assert_eq!(kind(wait_for(&COUNT, hang(), LONG, stops)), io::ErrorKind::TimedOut);
+        assert_eq!(wait(LONG, true), io::ErrorKind::TimedOut);
         for _ in 1..LOOK_UPS_MAX {
-            assert_eq!(kind(wait_for(&COUNT, hang(), Duration::ZERO, || false)), io::ErrorKind::TimedOut);
+            assert_eq!(wait(Duration::ZERO, false), io::ErrorKind::TimedOut);
         }
-        assert_eq!(kind(wait_for(&COUNT, hang(), LONG, || false)), io::ErrorKind::Other);
+        assert_eq!(wait(LONG, false), io::ErrorKind::Other);
         // All end at once, and there is room again.
         drop(end);
-        while COUNT.load(Ordering::Acquire) > 0 {
-            thread::yield_now();
-        }
-        assert!(wait_for(&COUNT, || Ok(Vec::new()), LONG, || false).is_ok());
+        within(|| {
+            while COUNT.load(Ordering::Acquire) > 0 {
+                thread::yield_now();
+            }
+        });
+        assert!(within(|| wait_for(&COUNT, || Ok(Vec::new()), LONG, || false)).is_ok());
     }
 }

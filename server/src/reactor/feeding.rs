@@ -75,9 +75,7 @@ impl Reactor {
                 && began.elapsed() < LAST_FEED_MAX
                 && repl::feed::feed(conn, node, Now::read()).is_ok()
             {
-                if conn.client.feed().is_some_and(|feed| feed.blocked) {
-                    thread::sleep(LAST_FEED_PAUSE);
-                }
+                thread::sleep(LAST_FEED_PAUSE);
             }
         }
     }

@@ -15,7 +15,6 @@ use mio::{Poll, Waker};
 use resp::{Flags, KeySpec, Out};
 use slots::SlotId;
 use slots::migration::abilities::Abilities;
-use slots::migration::export::Stage;
 use slots::migration::message::{strict_int, with_quote};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -221,70 +220,6 @@ fn cancel(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
     Ok(())
 }
 
-fn status(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
-    let Some(link) = ctx.node.moves.exports.link(ctx.session.db) else {
-        ctx.out.null_array();
-        return Ok(());
-    };
-    let now_ms = ctx.keys.now().ms;
-    let state = link.state();
-    let (heard_ms, limits) = (state.heard_ms, state.limits.unwrap_or_default());
-    let out = &mut *ctx.ctx.out;
-    out.array(18);
-    let pair = |name: &str, value: i64, out: &mut Out| {
-        out.bulk(name.as_bytes());
-        out.bulk_int(value);
-    };
-    out.bulk(b"host");
-    out.bulk(link.host.as_bytes());
-    pair("port", link.port.into(), out);
-    pair("used", state.used.into(), out);
-    pair("timeout", limits.timeout_ms, out);
-    pair("lastuse", heard_ms, out);
-    pair("since_lastuse", now_ms - heard_ms, out);
-    pair("sending_msgs", state.unacknowledged as i64, out);
-    pair("blocked_clients", state.waiting.len() as i64, out);
-    out.bulk(b"batched_iterator");
-    if !state.busy {
-        out.null_array();
-        return Ok(());
-    }
-    let standing = &state.standing;
-    out.array(24);
-    out.bulk(b"keys");
-    out.array(2);
-    out.bulk_int(standing.keys.len() as i64);
-    out.array(standing.keys.len());
-    standing.keys.iter().for_each(|key| out.bulk(key));
-    pair("timeout", limits.timeout_ms, out);
-    pair("maxbulks", limits.maxbulks as i64, out);
-    pair("maxbytes", limits.maxbytes as i64, out);
-    pair("estimate_msgs", standing.estimate as i64, out);
-    pair("removed_keys", standing.done as i64, out);
-    pair("chunked_vals", 0, out);
-    out.bulk(b"iterators");
-    out.array(2);
-    out.bulk_int(standing.left as i64);
-    match standing.current {
-        None => out.null_array(),
-        Some((key, stage)) => {
-            out.array(6);
-            out.bulk(b"key");
-            out.bulk(standing.keys.get(key).map(|key| &key[..]).unwrap_or_default());
-            pair("stage", stage.number(), out);
-            let cursor = if let Stage::Chunked { cursor } = stage { cursor } else { 0 };
-            pair("cursor", cursor as i64, out);
-        }
-    }
-    // Ours: how fast it goes, and how much of it is left.
-    let took_ms = (now_ms - standing.since_ms).max(1);
-    pair("sent_bytes", standing.bytes as i64, out);
-    pair("bytes_per_sec", (standing.bytes.saturating_mul(1000) / took_ms as u64) as i64, out);
-    pair("left_keys", standing.left as i64, out);
-    pair("left_bytes", standing.left_bytes as i64, out);
-    Ok(())
-}
-
 /// The messages of keys, as an answer: nothing is sent and nothing removed.
 fn dump(ctx: &mut NodeCtx<'_, '_>, tags: bool) -> Outcome {
     let args = ctx.args;
@@ -360,5 +295,5 @@ pub(super) static TABLE: &[Command<Handler>] = &[
     command::<Handler>("slotsmgrttagone-async-dump", -4, NONE, DUMP, tag_one_dump).holding(Access::Touch),
     command("slotsmgrt-async-fence", 0, NONE, Flags::READONLY.or(Flags::NOSCRIPT), fence),
     command("slotsmgrt-async-cancel", 0, NONE, Flags::FAST, cancel),
-    command("slotsmgrt-async-status", 0, NONE, Flags::FAST, status),
+    command::<Handler>("slotsmgrt-async-status", 0, NONE, Flags::FAST, super::status::status).holding(Access::Touch),
 ];

@@ -6,7 +6,7 @@
 //!                                                            arrivals.rs: keys that are not whole yet
 //!                                                            durable.rs: answers that wait for disk and replicas
 //!  worker      sync.rs: a thread a target, whole keys; pieces.rs: in which commands
-//!              migrate.rs, exports.rs: one batch a database, who waits for it, how it stands
+//!              migrate.rs, exports.rs: one batch a database, who waits for it, how it stands (status.rs)
 //!              driver.rs: its thread; chunks.rs, peer.rs: what it sends, what it hears
 //! ```
 //! A worker does its network I/O without any lock and takes a slot's lock for a step at a time (`worker.rs`). Keys that
@@ -21,12 +21,14 @@ pub mod durable;
 pub mod elders;
 pub mod exports;
 mod growing;
+mod idle;
 mod link;
 mod migrate;
 mod peer;
 mod pieces;
 mod restore;
 mod rests;
+mod status;
 mod sync;
 mod worker;
 mod wrapper;

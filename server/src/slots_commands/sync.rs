@@ -13,6 +13,7 @@
 //! still stays, and the target is told to drop its copy, as it is of one that has ended here meanwhile.
 
 use super::closing::{self, UnderWay};
+use super::idle::{Idle, Next};
 use super::link::{NoLink, connect};
 use super::pieces::{Restores, deletes};
 use super::rests::{self, Killed};
@@ -42,9 +43,7 @@ use std::time::{Duration, Instant};
 /// A timeout of 0 means this.
 const TIMEOUT_DEFAULT_MS: i64 = 100;
 /// A link, and its thread, end when nobody has asked for them for so long.
-const IDLE: Duration = Duration::from_secs(15);
-/// A thread stays a guest for so long after its last work, since becoming one costs a turn of the reactor.
-const GUEST_IDLE: Duration = Duration::from_millis(100);
+pub const IDLE: Duration = Duration::from_secs(15);
 /// Targets at a time.
 const THREADS_MAX: usize = 256;
 /// Requests that wait for one target.
@@ -155,11 +154,22 @@ fn hand_over(node: &'static Node, mut job: Job) -> Result<(), Error> {
 fn serve(node: &'static Node, name: &str, jobs: &Receiver<Job>) {
     let mut link: Option<Link> = None;
     let mut worker: Option<Worker> = None;
+    let mut idle = Idle::begin(Instant::now(), IDLE);
     loop {
-        let patience = if worker.is_some() { GUEST_IDLE } else { IDLE };
+        let patience = match idle.next(Instant::now(), worker.is_some()) {
+            Next::Wait(time) => time,
+            Next::Leave => {
+                worker = None;
+                continue;
+            }
+            Next::End => Duration::ZERO,
+        };
         match jobs.recv_timeout(patience) {
-            Ok(job) => carry_out(node, &mut worker, &mut link, job),
-            Err(RecvTimeoutError::Timeout) if worker.is_some() => worker = None,
+            Ok(job) => {
+                carry_out(node, &mut worker, &mut link, job);
+                idle = Idle::begin(Instant::now(), IDLE);
+            }
+            Err(RecvTimeoutError::Timeout) if !patience.is_zero() => {}
             Err(_) => {
                 // Under the lock nobody can be sending: a job that came just now is still served.
                 let mut targets = node.moves.targets.lock();
@@ -167,6 +177,7 @@ fn serve(node: &'static Node, name: &str, jobs: &Receiver<Job>) {
                     Ok(job) => {
                         drop(targets);
                         carry_out(node, &mut worker, &mut link, job);
+                        idle = Idle::begin(Instant::now(), IDLE);
                     }
                     Err(_) => {
                         targets.remove(name);
@@ -581,6 +592,8 @@ impl Mover<'_> {
                 Ok(line) if what == KILL && Killed::of(&line) != Killed::Refused => heard = true,
                 Ok(line) => {
                     log::warning!("slotsmgrt: the target refused {what}: {}", line.escape_ascii());
+                    // Who refuses what comes first is said to have refused the original's first words.
+                    let what = if what == KILL { "select" } else { what };
                     return Sent::No(Failed(format!("ERR error on slotsrestore, {what} failed").into_bytes()));
                 }
                 Err(error) if is_closed(&error) && cached && !heard => return Sent::Stale,

@@ -2,7 +2,7 @@
 
 use resp::{Arg, Parser, Progress, Reply};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 use tests::{Client, Options, Server, encode};
 
@@ -144,7 +144,12 @@ pub struct Caller {
 
 impl Script {
     pub fn new() -> Script {
-        Script { listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port") }
+        Script::on(Ipv4Addr::LOCALHOST.into()).expect("loopback has a free port")
+    }
+
+    /// One that listens there.
+    pub fn on(address: IpAddr) -> std::io::Result<Script> {
+        TcpListener::bind((address, 0)).map(|listener| Script { listener })
     }
 
     pub fn port(&self) -> u16 {

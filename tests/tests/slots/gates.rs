@@ -1,7 +1,12 @@
 //! What stands before every command of slots, as before any other: its arity, a password, memory, replicas, a role.
 
-use crate::data::{run, show};
-use tests::{Client, NOBODYS_PORT, Options, Server};
+use crate::data::{PATIENCE, run, show};
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::thread;
+use tests::{Client, NOBODYS_PORT, Options, Server, wait_until};
 
 /// A request of each command that is whole, whether it writes, and whether its refusal is an acknowledgement that ends the
 /// connection.
@@ -33,7 +38,11 @@ const REQUESTS: &[(&str, bool, bool)] = &[
 
 /// The reply to a request, over a connection of its own, which goes on or ends as it is to.
 fn ask(server: &Server, line: &str, is_message: bool) -> String {
-    let mut client = server.client();
+    ask_at(server.addr(), line, is_message)
+}
+
+fn ask_at(server: SocketAddr, line: &str, is_message: bool) -> String {
+    let mut client = Client::connect(server).expect("it listens");
     let reply = run(&mut client, line);
     match reply.strip_prefix("[SLOTSRESTORE-ASYNC-ACK -1 ").and_then(|rest| rest.strip_suffix(']')) {
         Some(text) => {
@@ -174,4 +183,54 @@ fn who_listens_to_channels_can_say_nothing_of_slots() {
         let reply = run(&mut client, line);
         assert!(reply.starts_with("-ERR only (P)SUBSCRIBE / (P)UNSUBSCRIBE"), "{line}: {reply}");
     }
+}
+
+#[test]
+fn while_a_file_is_loaded_nothing_is_served_that_needs_keys() {
+    let server = Server::start(Options::codis(2));
+    let mut client = server.client();
+    run(&mut client, "DEBUG POPULATE 50000");
+    run(&mut client, "SAVE");
+    let (addr, dump) = (server.addr(), server.dir().join("dump.rdb"));
+    let crashed = server.crash();
+    // The file comes through a pipe, so that loading lasts as long as it is to last.
+    let bytes = fs::read(&dump).expect("saved");
+    fs::remove_file(&dump).expect("removed");
+    assert!(Command::new("mkfifo").arg(&dump).status().expect("mkfifo runs").success());
+    thread::scope(|scope| {
+        // The server ends with the thread that starts it.
+        let feeder = scope.spawn(|| {
+            let mut pipe = File::options().write(true).open(&dump).expect("opened by the server");
+            let (first, rest) = bytes.split_at(bytes.len() / 2);
+            pipe.write_all(first).expect("read by the server");
+            let text = "-LOADING Redis is loading the dataset in memory";
+            for &(line, _, is_message) in REQUESTS {
+                let greets = line.starts_with("SLOTSRESTORE-ASYNC-SELECT");
+                assert_eq!(ask_at(addr, line, is_message) == text, !greets, "{line}");
+            }
+            let reply = ask_at(addr, "SLOTSRESTORE-ASYNC-AUTH secret", true);
+            assert_eq!(reply, "-Client sent AUTH, but no password is set");
+            pipe.write_all(rest).expect("read by the server");
+        });
+        let server = crashed.start_again();
+        feeder.join().expect("fed");
+        assert_eq!(run(&mut server.client(), "DBSIZE"), ":50000");
+    });
+}
+
+#[test]
+fn after_a_save_that_has_failed_nothing_is_written() {
+    let server = Server::start(Options::codis(1).set_words("save", &["3600", "1000000"]));
+    let mut client = server.client();
+    // The file cannot take its name.
+    fs::create_dir_all(server.dir().join("dump.rdb").join("in the way")).expect("made");
+    run(&mut client, "SET a 1");
+    run(&mut client, "BGSAVE");
+    let has_failed = |client: &mut Client| client.persistence("rdb_last_bgsave_status") == "err";
+    assert!(wait_until(PATIENCE, || has_failed(&mut client)));
+    let text = "-MISCONF Redis is configured to save RDB snapshots, but is currently not able to persist on disk. Commands \
+                that may modify the data set are disabled. Please check Redis logs for details about the error.";
+    refuses(&server, text, |writes| writes);
+    serves(&server, text, |writes| !writes);
+    assert_eq!(run(&mut client, "GET a"), "1");
 }

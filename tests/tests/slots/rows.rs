@@ -3,8 +3,9 @@
 use crate::data::{Script, names, pair, run, show, to};
 use resp::Reply;
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::time::Duration;
-use tests::{Options, Server, wait_until};
+use tests::{Client, Options, Server, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -210,4 +211,111 @@ fn what_an_old_link_has_not_carried_is_not_carried_later() {
     assert_eq!(show(&from.read()), "-ERR interrupted: migration timeout");
     assert!(wait_until(PATIENCE, || old.is_reset()), "the old link goes on");
     assert_eq!(run(&mut from, "DBSIZE"), ":200");
+}
+
+#[test]
+fn a_target_may_be_named_by_an_address_of_the_sixth_version() {
+    let Ok(target) = Script::on(Ipv6Addr::LOCALHOST.into()) else {
+        return eprintln!("there is no such address here, and nothing to be seen");
+    };
+    let source = Server::start(Options::codis(1));
+    let (mut from, port) = (source.client(), target.port());
+    run(&mut from, "SET k v");
+    from.send(format!("SLOTSMGRTONE-ASYNC ::1 {port} 60000 0 0 k\r\n").as_bytes()).expect("sent");
+    let mut link = target.accept();
+    for line in ["SLOTSRESTORE-ASYNC-SELECT 0", "SLOTSRESTORE-ASYNC delete k", "SLOTSRESTORE-ASYNC string k 0 v"] {
+        assert_eq!(link.line(), line);
+    }
+    let begins = format!("[host ::1 port {port} used 1 ");
+    assert!(run(&mut source.client(), "SLOTSMGRT-ASYNC-STATUS").starts_with(&begins));
+    link.acks(&["OK", "0", "1"]);
+    assert_eq!(show(&from.read()), ":1");
+    run(&mut from, "SET k v");
+    from.send(format!("SLOTSMGRTONE ::1 {port} 60000 k\r\n").as_bytes()).expect("sent");
+    let mut link = target.accept();
+    assert_eq!(link.line(), "SELECT 0");
+    assert!(link.line().starts_with("SLOTSRESTORE k 0 "));
+    link.send(b"+OK\r\n+OK\r\n");
+    assert_eq!(show(&from.read()), ":1");
+}
+
+/// What STATUS says, with an N in place of each number that is not known beforehand.
+fn standing(client: &mut Client) -> String {
+    const UNKNOWN: [&str; 5] = ["lastuse", "since_lastuse", "sent_bytes", "bytes_per_sec", "left_bytes"];
+    let (mut text, mut before) = (String::new(), "");
+    let status = run(client, "SLOTSMGRT-ASYNC-STATUS");
+    for word in status.split(' ') {
+        let number = word.trim_end_matches(']');
+        // A place in a table is any but its beginning.
+        match (UNKNOWN.contains(&before) || before == "cursor" && number != "0") && number.parse::<u64>().is_ok() {
+            true => text += &format!(" N{}", &word[number.len()..]),
+            false => text += &format!(" {word}"),
+        }
+        before = word;
+    }
+    text.trim_start().to_owned()
+}
+
+#[test]
+fn in_the_middle_of_a_big_value_its_place_is_shown_in_the_originals_words() {
+    let small = ["hash-max-ziplist-entries", "zset-max-ziplist-entries", "set-max-intset-entries"];
+    let source = Server::start(small.iter().fold(Options::codis(1), |options, name| options.set(name, "0")));
+    let (mut from, mut other) = (source.client(), source.client());
+    for (fill, until, chunk, shown) in [
+        (
+            "RPUSH k a b c d e f g h",
+            "-1",
+            "list",
+            "val.type 1 stage 2 expire -1 cursor 0 lindex 4 zindex 0 chunked_msgs 2",
+        ),
+        (
+            "ZADD k 1 a 2 b 3 c 4 d 5 e 6 f",
+            "9999999999999",
+            "zset",
+            "val.type 3 stage 2 expire 9999999999999 cursor 0 lindex 0 zindex 2 chunked_msgs 3",
+        ),
+        (
+            "HMSET k a 1 b 1 c 1 d 1 e 1 f 1 g 1 h 1 i 1 j 1 k 1 l 1",
+            "-1",
+            "hash",
+            "val.type 4 stage 2 expire -1 cursor N lindex 0 zindex 0 chunked_msgs 6",
+        ),
+        (
+            "SADD k a b c d e f g h i j k l m n o p",
+            "9999999999999",
+            "dict",
+            "val.type 2 stage 2 expire 9999999999999 cursor N lindex 0 zindex 0 chunked_msgs 4",
+        ),
+    ] {
+        let target = Script::new();
+        run(&mut from, "DEL k");
+        run(&mut from, fill);
+        if until != "-1" {
+            run(&mut from, &format!("PEXPIREAT k {until}"));
+        }
+        // One message at a time.
+        from.send(format!("{}\r\n", target.to("SLOTSMGRTONE-ASYNC", "60000 4 50 k")).as_bytes()).expect("sent");
+        let mut link = target.accept();
+        assert_eq!(link.line(), "SLOTSRESTORE-ASYNC-SELECT 0");
+        assert_eq!(link.line(), "SLOTSRESTORE-ASYNC delete k");
+        link.acks(&["OK", "0"]);
+        let line = link.line();
+        assert!(line.starts_with(&format!("SLOTSRESTORE-ASYNC {chunk} k ")), "{line}");
+        let shown = format!(
+            "[host 127.0.0.1 port {} used 1 timeout 60000 lastuse N since_lastuse N sending_msgs 1 blocked_clients 1 \
+             batched_iterator [keys [1 [k]] timeout 60000 maxbulks 4 maxbytes 50 estimate_msgs 1 removed_keys 0 \
+             chunked_vals 0 iterators [1 [key k {shown}]] sent_bytes N bytes_per_sec N left_keys 1 left_bytes N]]",
+            target.port()
+        );
+        let mut seen = String::new();
+        let is_shown = wait_until(PATIENCE, || {
+            seen = standing(&mut other);
+            seen == shown
+        });
+        assert!(is_shown, "{seen}\n{shown}");
+        drop(link);
+        let told = target.accept();
+        assert!(told.play_along().iter().any(|line| line == "SLOTSRESTORE-ASYNC delete k"));
+        assert_eq!(show(&from.read()), "-ERR interrupted: connection closed");
+    }
 }

@@ -32,7 +32,6 @@ impl Driver {
             by_slot.entry(Key::new(&batch.keys[index]).slot).or_default().push(index);
         }
         let keys = batch.keys.clone();
-        self.offer_core();
         let many = by_slot.len() > 1 || by_slot.values().any(|indices| indices.len() > REMOVED_KEYS);
         if many {
             let mut stale = Vec::new();
@@ -70,7 +69,6 @@ impl Driver {
                 if many {
                     thread::sleep(REST);
                 }
-                self.offer_core();
             }
         }
         // What is left here stays, or is sent again.

@@ -12,6 +12,7 @@ mod send;
 
 use super::chunks::Limits;
 use super::exports::{Link, Report, Request, What};
+use super::idle::{Idle, Next};
 use super::link::{NoLink, connect};
 use super::peer::{Peer, wait};
 use super::worker::Worker;
@@ -31,11 +32,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// An idle link ends after so long.
-const IDLE: Duration = Duration::from_secs(60);
+pub const IDLE: Duration = Duration::from_secs(60);
 /// Longest time for connecting, so that a database is not shut for long because a target is not there.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// The thread stays a guest for so long after a batch.
-const GUEST_IDLE: Duration = Duration::from_millis(100);
 /// Starts the thread of a link.
 pub fn start(node: &'static Node, link: Arc<Link>, poll: Poll) -> std::io::Result<()> {
     crate::start::spawn("migrate-async", move || {
@@ -136,19 +135,15 @@ impl Driver {
 
     /// Waits for a batch; false when the link is over.
     fn idle(&mut self) -> bool {
-        let until = Instant::now() + IDLE;
-        let guest_until = Instant::now() + GUEST_IDLE;
+        let idle = Idle::begin(Instant::now(), IDLE);
         while self.link.state().request.is_none() {
             let over = self.peer.as_mut().is_none_or(|peer| peer.hear().is_some());
-            if over || self.link.close.load(Ordering::Acquire) || Instant::now() >= until {
-                return !self.leave();
+            match idle.next(Instant::now(), self.worker.is_some()) {
+                _ if over || self.link.close.load(Ordering::Acquire) => return !self.leave(),
+                Next::End => return !self.leave(),
+                Next::Leave => self.worker = None,
+                Next::Wait(time) => wait(&mut self.poll, &mut self.events, time + Duration::from_millis(1)),
             }
-            if Instant::now() >= guest_until {
-                self.worker = None;
-            }
-            let patience = if self.worker.is_some() { guest_until } else { until };
-            let time = patience.saturating_duration_since(Instant::now());
-            wait(&mut self.poll, &mut self.events, time + Duration::from_millis(1));
         }
         true
     }
