@@ -343,9 +343,7 @@ impl Mover<'_> {
         }
         node.moves.claims.add(db, slot, keys.iter().map(|key| &key[..]));
         let moved = self.send_and_remove(slot, keys.clone());
-        for key in keys {
-            self.worker.in_slot(slot, db, |here| here.stay(&Key::new(&key)));
-        }
+        self.worker.stay(slot, db, keys.iter().map(|key| &key[..]));
         node.moves.claims.release(db, slot);
         moved
     }

@@ -4,7 +4,7 @@ use crate::guests::Guest;
 use crate::node::{Node, Settled};
 use crate::persist::gate;
 use engine::clock::Now;
-use engine::keyspace::{Keyspace, Local};
+use engine::keyspace::{Key, Keyspace, Local};
 use engine::raw::lock::Held;
 use engine::records::Records;
 use engine::slot::Slot;
@@ -94,6 +94,17 @@ impl Worker {
         group
     }
 
+    /// Takes the marks of keys of one slot back that were to leave, by steps between which others have the slot.
+    pub fn stay<'k>(&mut self, slot: SlotId, db: u32, keys: impl Iterator<Item = &'k [u8]>) {
+        let keys: Vec<&[u8]> = keys.collect();
+        for (n, step) in keys.chunks(STEP_KEYS).enumerate() {
+            if n > 0 {
+                thread::sleep(REST);
+            }
+            self.in_slot(slot, db, |here| step.iter().for_each(|key| here.stay(&Key::new(key))));
+        }
+    }
+
     /// Whether the last save is done: nothing may change any more.
     pub fn is_over(&self) -> bool {
         is_over(self.node)
@@ -147,7 +158,7 @@ fn carry_out<R>(
 mod tests {
     use super::*;
     use crate::dispatch::tests::Desk;
-    use engine::keyspace::{Key, SetExpire};
+    use engine::keyspace::SetExpire;
 
     #[test]
     fn nothing_is_removed_after_the_last_save() {

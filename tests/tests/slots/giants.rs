@@ -114,29 +114,31 @@ fn who_takes_some_of_a_tag_and_not_all_is_told_to_forget_them() {
 
 #[test]
 fn clients_that_are_paused_in_the_middle_find_no_half_of_a_tag() {
-    let (source, target) = pair(2);
-    let (mut from, mut other) = (source.client(), source.client());
-    let hit = (0..TRIES).any(|_| {
-        fill(&source, KEYS);
-        from.send(format!("{}\r\n", to(&target, "SLOTSMGRTTAGONE", "1000 k1{t}")).as_bytes()).expect("sent");
-        while run(&mut other, "DBSIZE") == format!(":{KEYS}") {
-            if !from.hears_nothing(Duration::from_micros(1)) {
-                break;
+    for (command, rest) in [("SLOTSMGRTTAGONE", "1000 k1{t}"), ("SLOTSMGRTTAGONE-ASYNC", "1000 0 0 k1{t}")] {
+        let (source, target) = pair(2);
+        let (mut from, mut other) = (source.client(), source.client());
+        let hit = (0..TRIES).any(|_| {
+            fill(&source, KEYS);
+            from.send(format!("{}\r\n", to(&target, command, rest)).as_bytes()).expect("sent");
+            while run(&mut other, "DBSIZE") == format!(":{KEYS}") {
+                if !from.hears_nothing(Duration::from_micros(1)) {
+                    break;
+                }
             }
-        }
-        // Longer than the command waits for its target.
-        assert_eq!(run(&mut other, "CLIENT PAUSE 2000"), "OK");
-        let hit = from.hears_nothing(Duration::from_millis(200));
-        let reply = show(&from.read());
-        let left = run(&mut other, "DBSIZE");
-        run(&mut other, "FLUSHALL");
-        if reply.starts_with('-') {
-            // It did not come to remove anything.
-            assert_eq!(left, format!(":{KEYS}"), "{reply}");
-            return false;
-        }
-        assert_eq!((reply, left), (format!(":{KEYS}"), ":0".to_owned()));
-        hit
-    });
-    assert!(hit, "nobody is paused in the middle");
+            // Longer than the command waits for its target.
+            assert_eq!(run(&mut other, "CLIENT PAUSE 2000"), "OK");
+            let hit = from.hears_nothing(Duration::from_millis(200));
+            let reply = show(&from.read());
+            let left = run(&mut other, "DBSIZE");
+            run(&mut other, "FLUSHALL");
+            if reply.starts_with('-') {
+                // It did not come to remove anything.
+                assert_eq!(left, format!(":{KEYS}"), "{command}: {reply}");
+                return false;
+            }
+            assert_eq!((reply, left), (format!(":{KEYS}"), ":0".to_owned()), "{command}");
+            hit
+        });
+        assert!(hit, "{command}: nobody is paused in the middle");
+    }
 }

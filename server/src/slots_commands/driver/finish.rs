@@ -3,7 +3,7 @@
 use super::{Batch, Driver, Ending};
 use crate::log;
 use crate::slots_commands::chunks::Limits;
-use crate::slots_commands::worker::{REMOVED_KEYS, REST};
+use crate::slots_commands::worker::{REMOVED_KEYS, REST, Worker};
 use engine::keyspace::{Key, Keyspace};
 use engine::raw::entry::Transit;
 use slots::SlotId;
@@ -20,9 +20,12 @@ const RETRACT_MAX: Duration = Duration::from_secs(5);
 /// Time for reaching a target again that broke the link.
 const RECONNECT: Duration = Duration::from_millis(300);
 
+/// Pause between two looks at whether clients are paused.
+const PAUSED_LOOK: Duration = Duration::from_millis(1);
+
 impl Driver {
     /// Sees whether all that was sent is as it was, and removes it; `None` if it is to be called again because clients are
-    /// paused: who pauses them relies on nothing changing.
+    /// paused: who pauses them relies on nothing changing. If they are when some of it is removed, it waits for the end of that.
     pub(super) fn commit(&mut self, batch: &mut Batch, export: &Export) -> Option<Event> {
         if batch.retracting {
             return Some(Event::Committed { kept: Vec::new() });
@@ -46,24 +49,33 @@ impl Driver {
             }
         }
         let (node, db, tenure) = (self.node, self.link.db, self.tenure);
-        let mut kept = Vec::new();
+        let (mut kept, mut begun) = (Vec::new(), false);
         for (&slot, indices) in &by_slot {
             node.moves.claims.set_ending(db, slot, true);
             for step in indices.chunks(REMOVED_KEYS) {
-                let removed = self.in_slot_unless_paused(slot, |here| {
-                    if node.repl.tenure() != tenure {
-                        return None;
+                let removed = loop {
+                    let removed = self.in_slot_unless_paused(slot, |here| {
+                        if node.repl.tenure() != tenure {
+                            return None;
+                        }
+                        let stale = if many { Vec::new() } else { changed(here, &keys, step) };
+                        let gone = if stale.is_empty() { remove(here, &keys, step) } else { Vec::new() };
+                        Some((stale, gone))
+                    });
+                    // They find no half of what goes together after the pause.
+                    let goes_on = removed.is_none() && begun && !self.worker.as_ref().is_none_or(Worker::is_over);
+                    if !goes_on {
+                        break removed;
                     }
-                    let stale = if many { Vec::new() } else { changed(here, &keys, step) };
-                    let gone = if stale.is_empty() { remove(here, &keys, step) } else { Vec::new() };
-                    Some((stale, gone))
-                });
+                    thread::sleep(PAUSED_LOOK);
+                };
                 let Some((stale, gone)) = removed? else { return Some(Event::Failed(Reason::Demoted)) };
                 if !stale.is_empty() {
                     // Nothing is removed, and it may be long before it comes to that again.
                     by_slot.keys().for_each(|&slot| node.moves.claims.set_ending(db, slot, false));
                     return Some(Event::Stale { keys: stale });
                 }
+                begun |= !gone.is_empty();
                 gone.into_iter().for_each(|index| batch.removed[index] = true);
                 kept.extend(step.iter().filter(|&&index| !batch.removed[index]));
                 if many {
@@ -154,10 +166,13 @@ impl Driver {
 
     /// Takes all marks and claims back.
     pub(super) fn settle(&mut self, batch: &Batch) {
+        let (node, db) = (self.node, self.link.db);
+        let worker = self.worker.get_or_insert_with(|| Worker::new(node));
+        let mut by_slot: BTreeMap<SlotId, Vec<&[u8]>> = BTreeMap::new();
         for (key, _) in batch.keys.iter().zip(&batch.removed).filter(|(_, removed)| !**removed) {
-            let key = Key::new(key);
-            self.in_slot(key.slot, |here| here.stay(&key));
+            by_slot.entry(slots::slot_of(key)).or_default().push(key);
         }
+        by_slot.into_iter().for_each(|(slot, keys)| worker.stay(slot, db, keys.into_iter()));
         batch.slots.iter().for_each(|&slot| self.node.moves.claims.release(self.link.db, slot));
     }
 }
