@@ -485,14 +485,14 @@ impl<'k, 'h> Keyspace<'k, 'h> {
             SetExpire::At(at) => Some(at),
         };
         let is_list = matches!(body, Body::List(_));
-        if at == cell.view().expire_at_ms() {
+        if at.is_some() == cell.view().has_expire() {
             let done = match &body {
                 Body::Bytes { bytes, raw: false } => cell.in_place(|entry| entry.overwrite(bytes)),
                 Body::Int(n) => cell.in_place(|entry| entry.overwrite_int(*n)),
                 _ => false,
             };
             if done {
-                return;
+                return cell.set_expire(at);
             }
         }
         let mut old = None;
@@ -660,9 +660,7 @@ impl<'k, 'h> Keyspace<'k, 'h> {
     /// Sets or clears the expiry of `key`; false if it is not there.
     pub fn set_expire(&mut self, key: &Key<'_>, expire_at_ms: Option<i64>) -> bool {
         let Some(mut cell) = self.cell(key) else { return false };
-        if cell.view().expire_at_ms() != expire_at_ms {
-            cell.update(|entry| entry.with_expire(expire_at_ms));
-        }
+        cell.set_expire(expire_at_ms);
         true
     }
 

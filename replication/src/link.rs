@@ -13,6 +13,8 @@
 //! 1. One socket at a time: `Connect` is asked for only after `Close`, or at first.
 //! 2. Bytes are looked at only between `Connected` and `Streaming`; from there on they are requests, for the server.
 //! 3. Every wait ends: a peer that says nothing for `timeout_ms` is given up.
+//! 4. All keys that were asked for in vain are not asked for again at once: each such attempt costs the primary a snapshot,
+//!    and what spoiled it, a type that only newer servers have, may well be there the next time.
 //!
 //! Texts of the log are those of 3.2, since people and tests look for them.
 
@@ -24,6 +26,10 @@ use std::ops::Range;
 
 /// After an attempt that failed the next one comes so much later, in milliseconds; a link that broke is tried at once.
 pub const RETRY_MS: i64 = 1000;
+/// The longest wait after images that came in vain, each of which doubles it.
+const RETRY_MS_MAX: i64 = 64_000;
+/// After so long one that came in vain does not count any more.
+const FORGET_MS: i64 = 10 * RETRY_MS_MAX;
 /// The longest line that a primary may answer with, in bytes.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
@@ -61,6 +67,8 @@ pub enum Event<'e> {
     Loaded,
     /// The image could not be read.
     LoadFailed(String),
+    /// The stream cannot be followed any further, and why: all keys are wanted anew.
+    Lost(String),
 }
 
 /// What to do about it, in order.
@@ -164,6 +172,8 @@ pub struct Link {
     /// When the primary last said something, or the attempt began.
     last_ms: i64,
     next_try_ms: i64,
+    /// When an image was last in vain, and the wait that followed.
+    in_vain: Option<(i64, i64)>,
     /// Bytes of the image so far, and in all, if that is known.
     pub progress: (u64, Option<u64>),
 }
@@ -179,6 +189,7 @@ impl Default for Link {
             image_of: None,
             last_ms: 0,
             next_try_ms: 0,
+            in_vain: None,
             progress: (0, None),
         }
     }
@@ -213,6 +224,7 @@ impl Link {
                 self.abandon(&mut actions);
                 self.phase = Phase::Waiting;
                 self.next_try_ms = now_ms;
+                self.in_vain = None;
             }
             Event::Unfollow => {
                 self.abandon(&mut actions);
@@ -246,7 +258,14 @@ impl Link {
                         &mut actions,
                         format!("Failed trying to load the MASTER synchronization DB from disk: {why}"),
                     );
-                    self.retry(now_ms, &mut actions);
+                    self.retry_later(now_ms, &mut actions);
+                }
+            }
+            Event::Lost(why) => {
+                if self.phase == Phase::Streaming {
+                    warning(&mut actions, why);
+                    self.retry_later(now_ms, &mut actions);
+                    actions.push(Action::Forget);
                 }
             }
         }
@@ -294,6 +313,18 @@ impl Link {
         self.abandon(actions);
         self.phase = Phase::Waiting;
         self.next_try_ms = now_ms + RETRY_MS;
+    }
+
+    /// As [`Link::retry`], the later the more often this was necessary lately.
+    fn retry_later(&mut self, now_ms: i64, actions: &mut Vec<Action>) {
+        let recent = self.in_vain.filter(|(then, _)| (0..FORGET_MS).contains(&(now_ms - then)));
+        let wait = recent.map_or(RETRY_MS, |(_, wait)| (2 * wait).min(RETRY_MS_MAX));
+        self.in_vain = Some((now_ms, wait));
+        self.retry(now_ms, actions);
+        self.next_try_ms = now_ms + wait;
+        if wait > RETRY_MS {
+            notice(actions, format!("All keys are asked for again in {} seconds", wait / 1000));
+        }
     }
 
     fn broke(&mut self, why: String, now_ms: i64, actions: &mut Vec<Action>) {

@@ -362,3 +362,38 @@ fn who_was_started_again_goes_on_only_with_a_primary_that_says_an_id() {
         assert_eq!((replica.link.phase(), replica.resumable), (phase, goes_on), "{restarted} {answer}");
     }
 }
+
+#[test]
+fn all_keys_that_come_in_vain_are_asked_for_ever_more_seldom() {
+    let full = b"+FULLRESYNC aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 0\r\n$0\r\n";
+    let mut now = 0;
+    let mut replica = Replica::new();
+    replica.step(Event::Follow, now);
+    // How long it waits after the next image, which loads or does not.
+    let mut wait = |replica: &mut Replica, loads: bool| {
+        while !replica.step(Event::Tick, now).1 {
+            now += 1;
+        }
+        replica.step(Event::Connected(Introduction::default()), now);
+        for answer in [&b"+PONG\r\n"[..], b"+OK\r\n", b"+OK\r\n", full] {
+            replica.link.step(Event::Bytes(answer), now, TIMEOUT_MS);
+        }
+        assert_eq!(replica.link.phase(), Phase::Loading);
+        if loads {
+            replica.step(Event::Loaded, now);
+            let actions = replica.link.step(Event::Lost("for a reason".into()), now, TIMEOUT_MS);
+            assert!(actions.contains(&Action::Forget) && actions.contains(&Action::Suspend), "{actions:?}");
+        } else {
+            replica.step(Event::LoadFailed("for a reason".into()), now);
+        }
+        let failed = now;
+        while !replica.link.is_due(now) {
+            now += 1;
+        }
+        now - failed
+    };
+    let seconds = [1, 2, 4, 8, 16, 32, 64, 64].map(|seconds| 1000 * seconds);
+    assert_eq!(seconds.map(|_| wait(&mut replica, false)), seconds);
+    replica.step(Event::Follow, 0);
+    assert_eq!(seconds.map(|_| wait(&mut replica, true)), seconds);
+}

@@ -62,8 +62,6 @@ pub struct Desk {
     /// Replies to clients that were served.
     answers: Vec<(Ticket, Vec<u8>)>,
     recent: Recent,
-    /// What the requests of a unit need: see [`unit`].
-    plan: Vec<Prepared>,
     /// When the command before this one ended: also when this one began, within a batch.
     last: Ticks,
     /// The time as it was last read, and when that was.
@@ -160,7 +158,6 @@ impl Executor {
             unserved: Vec::new(),
             answers: Vec::new(),
             recent: Recent::default(),
-            plan: Vec::new(),
             last: Ticks::now(),
             moment: (Now::read(), Ticks::now()),
             engine: None,
@@ -257,6 +254,30 @@ impl Executor {
         match stage {
             1 => keys.prefetch_bucket(hash),
             _ => keys.prefetch_entry(hash),
+        }
+    }
+
+    /// Loads what several requests need into the cache, each part of all of them before the next part. Who gives a key its
+    /// end needs the place for that as well.
+    /// Each comes with its number of words.
+    pub fn prefetch_all<'p>(&mut self, all: impl Iterator<Item = (&'p Prepared, usize)> + Clone, db: u32) {
+        for stage in 0..3 {
+            let mut before = None;
+            for (prepared, words) in all.clone() {
+                // What a SET has just asked for, its PEXPIREAT needs not.
+                if prepared.first != before {
+                    self.prefetch(prepared, db, stage);
+                }
+                before = prepared.first;
+                if stage == 1
+                    && let Some((hash, slot)) =
+                        prepared.first.filter(|_| prepared.row.is_some_and(|row| gives_end(row, words)))
+                    && let Some(held) = self.owner.try_one(slot)
+                    && let Some(keys) = held.slot(slot).db(db)
+                {
+                    keys.prefetch_expiry(hash);
+                }
+            }
         }
     }
 
@@ -529,6 +550,14 @@ impl Executor {
         to.misses.add(from.misses);
         to.expired.add(from.expired);
         to.evicted.add(from.evicted);
+    }
+}
+
+/// Whether a command of so many words gives its key an end.
+fn gives_end(row: &Command<Run>, words: usize) -> bool {
+    match row.spec.name {
+        "set" => words > 3,
+        name => matches!(name, "pexpireat" | "setex" | "psetex" | "expire" | "pexpire" | "expireat"),
     }
 }
 

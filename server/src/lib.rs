@@ -34,6 +34,7 @@ pub mod net;
 pub mod node;
 pub mod node_commands;
 pub mod notices;
+mod offers;
 pub mod os_error;
 pub mod owed;
 pub mod park;

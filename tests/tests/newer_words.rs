@@ -183,3 +183,53 @@ fn a_writable_replica_without_memory_refuses_its_own_writes_only() {
         assert_eq!(client.run("SET own v"), read_only);
     }
 }
+
+#[test]
+fn who_cannot_swap_databases_gets_all_keys_anew() {
+    for (threads, swap) in [(1, "SWAPDB 0 1"), (4, "SWAPDB 1 0")] {
+        let primary = Server::start(Options::redis().set("repl-diskless-sync-delay", "0"));
+        let replica = Server::start(Options::codis(threads).set("appendonly", "yes"));
+        let below = Server::start(Options::codis(1));
+        let mut client = primary.client();
+        client.run("SET k 0");
+        follow(&replica, primary.addr());
+        wait_for_link(&replica);
+        follow(&below, replica.addr());
+        wait_for_link(&below);
+        for line in ["SET later 0", swap, "SET after 0", "SELECT 2", "SET two 2"] {
+            assert_eq!(client.run(line), Reply::Simple(b"OK".to_vec()), "{line}");
+        }
+        assert_same(&primary, &replica);
+        // In a transaction what stands before it must not be done twice.
+        for line in ["SELECT 0", "MULTI", "INCR n", swap, "INCR n", "EXEC"] {
+            client.run(line);
+        }
+        assert_same(&primary, &replica);
+        assert_same(&primary, &below);
+        assert_eq!(replica.log().matches("has swapped databases").count(), 2, "{}", replica.log());
+        assert!(!replica.log().contains("so the data differ"), "{}", replica.log());
+        let again = replica.crash().start_again();
+        assert_eq!(contents(&mut again.client(), 3), contents(&mut client, 3));
+    }
+}
+
+#[test]
+fn an_image_that_no_attempt_can_load_is_asked_for_ever_more_seldom() {
+    let primary = Server::start(Options::redis().set("repl-diskless-sync-delay", "0"));
+    let replica = Server::start(Options::codis(1));
+    replica.client().run("SET old v");
+    primary.client().run("XADD s * a 1");
+    follow(&replica, primary.addr());
+    assert!(wait_until(PATIENCE, || replica.log().contains("asked for again in 4 seconds")), "{}", replica.log());
+    let named = "the data contain a stream, which this server does not have";
+    assert!(replica.log().contains(named), "{}", replica.log());
+    let mut client = replica.client();
+    assert_eq!((client.run("GET old"), client.run("DBSIZE")), (Reply::bulk("v"), Reply::Int(1)));
+    // Once it is gone all is well, and who asks for it need not wait.
+    primary.client().run("DEL s");
+    primary.client().run("SET k v");
+    client.run("SLAVEOF NO ONE");
+    follow(&replica, primary.addr());
+    wait_for_link(&replica);
+    assert_same(&primary, &replica);
+}

@@ -4,7 +4,7 @@
 //! finding all keys of a tag, need no second copy of a key. A key without a tag and expiry is in neither.
 //!
 //! 1. An entry is in `expires` if and only if it has an expiry, and in `tags` if and only if its key has a hash tag.
-//! 2. An entry leaves both before its block can be freed or moved.
+//! 2. When an entry's block has been freed or moved its words in both are gone or name the new block before anybody looks.
 //! 3. `count` is the sum of all entries' footprints, but for the one whose collection was lent last: that is `lent` and counts
 //!    with what it has now. It is taken in again before any entry is lent, moved or freed.
 
@@ -103,6 +103,12 @@ impl DbSlot {
     #[inline]
     pub fn prefetch_bucket(&self, hash: u64) {
         self.entries.prefetch_bucket(hash);
+    }
+
+    /// Loads the bucket of the index of keys with an expiry, for who will set one.
+    #[inline]
+    pub fn prefetch_expiry(&self, hash: u64) {
+        self.expires.prefetch_bucket(hash);
     }
 
     /// Loads the entry of `hash`; its bucket should be there already.
@@ -244,7 +250,7 @@ impl<'t> EntryCell<'t> {
         self.cell.set_parity(parity);
     }
 
-    /// Changes the entry without moving it and without touching its expiry.
+    /// Changes the entry without moving it and without giving it an expiry or taking one away.
     pub fn in_place<R>(&mut self, edit: impl FnOnce(&mut Entry) -> R) -> R {
         // SAFETY: the table owns the entry; `ManuallyDrop` keeps it from being freed here, and `Entry`'s methods that
         // take `&mut self` never free or move the block.
@@ -271,30 +277,40 @@ impl<'t> EntryCell<'t> {
         Some(unsafe { &mut *collection })
     }
 
+    /// Sets or clears the expiry, in place if the block is one for that.
+    pub fn set_expire(&mut self, expire_at_ms: Option<i64>) {
+        if !self.in_place(|entry| entry.set_expire(expire_at_ms)) {
+            self.update(|entry| entry.with_expire(expire_at_ms));
+        }
+    }
+
     /// Lets `edit` make another entry of this one: same key, any value and expiry.
     pub fn update(&mut self, edit: impl FnOnce(Entry) -> Entry) {
-        let expired = self.view().has_expire();
-        if expired {
-            self.expires.remove(self.hash, self.cell.view().key());
-        }
-        let (old, flags) = (self.view().address(), self.view().place_flags());
+        let EntryCell { cell, expires, tags, count, hash } = self;
+        let view = cell.view();
+        let (old, flags) = (view.address(), view.place_flags());
         // Of a block that is about to go the address alone is not enough: the key in it tells the tag.
-        let tag = if self.view().is_tagged() { slots::tag_crc(self.view().key()) } else { None };
-        self.count.bytes -= self.view().footprint();
-        self.cell.update(|entry| {
+        let tag = if view.is_tagged() { slots::tag_crc(view.key()) } else { None };
+        let indexed = if view.has_expire() { expires.find_cell(*hash, view.key()) } else { None };
+        count.bytes -= view.footprint();
+        cell.update(|entry| {
             let mut new = edit(entry);
             new.inherit(flags);
             new
         });
-        self.count.bytes += self.view().footprint();
+        count.bytes += cell.view().footprint();
         if let Some(crc) = tag
-            && self.view().address() != old
+            && cell.view().address() != old
         {
-            self.tags.remove(crc, old);
-            self.tags.insert(crc, self.cell.view());
+            tags.remove(crc, old);
+            tags.insert(crc, cell.view());
         }
-        if self.view().has_expire() {
-            self.expires.insert_new(self.hash, Alias(self.cell.raw()), Parity::NONE);
+        let alias = cell.view().has_expire().then(|| Alias(cell.raw()));
+        match (indexed, alias) {
+            (Some(place), Some(alias)) => place.repoint(alias),
+            (Some(place), None) => drop(place.take()),
+            (None, Some(alias)) => expires.insert_new(*hash, alias, Parity::NONE),
+            (None, None) => {}
         }
     }
 
@@ -375,7 +391,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn values_and_expiries_equal_a_map(ops in prop::collection::vec((0u8..40, 0u8..5, 0usize..300), 1..400)) {
+        fn values_and_expiries_equal_a_map(ops in prop::collection::vec((0u8..40, 0u8..6, 0usize..300), 1..400)) {
             let mut db = DbSlot::default();
             let mut model: BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)> = BTreeMap::new();
             for (n, op, len) in ops {
@@ -402,6 +418,11 @@ mod tests {
                     (3, Some(mut cell)) => {
                         let expire = (len % 2 == 0).then_some(len as i64);
                         cell.update(|old| old.with_expire(expire));
+                        model.get_mut(&key).expect("both have it").1 = expire;
+                    }
+                    (4, Some(mut cell)) => {
+                        let expire = (len % 3 != 0).then_some(len as i64);
+                        cell.set_expire(expire);
                         model.get_mut(&key).expect("both have it").1 = expire;
                     }
                     (_, Some(mut cell)) => {

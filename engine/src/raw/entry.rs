@@ -288,15 +288,22 @@ impl Entry {
     /// The same entry under another expiry, which moves it to another block when there was none or is none now.
     #[must_use]
     pub fn with_expire(mut self, expire_at_ms: Option<i64>) -> Entry {
-        if let (true, Some(ms)) = (self.view().has_expire(), expire_at_ms) {
-            // SAFETY: the flag says that the expiry is there; we own the block.
-            unsafe { self.0.as_ptr().add(HEADER).cast::<i64>().write(ms) };
-            return self;
-        }
-        if self.view().has_expire() == expire_at_ms.is_some() {
+        if self.set_expire(expire_at_ms) {
             return self;
         }
         self.rebuild(|key, body, lru| Entry::new(key, body, expire_at_ms, lru))
+    }
+
+    /// Changes the expiry in place; false if the block has no room for one, or has some for none.
+    pub fn set_expire(&mut self, expire_at_ms: Option<i64>) -> bool {
+        match (self.view().has_expire(), expire_at_ms) {
+            (true, Some(ms)) => {
+                // SAFETY: the flag says that the expiry is there; we own the block.
+                unsafe { self.0.as_ptr().add(HEADER).cast::<i64>().write(ms) };
+                true
+            }
+            (has, wanted) => has == wanted.is_some(),
+        }
     }
 
     /// The same value and expiry under another key.

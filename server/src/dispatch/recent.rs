@@ -3,7 +3,7 @@
 use crate::node::Run;
 use commands::table::{Command, Registry};
 
-/// Rows by the first letters of their names.
+/// Rows by the first letters and the lengths of their names.
 #[derive(Default)]
 pub struct Recent([Named; Recent::ROWS]);
 
@@ -19,13 +19,15 @@ impl Recent {
     /// Names that are longer are always looked up.
     const NAME_MAX: usize = 16;
     /// A power of two; a letter has the same place in either case.
-    const ROWS: usize = 8;
+    const ROWS: usize = 32;
+    /// Of MULTI, EXEC, SET, PEXPIREAT and what else comes together each has a place of its own.
+    const LENGTH: usize = 5;
 
     /// The row of `name`, if there is one.
     #[inline]
     pub fn row(&mut self, registry: &'static Registry<Run>, name: &[u8]) -> Option<&'static Command<Run>> {
         let first = name.first().copied().unwrap_or_default();
-        let named = &mut self.0[usize::from(first) % Recent::ROWS];
+        let named = &mut self.0[(usize::from(first) + name.len() * Recent::LENGTH) % Recent::ROWS];
         if named.row.is_some() && named.name.get(..named.len) == Some(name) {
             return named.row;
         }

@@ -21,9 +21,6 @@ use resp::{Arg, GetKeys};
 use slots::{SlotId, SlotSet};
 use std::sync::atomic::Ordering;
 
-/// Requests for whose needs memory is kept.
-const PLAN_MAX: usize = 1024;
-
 /// The slots of a unit.
 #[derive(Clone)]
 enum Slots {
@@ -64,44 +61,38 @@ fn end_of(unit: &Unit, at: usize, set: &Prepared, next: &Prepared) -> Option<([A
     Some(([name, key, value, moment], end))
 }
 
+/// The slots of the requests between the first and the last one, if each says so.
+fn slots_of(unit: &Unit, plan: &[Prepared]) -> Option<Slots> {
+    let mut slots = Slots::None;
+    for (before, prepared) in plan.iter().enumerate() {
+        let args = request(unit, before + 1);
+        let row = prepared.row?;
+        let is_plain = row.access == Access::Keys && matches!(row.handler, Run::Keys(_));
+        if !is_plain || !row.spec.arity_ok(args.len()) {
+            return None;
+        }
+        match (prepared.first, row.spec.keys.last, row.spec.keys.getkeys) {
+            (Some((_, slot)), 1, GetKeys::Fixed) => slots.insert(slot),
+            _ => resp::key_positions(&row.spec, &args).for_each(|at| slots.insert(slots::slot_of(args.at(at)))),
+        }
+    }
+    (!matches!(slots, Slots::None)).then_some(slots)
+}
+
 impl Executor {
     /// Carries out a whole transaction of the primary's stream, from MULTI to EXEC: `None` if it must be queued for EXEC. The
     /// replies are those that are errors.
-    pub fn run_unit(&mut self, turn: &mut Turn<'_>, unit: &Unit) -> Option<Ran> {
+    /// `plan` has what each request before EXEC needs, as [`Executor::prepare`] says.
+    pub fn run_unit(&mut self, turn: &mut Turn<'_>, unit: &Unit, plan: &[Prepared]) -> Option<Ran> {
         let end = request(unit, unit.len().saturating_sub(1));
         if turn.deferrals > DEFERRALS_MAX || self.node.monitors.are_there() || !end.is(0, "exec") || end.len() != 1 {
             return None;
         }
-        let mut plan = std::mem::take(&mut self.plan);
-        plan.clear();
-        let slots = self.plan(unit, &mut plan);
-        let ran = slots.zip(self.prepare(&end).row).map(|(slots, row)| match self.must_stall(row) {
-            true => Ran::PutOff,
-            false => self.run_planned(turn, unit, (&plan, slots), (row, end)),
-        });
-        plan.shrink_to(PLAN_MAX);
-        self.plan = plan;
-        ran
-    }
-
-    /// What the requests between the first and the last one need, if each says so.
-    fn plan(&mut self, unit: &Unit, plan: &mut Vec<Prepared>) -> Option<Slots> {
-        let mut slots = Slots::None;
-        for at in 1..unit.len().saturating_sub(1) {
-            let args = request(unit, at);
-            let prepared = self.prepare(&args);
-            let row = prepared.row?;
-            let is_plain = row.access == Access::Keys && matches!(row.handler, Run::Keys(_));
-            if !is_plain || !row.spec.arity_ok(args.len()) {
-                return None;
-            }
-            match (prepared.first, row.spec.keys.last, row.spec.keys.getkeys) {
-                (Some((_, slot)), 1, GetKeys::Fixed) => slots.insert(slot),
-                _ => resp::key_positions(&row.spec, &args).for_each(|at| slots.insert(slots::slot_of(args.at(at)))),
-            }
-            plan.push(prepared);
-        }
-        (!matches!(slots, Slots::None)).then_some(slots)
+        // The first one is MULTI.
+        let plan = plan.get(1..unit.len().saturating_sub(1))?;
+        let slots = slots_of(unit, plan)?;
+        let row = self.prepare(&end).row?;
+        Some(if self.must_stall(row) { Ran::PutOff } else { self.run_planned(turn, unit, (plan, slots), (row, end)) })
     }
 
     fn run_planned(

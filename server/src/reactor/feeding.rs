@@ -75,7 +75,9 @@ impl Reactor {
                 && began.elapsed() < LAST_FEED_MAX
                 && repl::feed::feed(conn, node, Now::read()).is_ok()
             {
-                thread::sleep(LAST_FEED_PAUSE);
+                if conn.client.feed().is_some_and(|feed| feed.blocked) {
+                    thread::sleep(LAST_FEED_PAUSE);
+                }
             }
         }
     }

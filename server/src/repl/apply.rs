@@ -3,15 +3,18 @@
 //!
 //! What the append only file cannot have as it came, it gets as what it did here.
 //!
+//! A few requests are understood before the first of them runs, so that their keys' places come into the cache together.
+//!
 //! The log is the stream, so this server's offset is its primary's, its own replicas may go on with either, and a
 //! snapshot taken here is one of that stream.
 
 use crate::clients::{ClientInfo, Kind};
 use crate::conn::Client;
-use crate::dispatch::{Executor, Ran, Turn};
+use crate::dispatch::{Executor, Prepared, Ran, Turn};
 use crate::log;
 use crate::net::Net;
 use crate::node::Node;
+use crate::offers::Offers;
 use commands::args::Args;
 use commands::ctx::Session;
 use engine::clock::Now;
@@ -20,8 +23,10 @@ use replication::stream::{Stream, Task};
 use replication::translate::{may_differ, translated};
 use replication::unit::Unit;
 use resp::{Arg, Out, Parser, Progress};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// Requests applied before others have their turn.
 const REQUESTS_MAX: usize = 1024;
@@ -29,6 +34,29 @@ const REQUESTS_MAX: usize = 1024;
 const ERRORS_LOGGED: u32 = 10;
 /// Bytes of memory kept for the next request's.
 const PIECE_BYTES: usize = 64 * 1024;
+/// Requests that are looked ahead for together.
+const LOOK_AHEAD: usize = 48;
+/// Bytes after which no more are looked ahead for.
+const LOOK_AHEAD_BYTES: usize = 64 * 1024;
+/// Needs of a transaction's requests for which memory is kept.
+const PLAN_MAX: usize = 1024;
+
+/// Nothing like it can be done here without all other keys waiting, and without it every key is another.
+const SWAPPED: &str =
+    "The MASTER has swapped databases with SWAPDB, which this server cannot do: it asks for all keys anew";
+
+fn no_stream(why: &dyn std::fmt::Display) -> String {
+    format!("Protocol error in the stream of the MASTER: {why}")
+}
+
+/// A request that is whole.
+struct Request {
+    /// Where it lies in the input.
+    bytes: Range<usize>,
+    /// Its words among those of all.
+    words: Range<usize>,
+    prepared: Prepared,
+}
 
 /// Who applies.
 pub struct Applier {
@@ -36,8 +64,14 @@ pub struct Applier {
     client: Option<Client>,
     parser: Parser,
     input: Vec<u8>,
+    /// So much of the input is done with.
+    done: usize,
+    /// Words of the requests that are looked ahead for.
     args: Vec<Arg>,
+    ahead: Vec<Request>,
     stream: Stream,
+    /// What each request of the transaction that is open needs.
+    plan: Vec<Prepared>,
     out: Out,
     deferrals: u32,
     errors: u32,
@@ -51,6 +85,7 @@ pub struct Applier {
     stalled: bool,
     /// It was a guest that had the slots.
     behind_guest: bool,
+    offers: Offers,
     /// The primary's address, as CLIENT LIST shows it.
     pub peer: String,
 }
@@ -63,8 +98,11 @@ impl Applier {
             client: None,
             parser: Parser::new(),
             input: Vec::new(),
+            done: 0,
             args: Vec::new(),
+            ahead: Vec::new(),
             stream: Stream::default(),
+            plan: Vec::new(),
             out: Out::new(),
             deferrals: 0,
             errors: 0,
@@ -73,6 +111,7 @@ impl Applier {
             unfinished: false,
             stalled: false,
             behind_guest: false,
+            offers: Offers::new(Instant::now()),
             peer: String::new(),
         }
     }
@@ -105,20 +144,27 @@ impl Applier {
             node.clients.remove(client.info.id);
         }
         self.input.clear();
+        self.done = 0;
         self.parser.reset();
         self.stream = Stream::default();
+        self.plan.clear();
         self.unfinished = false;
         self.deferrals = 0;
     }
 
     /// Bytes have come.
     pub fn add(&mut self, bytes: &[u8]) {
+        if self.done >= self.input.len() - self.done {
+            // What is moved is no more than what has been done.
+            self.input.drain(..self.done);
+            self.done = 0;
+        }
         self.input.extend_from_slice(bytes);
     }
 
     /// Bytes that wait.
     pub fn waiting(&self) -> usize {
-        self.input.len()
+        self.input.len() - self.done
     }
 
     /// Whether whole requests wait.
@@ -154,38 +200,40 @@ impl Applier {
     /// Applies what is there. The error says what is no stream.
     pub fn apply(&mut self, exec: &mut Executor, net: &mut Net, now: Now) -> Result<(), String> {
         let input = std::mem::take(&mut self.input);
-        let (mut at, mut result, mut count) = (0, Ok(()), 0);
+        let mut ahead = std::mem::take(&mut self.ahead);
+        let (mut count, mut is_over) = (0, false);
+        let mut result = Ok(());
         (self.unfinished, self.behind_guest) = (false, false);
         exec.begin_batch();
-        while at < input.len() {
+        while !is_over {
             if count == REQUESTS_MAX {
-                self.unfinished = true;
+                self.unfinished = self.done < input.len();
                 break;
             }
-            count += 1;
-            self.args.clear();
-            let consumed = match self.parser.parse(&input[at..], &mut self.args) {
-                Ok(Progress::Complete { consumed }) => consumed,
-                Ok(Progress::Inline { .. }) => {
-                    result = Err("a line where a request should be".to_owned());
-                    break;
-                }
-                Ok(Progress::NeedMore { .. }) => break,
-                Err(error) => {
-                    result = Err(error.to_string());
-                    break;
-                }
+            if count > 0 {
+                self.offers.offer();
+            }
+            (is_over, result) = match self.look_ahead(&input, LOOK_AHEAD.min(REQUESTS_MAX - count), &mut ahead, exec) {
+                Ok(is_over) => (is_over, Ok(())),
+                Err(why) => (true, Err(why)),
             };
-            let bytes = &input[at..at + consumed];
-            if !self.request(bytes, exec, net, now) {
+            count += ahead.len();
+            let ran = ahead.iter().try_for_each(|request| {
+                let is_done = self.request(&input, request, exec, net, now);
+                self.done = if is_done { request.bytes.end } else { request.bytes.start };
+                is_done.then_some(())
+            });
+            if ran.is_none() {
                 self.parser.reset();
-                self.unfinished = true;
+                (self.unfinished, result) = (true, Ok(()));
                 break;
             }
-            at += consumed;
         }
-        self.input = input;
-        self.input.drain(..at);
+        (self.input, self.ahead) = (input, ahead);
+        if self.waiting() == 0 {
+            self.input.clear();
+            self.done = 0;
+        }
         if let Some(client) = &self.client {
             client.info.last_ms.store(now.ms, Ordering::Relaxed);
             client.info.db.store(client.session.db, Ordering::Relaxed);
@@ -193,32 +241,86 @@ impl Applier {
         result
     }
 
+    /// Finds the next requests, `max` of them at most, and loads what they will need; whether there are no more for now.
+    fn look_ahead(
+        &mut self,
+        input: &[u8],
+        max: usize,
+        ahead: &mut Vec<Request>,
+        exec: &mut Executor,
+    ) -> Result<bool, String> {
+        ahead.clear();
+        self.args.clear();
+        let mut end = Ok(false);
+        let mut at = self.done;
+        while end == Ok(false) && ahead.len() < max && at - self.done < LOOK_AHEAD_BYTES {
+            let rest = input.get(at..).unwrap_or_default();
+            if rest.is_empty() {
+                end = Ok(true);
+                break;
+            }
+            let first = self.args.len();
+            match self.parser.parse(rest, &mut self.args) {
+                Ok(Progress::Complete { consumed }) => {
+                    let words = first..self.args.len();
+                    let args = Args::new(rest, self.args.get(words.clone()).unwrap_or_default());
+                    let prepared = exec.prepare(&args);
+                    if prepared.row.is_none() && args.is(0, "swapdb") {
+                        end = Err(SWAPPED.to_owned());
+                        break;
+                    }
+                    ahead.push(Request { bytes: at..at + consumed, words, prepared });
+                    at += consumed;
+                }
+                Ok(Progress::Inline { .. }) => end = Err(no_stream(&"a line where a request should be")),
+                Ok(Progress::NeedMore { .. }) => end = Ok(true),
+                Err(error) => end = Err(no_stream(&error)),
+            }
+        }
+        if let Some(client) = &self.client {
+            let needs = ahead.iter().map(|request| (&request.prepared, request.words.len()));
+            exec.prefetch_all(needs, client.session.db);
+        }
+        end
+    }
+
     /// Runs one request; false if it must come again.
-    fn request(&mut self, bytes: &[u8], exec: &mut Executor, net: &mut Net, now: Now) -> bool {
+    fn request(&mut self, input: &[u8], request: &Request, exec: &mut Executor, net: &mut Net, now: Now) -> bool {
         if self.client.is_none() {
             return true;
         }
-        if self.args.is_empty() {
+        let bytes = input.get(request.bytes.clone()).unwrap_or_default();
+        if request.words.is_empty() {
             // An empty line keeps the link alive, and counts.
             self.node.oplog.append_stream_for_replicas(bytes);
             return true;
         }
-        let words = std::mem::take(&mut self.args);
-        let given = Args::new(bytes, &words);
+        let args = std::mem::take(&mut self.args);
+        let words = args.get(request.words.clone()).unwrap_or_default();
+        let given = Args::new(bytes, words);
         let name = given.at(0);
         let other = may_differ(name, given.len()).then(|| translated(given.iter())).flatten();
         let differs = other.is_some() || filed::differs(name, given.len());
-        let ran = match self.stream.take((bytes, &words), differs) {
-            Task::Keep => Ran::Done,
+        let ran = match self.stream.take((bytes, words), differs) {
+            Task::Keep => {
+                self.plan.push(request.prepared);
+                Ran::Done
+            }
             Task::Run => {
-                let args = other.as_ref().map_or(given, |(bytes, bounds)| Args::new(bytes, bounds));
                 let mut piece = std::mem::take(&mut self.piece);
                 piece.extend_from_slice(bytes);
-                self.run(args, name, (piece, differs), exec, net, now)
+                match &other {
+                    None => self.run((given, request.prepared), name, (piece, differs), exec, net, now),
+                    Some((bytes, bounds)) => {
+                        let args = Args::new(bytes, bounds);
+                        let prepared = exec.prepare(&args);
+                        self.run((args, prepared), name, (piece, differs), exec, net, now)
+                    }
+                }
             }
             Task::RunUnit => self.run_unit(exec, net, now),
         };
-        self.args = words;
+        self.args = args;
         if ran == Ran::PutOff {
             self.stalled = std::mem::take(&mut exec.stalled);
             self.behind_guest = exec.owner.met_guest();
@@ -232,7 +334,7 @@ impl Applier {
     /// Runs a request, with which `piece` takes effect; the file gets what it did instead if it `differs`.
     fn run(
         &mut self,
-        args: Args<'_>,
+        (args, mut prepared): (Args<'_>, Prepared),
         name: &[u8],
         (piece, differs): (Vec<u8>, bool),
         exec: &mut Executor,
@@ -240,7 +342,6 @@ impl Applier {
         now: Now,
     ) -> Ran {
         let Some(client) = &mut self.client else { return Ran::Done };
-        let mut prepared = exec.prepare(&args);
         prepared.row = prepared.row.or_else(|| self.node.newer.get(args.at(0)));
         exec.begin_piece(piece, self.attempt, differs);
         self.out.clear();
@@ -270,7 +371,11 @@ impl Applier {
         self.stream = stream;
         match ran {
             Ran::PutOff => self.stream.put_off(),
-            _ => self.stream.ended(),
+            _ => {
+                self.stream.ended();
+                self.plan.clear();
+                self.plan.shrink_to(PLAN_MAX);
+            }
         }
         ran
     }
@@ -284,7 +389,7 @@ impl Applier {
         exec.begin_piece(Vec::new(), self.attempt, false);
         self.out.clear();
         let mut turn = Turn { net, client, out: &mut self.out, now, deferrals: self.deferrals };
-        let ran = exec.run_unit(&mut turn, unit);
+        let ran = exec.run_unit(&mut turn, unit, &self.plan);
         exec.end_piece();
         self.note_error(b"exec");
         ran
@@ -301,7 +406,8 @@ impl Applier {
             let given = request(at);
             let other = may_differ(given.at(0), given.len()).then(|| translated(given.iter())).flatten();
             let args = other.as_ref().map_or(given, |(bytes, bounds)| Args::new(bytes, bounds));
-            if self.run(args, given.at(0), (Vec::new(), false), exec, net, now) == Ran::PutOff {
+            let prepared = exec.prepare(&args);
+            if self.run((args, prepared), given.at(0), (Vec::new(), false), exec, net, now) == Ran::PutOff {
                 if let Some(client) = &mut self.client {
                     client.queue = None;
                 }
@@ -311,7 +417,9 @@ impl Applier {
         // One that this server does not understand all of changes nothing, and is as a refused request.
         let is_aborted = self.client.iter().flat_map(|client| &client.queue).any(|queue| queue.failed);
         let piece = if is_aborted { Vec::new() } else { unit.bytes().to_vec() };
-        let ran = self.run(request(last), request(last).at(0), (piece, differs), exec, net, now);
+        let end = request(last);
+        let prepared = exec.prepare(&end);
+        let ran = self.run((end, prepared), end.at(0), (piece, differs), exec, net, now);
         if ran != Ran::PutOff && is_aborted {
             self.node.oplog.append_stream_for_replicas(unit.bytes());
         }

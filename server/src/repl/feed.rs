@@ -22,8 +22,8 @@ use std::sync::atomic::Ordering;
 /// Bytes of the image that are read, and that one replica is sent, before others have their turn: some 20 us of work, which
 /// clients wait for. 3.2 sends as many.
 const IMAGE_TURN_BYTES: usize = 16 << 10;
-/// The same for the log. It must be no less than what clients write in a turn, or a replica never catches up.
-const LOG_TURN_BYTES: usize = 256 << 10;
+/// The same for the log, beyond what was appended since the last turn: a replica that is sent less never catches up.
+const LOG_TURN_BYTES: usize = 32 << 10;
 
 /// Why a replica is given up.
 #[derive(Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ fn send_image(socket: &Socket, feed: &mut Feed, now: Now) -> io::Result<usize> {
     let mut total = 0;
     while total < IMAGE_TURN_BYTES {
         if image.head.is_empty() {
-            match image.refill()? {
+            match image.refill(IMAGE_TURN_BYTES - total)? {
                 Refill::Some => {}
                 Refill::NotYet => return Ok(total),
                 Refill::Ended => {
@@ -189,23 +189,30 @@ fn send_log(socket: &Socket, feed: &mut Feed, node: &Node) -> io::Result<usize> 
     }
     // What is appended in a later era is of another history, and its bytes have the offsets of those that this one gets.
     let is_valid = || feed.era == node.repl.era();
-    let (bytes, blocked) = drain(cursor, &node.oplog, is_valid, |bytes| write(socket, bytes))?;
+    let end = node.oplog.end();
+    let grown = feed.log_seen.map_or(0, |seen| end.saturating_sub(seen));
+    let most = LOG_TURN_BYTES.saturating_add(usize::try_from(grown).unwrap_or(usize::MAX));
+    let (bytes, blocked) = drain(cursor, &node.oplog, most, is_valid, |bytes| write(socket, bytes))?;
     feed.blocked = blocked;
+    feed.log_seen = (!blocked).then_some(end);
     Ok(total + bytes)
 }
 
-/// Writes what the log has, a turn's worth. `is_valid` is asked when it is known up to where, and so about all of that.
+/// Writes what the log has, up to `most` bytes. `is_valid` is asked when it is known up to where, and so about all of that.
 /// Returns the bytes, and whether `write` took none of some: nobody else may say so, since the log grows at any time.
 fn drain(
     cursor: &mut Cursor,
     log: &Oplog,
+    most: usize,
     is_valid: impl Fn() -> bool,
     mut write: impl FnMut(&[u8]) -> io::Result<Option<usize>>,
 ) -> io::Result<(usize, bool)> {
     let mut total = 0;
-    while total < LOG_TURN_BYTES {
+    while total < most {
         let mut written = Ok(Some(0));
         let read = cursor.read(log, |bytes| {
+            // A segment is more than a turn's worth.
+            let bytes = &bytes[..bytes.len().min(most - total)];
             written = match is_valid() {
                 true => write(bytes),
                 false => Err(io::Error::other("the history has another name")),
@@ -325,11 +332,11 @@ impl Image {
         matches!(&self.source, Source::Pipe(reader) if reader.is_given_up())
     }
 
-    /// Gets the next bytes ready; the ones before are sent.
-    fn refill(&mut self) -> io::Result<Refill> {
+    /// Gets the next bytes ready, of a file no more than `most`; the ones before are sent.
+    fn refill(&mut self, most: usize) -> io::Result<Refill> {
         match &mut self.source {
             Source::File { file, at, end } if *at < *end => {
-                let len = usize::try_from(*end - *at).unwrap_or(usize::MAX).min(IMAGE_TURN_BYTES);
+                let len = usize::try_from(*end - *at).unwrap_or(usize::MAX).min(most);
                 self.head.resize(len, 0);
                 file.read_exact_at(&mut self.head, *at)?;
                 *at += len as u64;
@@ -409,22 +416,47 @@ mod tests {
             });
             let mut cursor = log.cursor(0);
             while !over.load(Ordering::Acquire) || cursor.offset() != log.end() {
-                match drain(&mut cursor, &log, || true, |bytes| Ok(Some(bytes.len()))) {
+                match drain(&mut cursor, &log, LOG_TURN_BYTES, || true, |bytes| Ok(Some(bytes.len()))) {
                     Ok((_, blocked)) => assert!(!blocked, "every byte was taken"),
                     // The writer is faster than this thread by all that is kept.
                     Err(_) => cursor = log.cursor(log.end()),
                 }
             }
         });
-        let full = |log: &Oplog| drain(&mut log.cursor(log.oldest()), log, || true, |_| Ok(None)).ok();
+        let full = |log: &Oplog| drain(&mut log.cursor(log.oldest()), log, LOG_TURN_BYTES, || true, |_| Ok(None)).ok();
         assert_eq!(full(&log), Some((0, true)));
+    }
+
+    /// One write of a whole segment would take milliseconds, and all clients wait for it.
+    #[test]
+    fn no_turn_sends_more_than_its_part_of_the_log() {
+        let log = Oplog::new(8 << 20);
+        for _ in 0..3 << 10 {
+            log.append(0, &[b'x'; 1 << 10]);
+        }
+        let mut cursor = log.cursor(0);
+        for most in [LOG_TURN_BYTES, 5, 100_000, 2 << 20] {
+            let (before, mut given) = (cursor.offset(), 0);
+            let drained = drain(
+                &mut cursor,
+                &log,
+                most,
+                || true,
+                |bytes| {
+                    given += bytes.len();
+                    Ok(Some(bytes.len()))
+                },
+            );
+            assert_eq!(drained.ok(), Some((most, false)));
+            assert_eq!((given, cursor.offset() - before), (most, most as u64));
+        }
     }
 
     #[test]
     fn nothing_of_another_era_is_sent() {
         let log = Oplog::new(1 << 20);
         log.append(0, b"record");
-        let sent = drain(&mut log.cursor(0), &log, || false, |_| panic!("sent"));
+        let sent = drain(&mut log.cursor(0), &log, LOG_TURN_BYTES, || false, |_| panic!("sent"));
         assert!(sent.is_err());
         // Whoever changes the era does so before anything is appended in it: what is sent was there when it was asked for.
         let append_and_go_on = || {
@@ -432,7 +464,7 @@ mod tests {
             true
         };
         let mut asked = 0;
-        let sent = drain(&mut log.cursor(0), &log, append_and_go_on, |bytes| {
+        let sent = drain(&mut log.cursor(0), &log, LOG_TURN_BYTES, append_and_go_on, |bytes| {
             asked += 1;
             assert!(bytes.ends_with(b"record"), "{}", bytes.escape_ascii());
             Ok(None)

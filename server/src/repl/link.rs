@@ -15,6 +15,7 @@ use crate::dispatch::Executor;
 use crate::log;
 use crate::net::Net;
 use crate::node::Node;
+use crate::offers::Offers;
 use crate::persist::gate;
 use engine::clock::Now;
 use engine::effects::encode;
@@ -25,6 +26,7 @@ use replication::link::{Action, Event, Introduction, Link, Phase, Say};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// The link's token, the last before those of connections.
 pub const TOKEN: Token = Token(crate::net::FIRST_CONN - 1);
@@ -69,6 +71,7 @@ pub struct Driver {
     image: Option<Incoming>,
     applier: Applier,
     scratch: Vec<u8>,
+    offers: Offers,
     /// It stands, and we have not said who we are.
     connected: bool,
     /// The primary goes on with what we have under this id, and these bytes are next.
@@ -93,6 +96,7 @@ impl Driver {
             image: None,
             applier: Applier::new(node),
             scratch: vec![0; READ_BYTES],
+            offers: Offers::new(Instant::now()),
             connected: false,
             answered: None,
             ended: None,
@@ -184,6 +188,7 @@ impl Driver {
         while self.readable && self.may_read(exec.node) && reads < READS_MAX {
             reads += 1;
             self.read(exec, net, now);
+            self.offers.offer();
         }
         if self.link.phase() == Phase::Streaming {
             exec.node.repl.drain.turned();
@@ -507,9 +512,7 @@ impl Driver {
         }
         exec.node.repl.drain.set_unapplied(self.applier.has_unfinished());
         if let Err(why) = applied {
-            log::warning!("Protocol error in the stream of the MASTER: {why}");
-            exec.node.repl.state().resumable = false;
-            self.step(Event::Broke(why), &[], exec, net, now);
+            self.step(Event::Lost(why), &[], exec, net, now);
         }
         if exec.node.repl.ack_wanted.swap(false, Ordering::AcqRel) {
             self.acknowledge(exec, net, now);

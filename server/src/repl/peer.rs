@@ -3,7 +3,7 @@
 use super::pipe::Reader;
 use crate::clients::ClientInfo;
 use crate::node::Node;
-use engine::oplog::Cursor;
+use engine::oplog::{Cursor, Offset};
 use replication::feed::{Lag, Stage};
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
@@ -82,6 +82,8 @@ pub struct Feed {
     pub replica: Arc<Replica>,
     /// Its place in the log, from the cut on.
     pub cursor: Option<Cursor>,
+    /// Where the log ended when it was last sent some of it; none if it has taken less than it was given since.
+    pub log_seen: Option<Offset>,
     /// What it must be sent before the log.
     pub prologue: Vec<u8>,
     /// What is left of its image.
@@ -196,7 +198,16 @@ impl Feed {
         node.repl.replicas().push(replica.clone());
         node.repl.hosts[replica.reactor].fetch_add(1, Ordering::Relaxed);
         let era = node.repl.era();
-        Feed { replica, cursor, prologue: Vec::new(), image: None, lag: Lag::default(), blocked: false, era }
+        Feed {
+            replica,
+            cursor,
+            log_seen: None,
+            prologue: Vec::new(),
+            image: None,
+            lag: Lag::default(),
+            blocked: false,
+            era,
+        }
     }
 }
 

@@ -11,10 +11,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::thread;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::error::{Context, Error, Result};
+use super::pause::go_first;
 use super::wire::{SILENCE_MAX, write_request};
 
 const LOOK_EVERY: Duration = Duration::from_micros(500);
@@ -35,7 +37,69 @@ pub struct FarReplica {
     pub image_bytes: u64,
 }
 
+/// A replica that waits for the word to begin, on a thread that goes before others: what it takes to get there is no part
+/// of a sync.
+pub struct StandBy {
+    words: Sender<Word>,
+    synced: Receiver<Result<()>>,
+    thread: JoinHandle<Result<()>>,
+}
+
+/// What a replica is to do.
+enum Word {
+    Sync,
+    FollowTo(u64),
+}
+
+impl StandBy {
+    /// Has the replica take the whole image.
+    pub fn sync(self) -> Result<Self> {
+        // Whoever has ended early says why.
+        let _ = self.words.send(Word::Sync);
+        match self.synced.recv() {
+            Ok(synced) => synced.map(|()| self),
+            Err(_) => Err(unexpected("it has ended")),
+        }
+    }
+
+    /// Has the replica take the stream until it has reached `offset`, and end.
+    pub fn follow_to(self, offset: u64) -> Result<()> {
+        let _ = self.words.send(Word::FollowTo(offset));
+        self.thread.join().expect("panics abort the process")
+    }
+}
+
 impl FarReplica {
+    /// One that begins when it is told to.
+    pub fn stand_by(primary: SocketAddr) -> StandBy {
+        let (words, heard) = mpsc::channel();
+        let (say, synced) = mpsc::channel();
+        let (ready, is_ready) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            go_first();
+            let _ = ready.send(());
+            let mut replica = None;
+            while let Ok(word) = heard.recv() {
+                match (word, &mut replica) {
+                    (Word::Sync, _) => match FarReplica::sync(primary) {
+                        Ok(synced) => {
+                            replica = Some(synced);
+                            let _ = say.send(Ok(()));
+                        }
+                        Err(error) => {
+                            let _ = say.send(Err(error));
+                        }
+                    },
+                    (Word::FollowTo(offset), Some(replica)) => return replica.follow_to(offset),
+                    (Word::FollowTo(_), None) => return Err(unexpected("it has no image")),
+                }
+            }
+            Ok(())
+        });
+        let _ = is_ready.recv();
+        StandBy { words, synced, thread }
+    }
+
     /// Asks `primary` for a full sync and takes the whole image.
     pub fn sync(primary: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(primary).context(|| format!("connect to {primary}"))?;

@@ -89,7 +89,7 @@ struct Waits {
     p99: Vec<f64>,
     p99_9: Vec<f64>,
     max: Vec<f64>,
-    /// What of the probe's waits is the server's own doing: p99.9 and longest, before and with the migration.
+    /// What of the probe's waits is the server's own doing: p99.9, and the longest pause, before and with the migration.
     own: [[Vec<f64>; 2]; 2],
 }
 
@@ -101,16 +101,16 @@ impl Waits {
         self.p99.push(us(seen.during.value_at_quantile(0.99)));
         self.p99_9.push(us(seen.during.value_at_quantile(0.999)));
         self.max.push(us(seen.during.max()));
-        for ([p99_9, max], seen) in self.own.iter_mut().zip(&seen.own) {
+        for ([p99_9, pause], (seen, trips)) in self.own.iter_mut().zip(seen.own.iter().zip(&seen.trips)) {
             p99_9.push(us(seen.value_at_quantile(0.999)));
-            max.push(us(seen.max()));
+            pause.push(us(trips.max()));
         }
     }
 
     fn cells(&self) -> Vec<String> {
         let middle = |values: &[f64]| median(values).unwrap_or(0.0);
         let of = |values: &[f64]| figure(middle(values));
-        let [[own_before, own_before_max], [own, own_max]] = &self.own;
+        let [[own_before, pause_before], [own, pause]] = &self.own;
         vec![
             of(&self.before_p99_9),
             of(&self.before_max),
@@ -119,10 +119,10 @@ impl Waits {
             ratio_cell(ratio(middle(&self.p99_9), middle(&self.before_p99_9))),
             of(&self.max),
             of(own_before),
-            of(own_before_max),
+            of(pause_before),
             of(own),
             ratio_cell(ratio(middle(own), middle(own_before))),
-            of(own_max),
+            of(pause),
         ]
     }
 }
@@ -288,9 +288,9 @@ pub fn table(rows: &[Row]) -> String {
     let header = [
         "case", "server", "k/s", "MB/s", "CPU us",
         "source us before: p99.9", "max", "with: p99", "p99.9", "ratio", "max",
-        "own before: p99.9", "max", "with: p99.9", "ratio", "max",
+        "own before: p99.9", "pause", "with: p99.9", "ratio", "pause",
         "target us before: p99.9", "max", "with: p99", "p99.9", "ratio", "max",
-        "own before: p99.9", "max", "with: p99.9", "ratio", "max",
+        "own before: p99.9", "pause", "with: p99.9", "ratio", "pause",
         "| ours/it:", "k/s", "CPU",
     ];
     let mut table = Table::new(2, &header);

@@ -10,7 +10,6 @@
 //! replica and clients were elsewhere: the replica only takes the image and follows until it has caught up (`far.rs`), and
 //! all of them get a core whenever they want one. What clients then wait for is the primary's doing.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -21,9 +20,8 @@ use serde::Serialize;
 
 use super::data::fill_strings;
 use super::error::{Error, Result};
-use super::far::FarReplica;
+use super::far::{FarReplica, StandBy};
 use super::load::new_histogram;
-use super::pause::go_first;
 use super::process;
 use super::server::{Program, Server};
 use super::stats::{median, ratio};
@@ -195,8 +193,9 @@ fn watch(server: &mut Server, program: &Program, plan: &Plan, job: Job) -> Resul
         until(|| is_idle(&mut server.client, "aof_rewrite_in_progress"))?;
     }
     let replica = match job {
-        Job::Sync => Some(Server::start(program)?),
-        _ => None,
+        Job::Sync => Some(Follower::Here(Server::start(program)?)),
+        Job::SyncAway => Some(Follower::Away(FarReplica::stand_by(server.addr))),
+        Job::Save | Job::Rewrite => None,
     };
     server.settle()?;
     let load = Steady::start(server.addr, plan.save_keys, &plan.value(), job == Job::SyncAway)?;
@@ -228,7 +227,7 @@ fn watch(server: &mut Server, program: &Program, plan: &Plan, job: Job) -> Resul
 fn alone_and_with(
     server: &mut Server,
     job: Job,
-    replica: Option<Server>,
+    replica: Option<Follower>,
     load: &Steady,
     memory: &Memory,
 ) -> Result<(f64, f64, u64)> {
@@ -247,7 +246,15 @@ fn alone_and_with(
     Ok((seconds, cpu_alone, base_bytes))
 }
 
-fn run_job(client: &mut wire::Client, job: Job, port: u16, replica: Option<Server>) -> Result<()> {
+/// Who is to be filled.
+enum Follower {
+    /// A server on this machine.
+    Here(Server),
+    /// One that stands for a server elsewhere.
+    Away(StandBy),
+}
+
+fn run_job(client: &mut wire::Client, job: Job, port: u16, replica: Option<Follower>) -> Result<()> {
     match (job, replica) {
         (Job::Save, _) => {
             client.run(&["BGSAVE"])?;
@@ -265,19 +272,15 @@ fn run_job(client: &mut wire::Client, job: Job, port: u16, replica: Option<Serve
                 other => Err(Error::Reply(format!("aof_last_bgrewrite_status is {other}"))),
             }
         }
-        (Job::SyncAway, _) => thread::scope(|scope| {
-            let replica = scope.spawn(|| {
-                go_first();
-                let mut replica = FarReplica::sync(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
-                replica.follow_to(client.info_number("replication", "master_repl_offset")?)
-            });
-            replica.join().expect("panics abort the process")
-        }),
-        (Job::Sync, Some(mut replica)) => {
+        (_, Some(Follower::Away(replica))) => {
+            let synced = replica.sync()?;
+            synced.follow_to(client.info_number("replication", "master_repl_offset")?)
+        }
+        (_, Some(Follower::Here(mut replica))) => {
             replica.client.run(&["SLAVEOF", "127.0.0.1", &port.to_string()])?;
             until(|| Ok(replica.client.info("replication", "master_link_status")? == "up"))
         }
-        (Job::Sync, None) => Err(Error::Usage("a full sync needs a replica".into())),
+        (Job::Sync | Job::SyncAway, None) => Err(Error::Usage("a full sync needs a replica".into())),
     }
 }
 

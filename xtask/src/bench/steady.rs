@@ -50,11 +50,19 @@ pub struct Waits {
     pub during: Histogram<u64>,
     /// Of the probe's, what is the server's own doing: with the load alone, and with what is measured.
     pub own: [Histogram<u64>; 2],
+    /// The same from when a request was really sent: the longest is the longest pause. What waits behind a late one, or for
+    /// a core of a virtual machine that gets none, counts in `own` again and again.
+    pub trips: [Histogram<u64>; 2],
 }
 
 impl Waits {
     fn new() -> Self {
-        Self { before: new_histogram(), during: new_histogram(), own: [new_histogram(), new_histogram()] }
+        Self {
+            before: new_histogram(),
+            during: new_histogram(),
+            own: [new_histogram(), new_histogram()],
+            trips: [new_histogram(), new_histogram()],
+        }
     }
 }
 
@@ -128,7 +136,7 @@ impl Steady {
             let seen = client.join().expect("panics abort the process")?;
             all.before.add(seen.before).expect("equal bounds");
             all.during.add(seen.during).expect("equal bounds");
-            for (all, seen) in all.own.iter_mut().zip(seen.own) {
+            for (all, seen) in all.own.iter_mut().zip(seen.own).chain(all.trips.iter_mut().zip(seen.trips)) {
                 all.add(seen).expect("equal bounds");
             }
         }
@@ -173,15 +181,19 @@ impl Pacer {
                 begin = Instant::now();
             }
             let phase = self.shared.phase.load(Ordering::Relaxed);
+            let sent = Instant::now();
             self.client.exchange(&out, batch, shape)?;
+            let trip = sent.elapsed().as_nanos() as u64;
             let took = begin.elapsed().as_nanos() as u64;
             let own = match &mut self.meter {
                 Some(meter) => {
-                    strangers.push_back((Instant::now(), meter.look()?.behind_strangers()));
+                    let behind = meter.look()?.behind_strangers();
+                    strangers.push_back((Instant::now(), behind));
                     while strangers.front().is_some_and(|&(seen, _)| seen <= begin) {
                         strangers.pop_front();
                     }
-                    Some(took.saturating_sub(strangers.iter().map(|&(_, waited)| waited).sum()))
+                    let all_behind = strangers.iter().map(|&(_, waited)| waited).sum();
+                    Some((took.saturating_sub(all_behind), trip.saturating_sub(behind)))
                 }
                 None => None,
             };
@@ -193,8 +205,9 @@ impl Pacer {
             };
             if let Some((waits, nth)) = waits {
                 waits.saturating_record(took);
-                if let Some(own) = own {
+                if let Some((own, trip)) = own {
                     seen.own[nth].saturating_record(own);
+                    seen.trips[nth].saturating_record(trip);
                 }
             }
             due = begin + pace;

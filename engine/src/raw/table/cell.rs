@@ -2,6 +2,7 @@
 //!
 //! A cell borrows the whole table, so the place stays valid until the cell is gone.
 
+use super::super::entry::Alias;
 use super::{Item, PARITY, POINTER, Parity, Place, Table, pointer};
 use std::ptr::NonNull;
 
@@ -87,5 +88,13 @@ impl<'t, T: Item> Cell<'t, T> {
     /// Removes the item.
     pub fn take(self) -> T {
         self.table.take(self.place)
+    }
+}
+
+impl Cell<'_, Alias> {
+    /// Names another block of the same key, whether or not the one before is still there: that is not looked at.
+    pub fn repoint(self, alias: Alias) {
+        let word = self.table.word_at(self.place);
+        self.table.set_word(self.place, alias.into_raw().as_ptr().map_addr(|a| a | word.addr() & !POINTER));
     }
 }

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Keys looked at while a slot is locked.
-const STEP_KEYS: usize = 256;
+const STEP_KEYS: usize = 64;
 /// Pause between two tries to claim a slot.
 const CLAIM_RETRY: Duration = Duration::from_millis(1);
 
@@ -110,6 +110,7 @@ impl Driver {
         while chosen.estimate < numkeys && chosen.keys.len() < numkeys {
             let (sum, room) = (chosen.estimate, numkeys - chosen.keys.len());
             let (next, found) = self.in_slot(slot, |here| candidates(here, slot, at, (sum, room, numkeys), limits));
+            self.offer_core();
             for (key, estimate) in found {
                 let group = slots::tag_crc(&key).filter(|_| tags);
                 if chosen.seen.contains(&engine::hash::fast(&key)) {

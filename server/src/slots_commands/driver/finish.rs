@@ -35,6 +35,7 @@ impl Driver {
             by_slot.entry(Key::new(&batch.keys[index]).slot).or_default().push(index);
         }
         let keys = batch.keys.clone();
+        self.offer_core();
         let many = by_slot.len() > 1 || by_slot.values().any(|indices| indices.len() > REMOVED_KEYS);
         if many {
             let mut stale = Vec::new();
@@ -81,6 +82,7 @@ impl Driver {
                 if many {
                     thread::sleep(REST);
                 }
+                self.offer_core();
             }
         }
         // What is left here stays, or is sent again.

@@ -121,7 +121,7 @@ impl Driver {
     }
 
     /// No slot is held here: who has waited for this core comes first, now and then.
-    fn offer_core(&mut self) {
+    pub(super) fn offer_core(&mut self) {
         if self.offered_at.elapsed() >= OFFER {
             std::thread::yield_now();
             self.offered_at = Instant::now();
