@@ -320,3 +320,59 @@ fn what_is_not_logged_of_a_promoted_one_is_gone_when_it_follows_again() {
     assert_same(&primary, &replica);
     assert_eq!(client.run("DBSIZE"), Reply::Int(1), "{}", replica.log());
 }
+
+#[test]
+fn what_a_script_kept_from_the_replicas_is_gone_when_one_of_them_is_followed() {
+    for reach in ["REPL_NONE", "REPL_AOF"] {
+        let (primary, replica) = pair(1);
+        let mut client = primary.client();
+        client.run("SET k v");
+        let script = format!("redis.replicate_commands() redis.set_repl(redis.{reach}) redis.call('set', 'x', '1')");
+        client.call(&[&b"EVAL"[..], script.as_bytes(), b"0"]);
+        wait_for_stream(&primary, &replica);
+        assert_eq!((client.run("DBSIZE"), replica.client().run("DBSIZE")), (Reply::Int(2), Reply::Int(1)));
+        replica.client().run("SLAVEOF NO ONE");
+        follow(&primary, replica.addr());
+        assert_same(&replica, &primary);
+        assert_eq!(client.run("DBSIZE"), Reply::Int(1), "{reach}: {}", primary.log());
+    }
+}
+
+#[test]
+fn who_was_imaged_from_one_that_had_own_writes_gets_all_keys_too() {
+    for diskless in ["yes", "no"] {
+        let (primary, middle) = pair(1);
+        primary.client().run("SET k v");
+        wait_for_stream(&primary, &middle);
+        let mut client = middle.client();
+        for line in ["SET own 1", &format!("CONFIG SET repl-diskless-sync {diskless}")] {
+            assert_eq!(client.run(line), Reply::Simple(b"OK".to_vec()));
+        }
+        client.run("CONFIG SET repl-diskless-sync-delay 0");
+        let below = Server::start(logging(4));
+        follow(&below, middle.addr());
+        wait_for_link(&below);
+        wait_for_file(&below);
+        let mut client = below.client();
+        assert_eq!(client.run("GET own"), Reply::bulk("1"));
+        client.run("SLAVEOF NO ONE");
+        follow(&below, primary.addr());
+        assert_same(&primary, &below);
+        assert_eq!(client.run("DBSIZE"), Reply::Int(1), "{}", below.log());
+    }
+}
+
+#[test]
+fn a_key_that_ended_before_a_reload_gets_its_del_after_it() {
+    let (primary, replica) = pair(1);
+    let mut client = primary.client();
+    client.run("DEBUG SET-ACTIVE-EXPIRE 0");
+    client.run("SET k v");
+    client.run("SET e v PX 1");
+    wait_for_stream(&primary, &replica);
+    thread::sleep(Duration::from_millis(20));
+    assert_eq!(client.run("DEBUG RELOAD"), Reply::Simple(b"OK".to_vec()));
+    assert_eq!(client.run("GET e"), Reply::Bulk(None));
+    wait_for_stream(&primary, &replica);
+    assert_eq!((client.run("DBSIZE"), replica.client().run("DBSIZE")), (Reply::Int(1), Reply::Int(1)));
+}

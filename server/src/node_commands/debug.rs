@@ -123,7 +123,13 @@ fn reload(ctx: &mut NodeCtx<'_, '_>) -> Outcome {
         Error::Text("ERR")
     })?;
     ctx.keys.flush(None);
-    rdb_file::load(&config, &mut ctx.ctx.keys).map_err(|error| {
+    // Who goes on with what is logged must be told of each key that ends.
+    let keeps_ended = ctx.keys.is_replica() || ctx.node.repl.has_stream();
+    let from_primary = ctx.keys.is_from_primary();
+    let before = ctx.keys.replaying((keeps_ended, from_primary));
+    let loaded = rdb_file::load(&config, &mut ctx.ctx.keys);
+    ctx.keys.replaying(before);
+    loaded.map_err(|error| {
         crate::log::warning!("Error loading DB from disk: {error}");
         Error::Text("ERR Error trying to load the RDB dump")
     })?;

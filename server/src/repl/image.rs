@@ -52,7 +52,7 @@ pub fn begin(node: &'static Node, keys: &mut Keyspace<'_, '_>) {
         (Vec::new(), Target::File(waiting.clone()))
     };
     let target = if readers.is_empty() { "disk" } else { "slaves sockets" };
-    let job = Job { stream_db, to };
+    let job = Job { notes: (stream_db, node.repl.has_strayed()), to };
     let make = move || Box::new(RdbFormat::new(compress)) as Box<dyn Format>;
     let work = move |image: &Arc<Image>, owner: &mut Owner<'static, Slot>| job.run(node, image, owner);
     let Ok(image) = job::begin(node, keys, Kind::Sync, make, work) else { return };
@@ -91,10 +91,13 @@ fn prologue(stream_db: Option<u32>, reads_notes: bool) -> Vec<u8> {
     select
 }
 
+/// The database that the stream behind the image is in, if this server's log does not say so, and whether its keys are not
+/// what the stream says.
+type Notes = (Option<u32>, bool);
+
 /// What the thread is to do.
 struct Job {
-    /// The database that the stream behind the image is in, if this server's log does not say so.
-    stream_db: Option<u32>,
+    notes: Notes,
     to: Target,
 }
 
@@ -111,7 +114,7 @@ impl Job {
         let written = match &self.to {
             Target::File(replicas) => {
                 let written =
-                    write(node, image, owner, self.stream_db, open().map(BufWriter::new)).and_then(|(to, len)| {
+                    write(node, image, owner, self.notes, open().map(BufWriter::new)).and_then(|(to, len)| {
                         let file = to.into_inner().map_err(|error| error.to_string())?;
                         Ok((Arc::new(file), len))
                     });
@@ -128,7 +131,7 @@ impl Job {
             }
             Target::Pipe(pipe, reactors) => {
                 let to = Piping { pipe, reactors, node, piece: Vec::with_capacity(PIECE_BYTES) };
-                let written = write(node, image, owner, self.stream_db, Ok(to));
+                let written = write(node, image, owner, self.notes, Ok(to));
                 pipe.end(written.is_ok());
                 reactors.iter().for_each(|reactor| node.mailboxes[*reactor].nudge());
                 written.map(drop)
@@ -166,16 +169,14 @@ fn write<W: Write>(
     node: &'static Node,
     image: &Arc<Image>,
     owner: &mut Owner<'static, Slot>,
-    stream_db: Option<u32>,
+    (stream_db, strayed): Notes,
     to: io::Result<W>,
 ) -> Result<(W, u64), String> {
     let config = node.config();
     let mut to = Summed { to: to.map_err(Some), sum: Sum::new(config.rdbchecksum), written: 0, pace: Pace::new(node) };
     let mut ends = Encoder::new(config.rdbcompression);
     ends.header(REDIS_VERSION, image.now_ms() / 1000, crate::memory::used(node));
-    if let Some(db) = stream_db {
-        super::note::stream_db(db, &mut ends);
-    }
+    super::note::of_image(stream_db, strayed, &mut ends);
     let begun = to.write_all(&ends.out);
     // Whatever happened: what was cut must be walked over.
     let walked = walk(image, owner, &mut to).map_err(|error| error.to_string());

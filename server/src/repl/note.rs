@@ -69,9 +69,11 @@ impl Note {
     }
 }
 
-/// Writes only in which database the stream goes on.
-pub fn stream_db(db: u32, to: &mut Encoder) {
-    to.aux(STREAM_DB, db.to_string().as_bytes());
+/// Writes only in which database the stream goes on, if that is to be said, and whether the keys have strayed.
+pub fn of_image(stream_db: Option<u32>, strayed: bool, to: &mut Encoder) {
+    for (name, value) in (Found { stream_db, strayed, ..Found::default() }).words() {
+        to.aux(name, value.as_bytes());
+    }
 }
 
 impl Found {

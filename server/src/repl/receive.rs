@@ -186,6 +186,9 @@ fn load(mut file: File, of: Option<(ReplId, u64)>, node: &'static Node, attempt:
         keys.garbage().take()
     };
     node.repl.end_stray();
+    if loaded.stream.strayed {
+        node.repl.strays();
+    }
     node.persist.aof.log_restarted(node);
     drop(held);
     node.free_later(garbage);

@@ -168,6 +168,7 @@ impl<'s, 'c, 'h> ScriptHost<'s, 'c, 'h> {
 
     /// Takes the effects of the command that was just run in database `db`.
     fn collect(&mut self, db: u32) {
+        let node = self.ctx.node;
         let effects = self.ctx.keys.effects();
         match &mut self.effects {
             None => effects.log_verbatim(),
@@ -178,6 +179,9 @@ impl<'s, 'c, 'h> ScriptHost<'s, 'c, 'h> {
                     Replication { replicas: true, .. } => Reach::Replicas,
                     Replication { .. } => Reach::Nobody,
                 };
+                if !self.to.replicas && effects.dirty > 0 && node.repl.has_stream() {
+                    node.repl.strays();
+                }
                 block.add(effects, db, Args::new(&self.scratch.bytes, &self.scratch.args), reach);
             }
         }
