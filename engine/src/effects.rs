@@ -7,7 +7,7 @@
 //! one SPOP) stand between MULTI and EXEC, in a frame that is here so that no command can forget it. So nobody downstream
 //! sees, keeps or is cut off at the half of a command. Keys found expired or dropped before it are no part of it.
 
-use crate::records::{Reach, Records};
+use crate::records::{KEPT_BYTES, Reach, Records};
 
 /// The classes of keyspace events, as letters of `notify-keyspace-events`.
 pub mod class {
@@ -32,6 +32,9 @@ pub mod class {
     /// `E`: publish on the event's channel.
     pub const KEYEVENT: u32 = 1 << 1;
 }
+
+/// Events for which memory is kept.
+const NOTICES_KEPT: usize = 1024;
 
 /// One keyspace event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +97,8 @@ pub fn encode<'a>(args: impl ExactSizeIterator<Item = &'a [u8]>, to: &mut Vec<u8
     header(b'*', args.len(), to);
     for arg in args {
         header(b'$', arg.len(), to);
+        // A buffer is not to become twice as large as a big one for the little that follows it.
+        to.reserve(arg.len() + 2 + arg.len() / 16);
         to.extend_from_slice(arg);
         to.extend_from_slice(b"\r\n");
     }
@@ -112,12 +117,24 @@ fn told(reach: Reach) -> Reach {
 }
 
 impl Effects {
-    /// Ready for the next command; keeps the masks and the buffers' memory.
+    /// Ready for the next command; keeps the masks, and the buffers' memory as far as it is little.
     pub fn reset(&mut self) {
         (self.dirty, self.kept_back) = (0, 0);
         self.flushed = false;
         self.clear_records();
         self.notices.clear();
+        if self.records_memory() > KEPT_BYTES || self.notices.capacity() > NOTICES_KEPT {
+            self.shrink();
+        }
+    }
+
+    /// Gives back what a large command has needed.
+    #[cold]
+    fn shrink(&mut self) {
+        self.before.clear_large();
+        self.instead.shrink_to(0);
+        self.also.shrink_to(0);
+        self.notices.shrink_to(NOTICES_KEPT);
     }
 
     #[inline]
@@ -162,10 +179,14 @@ impl Effects {
 
     /// Logs records that are encoded already as one transaction, instead of the command as sent, whether or not that
     /// changed anything.
-    pub fn log_transaction(&mut self, block: &Records) {
+    pub fn log_transaction(&mut self, block: Records) {
         self.form = Form::Instead;
         self.framed = true;
-        self.before.extend(block);
+        if self.before.is_empty() {
+            self.before = block;
+        } else {
+            self.before.extend(&block);
+        }
     }
 
     /// Forgets how a command of a script wanted to be logged: the script is logged as a whole. Keys found expired stay,
@@ -190,6 +211,11 @@ impl Effects {
         if self.logging {
             self.before.push(Reach::All, |to| encode(args.iter().copied(), to));
         }
+    }
+
+    /// Logs records that are encoded already before the command itself, whether or not that changes anything.
+    pub fn log_all_before(&mut self, block: &Records) {
+        self.before.extend(block);
     }
 
     /// Memory that records of [`Effects::log_before`] take.
@@ -249,6 +275,22 @@ impl Effects {
     #[inline]
     pub fn has_records(&self) -> bool {
         self.logging && (self.dirty > 0 || self.framed || self.told || !self.before.is_empty() || !self.also.is_empty())
+    }
+
+    /// About how many bytes [`Effects::records`] will add, not less, when the command as the client sent it has `args`
+    /// arguments in `span` bytes.
+    #[inline]
+    pub fn records_bytes(&self, args: usize, span: usize) -> usize {
+        /// What stands around a transaction, and around the arguments.
+        const FRAMES: usize = 128;
+        let own = if self.form == Form::Verbatim { span + args * 16 } else { self.instead.len() };
+        self.before.bytes().len() + own + self.also.len() + FRAMES
+    }
+
+    /// Bytes of memory that the records take here.
+    #[inline]
+    pub fn records_memory(&self) -> usize {
+        self.before.capacity() + self.instead.capacity() + self.also.capacity()
     }
 
     /// All records in order, for one append; `args` is the command as the client sent it.
@@ -355,12 +397,12 @@ mod tests {
         let mut effects = Effects { logging: true, ..Effects::default() };
         let mut inner = Records::default();
         inner.push(Reach::All, |to| to.extend_from_slice(b"+x\r\n"));
-        effects.log_transaction(&inner);
+        effects.log_transaction(inner);
         assert_eq!(records(&effects), "*1\r\n$5\r\nMULTI\r\n+x\r\n*1\r\n$4\r\nEXEC\r\n");
         let mut block = Records::default();
         effects.drain(std::iter::empty(), &mut block, Reach::All);
         assert_eq!(block.bytes(), b"+x\r\n");
-        effects.log_transaction(&Records::default());
+        effects.log_transaction(Records::default());
         assert!(effects.has_records());
     }
 
@@ -393,6 +435,36 @@ mod tests {
             assert_eq!(effects.drain(std::iter::empty(), &mut block, reach), 1);
             assert_eq!((block.bytes(), &block.of_file()[..]), (bytes.as_bytes(), file.as_bytes()));
         }
+    }
+
+    #[test]
+    fn a_large_record_takes_its_own_size_and_leaves_nothing_behind() {
+        const LARGE: usize = 10 << 20;
+        let large = vec![b'x'; LARGE];
+        let is_about = |bytes: usize| (LARGE..LARGE + LARGE / 8).contains(&bytes);
+        let mut to = Vec::new();
+        encode([&b"SET"[..], b"k", &large, b"EX", b"1"].into_iter(), &mut to);
+        assert!(is_about(to.capacity()), "{}", to.capacity());
+        let mut effects = Effects { logging: true, ..Effects::default() };
+        let mut block = Records::default();
+        block.push(Reach::All, |to| to.extend_from_slice(&large));
+        effects.log_transaction(block);
+        let bytes = effects.records_bytes(1, 4);
+        assert!(is_about(bytes) && is_about(effects.records_memory()));
+        let mut records = Records::default();
+        records.reserve(bytes);
+        effects.records([&b"EXEC"[..]].into_iter(), &mut records);
+        assert!(records.bytes().len() <= bytes && is_about(records.capacity()), "{}", records.capacity());
+        records.clear_large();
+        effects.reset();
+        assert!(records.capacity() <= KEPT_BYTES && effects.records_memory() <= KEPT_BYTES);
+        effects.dirty = 1;
+        effects.log_instead(&[b"SET", b"k", &large]);
+        effects.log_also(&[b"SET", b"l", &large]);
+        effects.log_before(&[b"DEL", &large]);
+        assert!(effects.records_memory() > 3 * LARGE);
+        effects.reset();
+        assert!(effects.records_memory() <= KEPT_BYTES, "{}", effects.records_memory());
     }
 
     #[test]

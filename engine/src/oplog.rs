@@ -336,13 +336,40 @@ impl Oplog {
 
     /// Returns [`FilePlace::of_file`] after them.
     fn push(&self, inner: &mut Inner, bytes: &[u8]) -> u64 {
+        if bytes.len() > SEGMENT_BYTES {
+            // Copying it takes a while, in which others ask.
+            self.kept_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
         if inner.push(bytes) {
-            let oldest = inner.segments.front().map_or(inner.end, |kept| kept.start);
-            self.drop_apart(inner, |part| part.end() <= oldest);
-            self.kept_bytes.store((inner.segments.len() * SEGMENT_BYTES) as u64, Ordering::Relaxed);
+            self.trimmed(inner);
         }
         self.publish(inner);
         inner.place().of_file()
+    }
+
+    /// The log has other segments than before.
+    fn trimmed(&self, inner: &mut Inner) {
+        let oldest = inner.oldest();
+        self.drop_apart(inner, |part| part.end() <= oldest);
+        self.kept_bytes.store((inner.segments.len() * SEGMENT_BYTES) as u64, Ordering::Relaxed);
+    }
+
+    /// Lets go of what readers have read since the last segment was begun. To be called now and then: what follows a large
+    /// record may be long in coming.
+    pub fn trim(&self) {
+        let keep = self.keep_bytes.load(Ordering::Relaxed) + 2 * SEGMENT_BYTES as u64;
+        if self.kept_bytes.load(Ordering::Relaxed) <= keep {
+            return;
+        }
+        let gone: Vec<Kept> = {
+            let mut inner = self.inner.lock();
+            let count = inner.unwanted();
+            let gone = inner.segments.drain(..count).collect();
+            self.trimmed(&mut inner);
+            gone
+        };
+        // Not under the lock: there may be many.
+        drop(gone);
     }
 
     /// What a replica has changed by itself, at this place of the stream, for the file.
@@ -500,7 +527,8 @@ impl Inner {
                 let writer = Segment::create(SEGMENT_BYTES);
                 self.segments.push_back(Kept { start: self.end, segment: writer.segment() });
                 self.writer = Some(writer);
-                self.trim();
+                let gone = self.unwanted();
+                self.segments.drain(..gone);
                 begun = true;
             }
             let Some(writer) = &mut self.writer else { break };
@@ -511,8 +539,8 @@ impl Inner {
         begun
     }
 
-    /// Drops segments that end before the kept tail and before every pin; readers that are in one keep it alive.
-    fn trim(&mut self) {
+    /// How many segments end before the kept tail and before every pin; readers that are in one keep it alive.
+    fn unwanted(&mut self) -> usize {
         let mut keep = self.end.saturating_sub(self.keep_bytes);
         self.pins.retain(|pin| match pin.upgrade() {
             Some(at) => {
@@ -521,9 +549,7 @@ impl Inner {
             }
             None => false,
         });
-        while self.segments.len() > 1 && self.segments[1].start < keep {
-            self.segments.pop_front();
-        }
+        self.segments.iter().skip(1).take_while(|next| next.start < keep).count()
     }
 }
 
@@ -586,6 +612,8 @@ impl Cursor {
 
 #[cfg(all(test, not(loom)))]
 mod own_tests;
+#[cfg(all(test, not(loom)))]
+mod trim_tests;
 
 #[cfg(all(test, not(loom)))]
 mod tests {

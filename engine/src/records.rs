@@ -118,6 +118,9 @@ impl Apart {
     }
 }
 
+/// Bytes of memory that are kept for the next command's records.
+pub const KEPT_BYTES: usize = 64 * 1024;
+
 /// Records in order.
 #[derive(Debug, Default)]
 pub struct Records {
@@ -142,12 +145,26 @@ impl Records {
     }
 
     /// Forgets all, but keeps the memory.
+    #[inline]
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.apart.clear();
     }
 
+    /// Forgets all, and keeps the memory only as far as it is little.
+    pub fn clear_large(&mut self) {
+        self.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
+        self.apart.shrink_to(KEPT_BYTES / size_of::<Apart>());
+    }
+
+    /// Makes room for so many bytes more of what replicas get.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
     /// Bytes of memory for what replicas get.
+    #[inline]
     pub fn capacity(&self) -> usize {
         self.bytes.capacity()
     }

@@ -11,7 +11,7 @@ mod unit;
 mod waiting;
 
 use crate::conn::{Client, Queued, Replies};
-use crate::memory::{self, Room};
+use crate::memory::{self, Aside, Room};
 use crate::net::Net;
 use crate::node::{Node, Run, Settled};
 use crate::park::Ticket;
@@ -30,7 +30,7 @@ use engine::evict::Evictor;
 use engine::keyspace::{Key, Keyspace, Local, Ready};
 use engine::raw::lock::{Held, Owner};
 use engine::raw::ticks::{self, Ticks};
-use engine::records::Records;
+use engine::records::{KEPT_BYTES, Records};
 use engine::slot::Slot;
 use recent::Recent;
 use resp::{Flags, GetKeys, Out, errors};
@@ -603,11 +603,28 @@ fn queue(client: &mut Client, out: &mut Out, row: Command<Run>, args: &Args<'_>,
 #[inline]
 pub fn log_effects(node: &Node, local: &Local, scratch: &mut Records, db: u32, args: Args<'_>) -> Option<u64> {
     let end = local.effects.has_records().then_some(()).and_then(|()| {
+        let bytes = local.effects.records_bytes(args.len(), args.span());
+        if bytes > KEPT_BYTES {
+            return log_large(node, local, scratch, db, args, bytes);
+        }
         scratch.clear();
         local.effects.records(args.iter(), scratch);
         node.oplog.append_records(db, scratch)
     });
     publish_events(node, local);
+    end
+}
+
+/// Appends records that are about so long: `scratch` becomes as large as that, no larger, and not for good.
+#[cold]
+fn log_large(node: &Node, local: &Local, scratch: &mut Records, db: u32, args: Args<'_>, bytes: usize) -> Option<u64> {
+    let mut aside = Aside::new(node);
+    aside.set(bytes + local.effects.records_memory());
+    scratch.clear();
+    scratch.reserve(bytes);
+    local.effects.records(args.iter(), scratch);
+    let end = node.oplog.append_records(db, scratch);
+    scratch.clear_large();
     end
 }
 

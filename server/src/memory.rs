@@ -15,6 +15,7 @@ use engine::evict::{Evictor, First, Pick, Rule};
 use engine::keyspace::Key;
 use engine::raw::alloc;
 use engine::raw::ticks::{self, Ticks};
+use engine::records::KEPT_BYTES;
 use std::sync::atomic::Ordering;
 
 /// Bytes handed out by the allocator; remembers the highest figure.
@@ -35,10 +36,47 @@ pub fn counted(node: &Node) -> u64 {
 }
 
 /// Bytes in use that do not count: evicting keys does not make them fewer, or they are about to be freed. The log is
-/// what waits for replicas and for the AOF, so it belongs here; the backlog, as much as is asked for, does count. What a
-/// snapshot still wants of removed keys will be free when its walker has passed.
+/// what waits for replicas and for the AOF, so it belongs here, and what is on its way there; the backlog, as much as is
+/// asked for, does count. What a snapshot still wants of removed keys will be free when its walker has passed.
 fn uncounted(node: &Node) -> u64 {
-    node.freeing.load(Ordering::Acquire) + node.oplog.uncounted_bytes() + node.persist.pressure.passing_bytes()
+    let freed = node.freeing.load(Ordering::Acquire) + node.persist.pressure.passing_bytes();
+    freed + node.oplog.uncounted_bytes() + node.aside.load(Ordering::Acquire)
+}
+
+/// Memory of records on their way into the log, which does not count while this lives: other threads look meanwhile, and
+/// 3.2, which has only one, never does.
+pub struct Aside<'n> {
+    node: &'n Node,
+    bytes: u64,
+}
+
+impl<'n> Aside<'n> {
+    /// None yet.
+    pub fn new(node: &'n Node) -> Aside<'n> {
+        Aside { node, bytes: 0 }
+    }
+
+    /// It is so many bytes by now. What a thread keeps anyhow is none.
+    #[inline]
+    pub fn set(&mut self, bytes: usize) {
+        let bytes = if bytes > KEPT_BYTES { bytes as u64 } else { 0 };
+        if bytes != self.bytes {
+            self.change(bytes);
+        }
+    }
+
+    #[cold]
+    fn change(&mut self, bytes: u64) {
+        self.node.aside.fetch_add(bytes, Ordering::Release);
+        self.node.aside.fetch_sub(self.bytes, Ordering::Release);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Aside<'_> {
+    fn drop(&mut self) {
+        self.set(0);
+    }
 }
 
 /// Whether `maxmemory` is set and exceeded.

@@ -102,6 +102,8 @@ pub struct Node {
     free: SyncSender<Vec<Waste>>,
     /// Bytes of those, at the least.
     pub freeing: AtomicU64,
+    /// Bytes of large records on their way into the log: see [`crate::memory::Aside`].
+    pub aside: AtomicU64,
     /// Elements that belong to who waits for them.
     pub owed: Owed,
     /// Whether a thread watches the reactors (`watchdog-period`).
@@ -159,6 +161,7 @@ impl Node {
             pausing: Mutex::default(),
             free,
             freeing: AtomicU64::new(0),
+            aside: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             owed: Owed::default(),
             migrations: Migrations::default(),

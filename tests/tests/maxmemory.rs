@@ -4,6 +4,7 @@
 
 use resp::Reply;
 use std::time::Duration;
+use tests::replicas::{follow, wait_for_link, wait_for_stream};
 use tests::{Client, Options, Server, encode, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -110,5 +111,78 @@ fn a_script_that_needs_room_drops_keys_before_it_first_writes() {
         set(&mut client, "maxmemory", "1000");
         let Reply::Error(text) = client.call(&["EVAL", BIG, "1", "k"]) else { panic!("written") };
         assert!(String::from_utf8_lossy(&text).contains("OOM command not allowed"), "{text:?}");
+    }
+}
+
+/// Bytes of a large value.
+const LARGE: usize = 16 << 20;
+
+/// A server with so many threads, and one that follows it.
+fn pair(threads: usize) -> (Server, Server) {
+    let (primary, replica) = (Server::start(Options::codis(threads)), Server::start(Options::codis(1)));
+    follow(&replica, primary.addr());
+    wait_for_link(&replica);
+    (primary, replica)
+}
+
+#[test]
+fn large_values_on_their_way_to_a_replica_drag_no_small_ones_along() {
+    for threads in [1, 4] {
+        let (primary, _replica) = pair(threads);
+        let mut clients: Vec<Client> = (0..4).map(|_| primary.client()).collect();
+        clients[0].run("DEBUG POPULATE 1000");
+        // One request and its value; and what each other thread has not given back yet of the one before.
+        let room = (2 * threads + 3) * LARGE / 2;
+        let limit = figure(&mut clients[0], "used_memory") + room as u64;
+        set(&mut clients[0], "maxmemory", &limit.to_string());
+        for policy in ["noeviction", "allkeys-lru", "allkeys-lru"] {
+            set(&mut clients[0], "maxmemory-policy", policy);
+            for client in &mut clients {
+                let large = vec![b'x'; LARGE];
+                assert_eq!(client.call(&[&b"SET"[..], b"large", &large]), Reply::Simple(b"OK".to_vec()));
+                assert_eq!(client.run("DEL large"), Reply::Int(1), "{policy}");
+            }
+        }
+        assert_eq!(figure(&mut clients[0], "evicted_keys"), 0);
+        assert_eq!(clients[0].run("DBSIZE"), Reply::Int(1000));
+    }
+}
+
+#[test]
+fn memory_for_large_records_is_given_back_when_they_are_logged() {
+    const SCRIPT: &str = "local part = string.rep('x', ARGV[1] / 16)
+        redis.replicate_commands()
+        for n = 1, 16 do redis.call('set', 'part', part) end
+        return redis.call('del', 'part')";
+    for threads in [1, 4] {
+        let (primary, replica) = pair(threads);
+        let (mut client, mut second) = (primary.client(), replica.client());
+        let small = LARGE as u64 / 2;
+        client.call(&["EVAL", SCRIPT, "0", "16"]);
+        wait_for_stream(&primary, &replica);
+        let (used, used_there) = (figure(&mut client, "used_memory"), figure(&mut second, "used_memory"));
+        let mut check = |what: &str| {
+            wait_for_stream(&primary, &replica);
+            for (client, before) in [(&mut client, used), (&mut second, used_there)] {
+                let is_back = wait_until(PATIENCE, || figure(client, "used_memory") < before + small);
+                assert!(is_back, "after {what}: {before}, then {}", figure(client, "used_memory"));
+            }
+        };
+        let large = vec![b'x'; LARGE];
+        let mut writer = primary.client();
+        writer.call(&[&b"SET"[..], b"large", &large]);
+        writer.run("DEL large");
+        check("a command");
+        writer.run("MULTI");
+        writer.call(&[&b"SET"[..], b"large", &large, b"EX", b"100"]);
+        writer.run("DEL large");
+        assert!(matches!(writer.run("EXEC"), Reply::Array(Some(_))));
+        check("a transaction");
+        assert_eq!(writer.call(&["EVAL", SCRIPT, "0", &LARGE.to_string()]), Reply::Int(1));
+        check("a script");
+        // The reply is large, which nobody reads on a replica.
+        writer.call(&[&b"SET"[..], b"large", &large]);
+        writer.run("GETSET large 1");
+        check("a command with a large reply");
     }
 }

@@ -359,6 +359,32 @@ fn keys_that_a_transaction_or_a_script_finds_expired_go_in_their_own_database() 
 }
 
 #[test]
+fn a_key_that_a_transaction_of_reads_finds_ended_is_gone_everywhere() {
+    for threads in [1, 4] {
+        let options = || Options::codis(threads).set("appendonly", "yes").set("appendfsync", "always");
+        let (primary, replica) = (Server::start(options()), Server::start(Options::codis(1)));
+        follow(&replica, primary.addr());
+        wait_for_link(&replica);
+        let mut client = primary.client();
+        client.run("DEBUG SET-ACTIVE-EXPIRE 0");
+        client.run("SET k text PX 1");
+        client.run("RPUSH l a");
+        client.run("PEXPIRE l 1");
+        thread::sleep(Duration::from_millis(20));
+        for line in ["MULTI", "GET k", "TTL l", "EXEC"] {
+            client.run(line);
+        }
+        assert_eq!(client.run("RPUSH l b"), Reply::Int(1));
+        assert_eq!(client.run("INCR k"), Reply::Int(1));
+        wait_for_stream(&primary, &replica);
+        assert_same(&primary, &replica);
+        let before = client.run("DEBUG DIGEST");
+        let primary = primary.end().start_again();
+        assert_eq!(primary.client().run("DEBUG DIGEST"), before);
+    }
+}
+
+#[test]
 fn old_data_go_first_only_where_old_and_new_do_not_fit() {
     let primaries = [(); 2].map(|()| Server::start(Options::codis(1)));
     let value = "x".repeat(1 << 20);

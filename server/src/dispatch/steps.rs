@@ -170,6 +170,7 @@ impl Desk {
                         self.local.effects.records(args.iter(), &mut self.records);
                     }
                     let of_file = self.records.of_file();
+                    self.records.clear_large();
                     self.node.oplog.append_stream_otherwise(piece, client.session.db, (db, &of_file));
                 }
                 _ => self.node.oplog.append_stream(piece, client.session.db),

@@ -161,8 +161,8 @@ impl Executor {
             if turn.out.as_slice().get(start) != Some(&b'-') {
                 turn.out.truncate(start);
             }
-            desk.records.clear();
             dirty += desk.local.effects.drain(args.iter(), &mut desk.records, Reach::Nobody);
+            desk.records.clear_large();
         }
         desk.local.effects.dirty = dirty;
         if dirty > 0 {

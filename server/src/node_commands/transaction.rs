@@ -6,6 +6,7 @@
 
 use super::{Handler, NodeCtx};
 use crate::conn::Queue;
+use crate::memory::Aside;
 use crate::persist::gate;
 use crate::repl::Gate;
 use crate::stakes::Stakes;
@@ -72,6 +73,7 @@ fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
     let home = ctx.session.db;
     let (mut is_replica, mut changed_sides) = (ctx.node.repl.is_replica(), false);
     let (mut db, mut dirty, mut block, mut reply) = (home, 0, Records::default(), Out::new());
+    let mut aside = Aside::new(ctx.node);
     reply.array(queue.requests.len());
     for request in &queue.requests {
         let before = block.mark();
@@ -89,6 +91,7 @@ fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
         changed_sides |= is_replica != was_replica;
         let changes = ctx.keys.effects().drain(request.args().iter(), &mut block, Reach::All);
         dirty += changes;
+        aside.set(block.capacity());
         if block.mark() == records_at {
             block.truncate(before);
         } else {
@@ -99,11 +102,14 @@ fn run(ctx: &mut NodeCtx<'_, '_>, queue: Queue) -> Outcome {
     // empty one would lead the log away from where the others have it.
     let might_write = || queue.requests.iter().any(|request| !request.row.spec.flags.contains(Flags::READONLY));
     let has_frame = if changed_sides { !block.is_empty() } else { might_write() };
+    if db != home {
+        select(home, &mut block);
+    }
     if has_frame {
-        if db != home {
-            select(home, &mut block);
-        }
-        ctx.keys.effects().log_transaction(&block);
+        ctx.keys.effects().log_transaction(block);
+    } else {
+        // It has only read, but found keys that had ended.
+        ctx.keys.effects().log_all_before(&block);
     }
     ctx.keys.dirty(dirty);
     ctx.out.extend_raw(reply.as_slice());

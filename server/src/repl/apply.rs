@@ -34,6 +34,10 @@ const REQUESTS_MAX: usize = 1024;
 const ERRORS_LOGGED: u32 = 10;
 /// Bytes of memory kept for the next request's.
 const PIECE_BYTES: usize = 64 * 1024;
+/// Bytes of memory kept for what comes next: more than one read brings, with the beginning of a request before it.
+const INPUT_KEPT_BYTES: usize = 256 * 1024;
+/// Words for which memory is kept.
+const WORDS_KEPT: usize = 4096;
 /// Requests that are looked ahead for together.
 const LOOK_AHEAD: usize = 48;
 /// Bytes after which no more are looked ahead for.
@@ -143,7 +147,7 @@ impl Applier {
         if let Some(client) = self.client.take() {
             node.clients.remove(client.info.id);
         }
-        self.input.clear();
+        self.input = Vec::new();
         self.done = 0;
         self.parser.reset();
         self.stream = Stream::default();
@@ -230,15 +234,26 @@ impl Applier {
             }
         }
         (self.input, self.ahead) = (input, ahead);
-        if self.waiting() == 0 {
-            self.input.clear();
-            self.done = 0;
-        }
+        self.tidy();
         if let Some(client) = &self.client {
             client.info.last_ms.store(now.ms, Ordering::Relaxed);
             client.info.db.store(client.session.db, Ordering::Relaxed);
         }
         result
+    }
+
+    /// Keeps no memory that only a large request has needed.
+    fn tidy(&mut self) {
+        let is_large = self.input.capacity() > INPUT_KEPT_BYTES && self.waiting() < INPUT_KEPT_BYTES;
+        if is_large || self.waiting() == 0 {
+            self.input.drain(..self.done);
+            self.done = 0;
+        }
+        if is_large {
+            self.input.shrink_to(INPUT_KEPT_BYTES);
+        }
+        self.args.clear();
+        self.args.shrink_to(WORDS_KEPT);
     }
 
     /// Finds the next requests, `max` of them at most, and loads what they will need; whether there are no more for now.
@@ -426,7 +441,7 @@ impl Applier {
         ran
     }
 
-    /// If the last reply is an error, the log says so.
+    /// If the last reply is an error, the log says so. It is not wanted any more then, nor is much memory.
     fn note_error(&mut self, name: &[u8]) {
         if self.out.as_slice().first() == Some(&b'-') && self.errors < ERRORS_LOGGED {
             self.errors += 1;
@@ -436,5 +451,7 @@ impl Applier {
                 name.escape_ascii()
             );
         }
+        self.out.clear();
+        self.out.shrink(PIECE_BYTES);
     }
 }

@@ -56,6 +56,7 @@ impl Cron {
         let replicas = node.repl.replicas().len();
         self.ping(exec, replicas, config.repl_ping_slave_period.max(1));
         end_backlog(exec, config.repl_backlog_ttl, now);
+        node.oplog.trim();
         if config.min_slaves_to_write > 0 || node.repl.gate.bits() & Gate::TOO_FEW != 0 {
             node.refresh_gate(now.ms);
         }

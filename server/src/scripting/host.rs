@@ -5,6 +5,7 @@ use super::engine::Scratch;
 use super::record::Block;
 use super::{Fate, Scripts};
 use crate::log;
+use crate::memory::Aside;
 use crate::node::Run;
 use crate::node_commands::NodeCtx;
 use crate::persist::gate;
@@ -47,6 +48,8 @@ pub struct ScriptHost<'s, 'c, 'h> {
     wrote: bool,
     /// Effects are logged one by one, not the script.
     effects: Option<Block>,
+    /// Their memory.
+    aside: Aside<'static>,
     /// Where effects go.
     to: Replication,
     /// When the hook was first called, Unix milliseconds: a tick after the script's start at most.
@@ -67,6 +70,7 @@ impl<'s, 'c, 'h> ScriptHost<'s, 'c, 'h> {
         let scripts = &ctx.node.scripts;
         let effects = scripts.always_effects.load(Relaxed).then(|| Block::new(home));
         scripts.begin();
+        let aside = Aside::new(ctx.node);
         ScriptHost {
             ctx,
             scratch,
@@ -76,6 +80,7 @@ impl<'s, 'c, 'h> ScriptHost<'s, 'c, 'h> {
             random: false,
             wrote: false,
             effects,
+            aside,
             to: Replication { aof: true, replicas: true },
             since_ms: None,
             visits: None,
@@ -183,6 +188,7 @@ impl<'s, 'c, 'h> ScriptHost<'s, 'c, 'h> {
                     node.repl.strays();
                 }
                 block.add(effects, db, Args::new(&self.scratch.bytes, &self.scratch.args), reach);
+                self.aside.set(block.memory());
             }
         }
     }

@@ -35,6 +35,11 @@ impl Block {
         }
     }
 
+    /// Bytes of memory that it takes.
+    pub fn memory(&self) -> usize {
+        self.records.capacity()
+    }
+
     /// Makes it the record of the command that ran the others; nothing is no transaction.
     pub fn log(mut self, effects: &mut Effects) {
         if self.db != self.home {
@@ -44,7 +49,7 @@ impl Block {
         if self.records.is_empty() {
             effects.log_nothing();
         } else {
-            effects.log_transaction(&self.records);
+            effects.log_transaction(self.records);
         }
     }
 
