@@ -8,7 +8,8 @@
 //! 2. The counter is raised before the first mark is set and lowered after the last one is gone. Marks are set under the
 //!    slot's lock, so whoever holds the slot sees the counter in time.
 //! 3. Keys that go together are removed some at a time. That is noted before the first, and until it is over who asks for one
-//!    that is left waits: so they are gone for everybody when the first of them is.
+//!    that is left waits: so they are gone for everybody when the first of them is. It is noted before the last round of a
+//!    batch as well, so that no script changes what is sent in it.
 //! 4. The mutex is a leaf: nothing else is taken under it.
 
 use engine::keyspace::Key;
@@ -35,7 +36,7 @@ pub struct Claims {
 struct Keys {
     hashes: HashSet<u64>,
     tags: HashSet<u32>,
-    /// The keys are being removed, some at a time: who reads some may not find others.
+    /// The keys are being removed, some at a time: who reads some may not find others. Or nothing is to change them now.
     ending: bool,
 }
 

@@ -9,7 +9,9 @@
 //!                changed too often, or gone after something was sent: Retract --"delete"--> Withdrawn '--> moved
 //! ```
 //! 1. A key is reported as moved only if every message of the batch was acknowledged after its last one was made, and
-//!    whoever carried out [`Action::Commit`] found it unchanged and removed it.
+//!    whoever carried out [`Action::Commit`] found it unchanged and removed it. Keys that go together are removed together:
+//!    while some have changed, those are sent again and all wait. But only for [`ROUNDS`] rounds: among many keys that scripts
+//!    change without end there is always one. Then those that have changed stay, and the target is to forget them.
 //! 2. After any other end, [`Export::sent`] names the keys of which the target may hold copies.
 //! 3. Bytes sent and not acknowledged are bounded: a message is made only while they are below the limit.
 //! 4. A target is silent only as long as somebody listens: of the time between two events no more counts than
@@ -19,6 +21,9 @@ use std::collections::VecDeque;
 
 /// How often a key that changes while it is sent is sent again before it is left where it is.
 const TRIES: u8 = 3;
+/// How often a batch is sent, after the first time only what has changed, before its unchanged keys are removed without the
+/// others.
+const ROUNDS: u8 = 3;
 /// Messages that may be unacknowledged, whatever their size: a target's queue of answers is bounded by it.
 const MESSAGES_MAX: usize = 8192;
 
@@ -167,7 +172,10 @@ pub enum Action {
     /// Ask the target to answer when all that it has got is as durable as it is to be.
     Sync,
     /// See that all keys at [`Stage::Done`] are unchanged, remove them, and report.
-    Commit,
+    Commit {
+        /// Those that are unchanged are removed also if others have changed.
+        partly: bool,
+    },
     /// The batch is over and these many keys have moved.
     Finish {
         /// How many.
@@ -223,6 +231,8 @@ pub struct Export {
     silent_ms: i64,
     stepped_ms: i64,
     committing: bool,
+    /// How often keys had changed when all was sent.
+    stale: u8,
     /// The target wants to be asked before keys are removed here.
     sync: bool,
     /// It was asked, and nothing was sent since.
@@ -246,6 +256,7 @@ impl Export {
             silent_ms: 0,
             stepped_ms: now_ms,
             committing: false,
+            stale: 0,
             sync: false,
             asked: false,
             over: false,
@@ -307,6 +318,7 @@ impl Export {
             }
             Event::Stale { keys } => {
                 self.committing = false;
+                self.stale = self.stale.saturating_add(1);
                 keys.into_iter().for_each(|key| self.once_more(key));
             }
             Event::Committed { kept } => {
@@ -436,7 +448,12 @@ impl Export {
             return Action::Sync;
         }
         self.committing = true;
-        Action::Commit
+        Action::Commit { partly: self.stale >= ROUNDS - 1 }
+    }
+
+    /// Whether what is found changed now is sent for the last time: what changes after that stays.
+    pub fn is_last_but_one(&self) -> bool {
+        self.stale == ROUNDS - 2
     }
 
     /// What to do instead of `action` now that somebody wants the batch to end: one that is over stays as it ended.
@@ -483,6 +500,8 @@ impl Export {
 mod tests {
     use super::*;
 
+    const COMMIT: Action = Action::Commit { partly: false };
+
     fn made(messages: u32, bytes: usize, stage: Stage) -> Event {
         Event::Made { messages, bytes, stage, elements: None }
     }
@@ -505,7 +524,7 @@ mod tests {
         assert_eq!(export.step(made(1, 10, Stage::Done), 0), make(1, Stage::Prepare));
         assert_eq!(export.step(made(2, 10, Stage::Done), 0), Action::Wait);
         (0..6).for_each(|_| assert_eq!(export.step(Event::Acknowledged, 90), Action::Wait));
-        assert_eq!(export.step(Event::Acknowledged, 90), Action::Commit);
+        assert_eq!(export.step(Event::Acknowledged, 90), COMMIT);
         assert_eq!(export.step(Event::Committed { kept: vec![] }, 91), Action::Finish { moved: 2 });
     }
 
@@ -529,7 +548,7 @@ mod tests {
         };
         // The second chunk began a new one. What else was under way is no second reason.
         assert_eq!(send([1, 3, 2, 2, 1], 5), anew);
-        assert_eq!(send([0, 3, 5, 5, 1], 5), Action::Commit);
+        assert_eq!(send([0, 3, 5, 5, 1], 5), COMMIT);
         assert_eq!(export.step(Event::Committed { kept: vec![] }, 0), Action::Finish { moved: 1 });
 
         // It shows before all of it was made.
@@ -546,7 +565,7 @@ mod tests {
     fn nothing_to_send_is_committed_at_once() {
         let mut export = Export::new(1, 1000, 100, 0, 0);
         export.step(Event::Ready, 0);
-        assert_eq!(export.step(made(0, 0, Stage::Absent), 0), Action::Commit);
+        assert_eq!(export.step(made(0, 0, Stage::Absent), 0), COMMIT);
         assert_eq!(export.step(Event::Committed { kept: vec![] }, 0), Action::Finish { moved: 0 });
         assert_eq!(export.sent().count(), 0);
     }
@@ -560,7 +579,7 @@ mod tests {
         assert_eq!(export.step(Event::Packed { stages, bytes: 10 }, 0), make(3, Stage::Prepare));
         assert_eq!(export.step(Event::Packed { stages: vec![Stage::Absent], bytes: 0 }, 0), Action::Wait);
         assert_eq!(export.sent().collect::<Vec<_>>(), [0, 2]);
-        assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
+        assert_eq!(export.step(Event::Acknowledged, 0), COMMIT);
         assert_eq!(
             export.step(Event::Stale { keys: vec![2] }, 0),
             Action::Make { key: 2, stage: Stage::Prepare, again: true }
@@ -568,7 +587,7 @@ mod tests {
         assert_eq!(export.ahead().count(), 0);
         export.step(made(2, 10, Stage::Done), 0);
         export.step(Event::Acknowledged, 0);
-        assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
+        assert_eq!(export.step(Event::Acknowledged, 0), COMMIT);
         assert_eq!(export.step(Event::Committed { kept: vec![] }, 0), Action::Finish { moved: 2 });
     }
 
@@ -583,7 +602,7 @@ mod tests {
         assert!(!export.is_asking());
         assert_eq!(export.step(Event::Asked { bytes: 5 }, 0), Action::Wait);
         assert!(export.is_asking(), "it looks at nothing else before it answers");
-        assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
+        assert_eq!(export.step(Event::Acknowledged, 0), COMMIT);
         assert!(!export.is_asking());
         // The key is sent again, and asked for again.
         export.step(Event::Stale { keys: vec![0] }, 0);
@@ -609,7 +628,7 @@ mod tests {
         (0..=TRIES).for_each(|_| assert_eq!(export.step(Event::Acknowledged, 0), Action::Wait));
         // The target had it end meanwhile; it is withdrawn in any case, and once.
         assert_eq!(export.step(Event::Answered(1), 0), Action::Wait);
-        assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
+        assert_eq!(export.step(Event::Acknowledged, 0), COMMIT);
         assert_eq!(export.step(Event::Committed { kept: vec![] }, 0), Action::Finish { moved: 0 });
     }
 
@@ -671,7 +690,7 @@ mod tests {
         assert_eq!(export.end(action, Reason::Canceled), Action::Abort(Reason::Canceled));
         let mut export = Export::new(1, 100, 100, 0, 0);
         export.step(Event::Ready, 0);
-        assert_eq!(export.step(made(0, 0, Stage::Absent), 0), Action::Commit);
+        assert_eq!(export.step(made(0, 0, Stage::Absent), 0), COMMIT);
         let action = export.step(Event::Committed { kept: Vec::new() }, 0);
         // What has moved has moved.
         assert_eq!(export.end(action, Reason::Canceled), Action::Finish { moved: 0 });
@@ -704,19 +723,54 @@ mod tests {
     fn a_key_that_changes_is_sent_again_and_left_alone_in_the_end() {
         let mut export = Export::new(1, 100, 100, 0, 0);
         export.step(Event::Ready, 0);
+        let chunked = Stage::Chunked { cursor: 7 };
         for _ in 0..TRIES {
-            export.step(made(1, 5, Stage::Done), 0);
-            assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
-            let again = export.step(Event::Stale { keys: vec![0] }, 0);
+            export.step(made(1, 5, chunked), 0);
+            let again = export.step(Event::Changed, 0);
             assert_eq!(again, Action::Make { key: 0, stage: Stage::Prepare, again: true });
+            assert_eq!(export.step(Event::Acknowledged, 0), again);
         }
+        export.step(made(1, 5, chunked), 0);
         let retract = Action::Make { key: 0, stage: Stage::Retract, again: true };
         assert_eq!(export.step(Event::Changed, 0), retract);
         export.step(made(1, 5, Stage::Withdrawn), 0);
+        export.step(Event::Acknowledged, 0);
         assert_eq!(export.sent().count(), 1);
-        assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
+        assert_eq!(export.step(Event::Acknowledged, 0), COMMIT);
         assert_eq!(export.sent().count(), 0);
         assert_eq!(export.step(Event::Committed { kept: vec![] }, 0), Action::Finish { moved: 0 });
+    }
+
+    #[test]
+    fn keys_of_which_one_or_another_always_changes_are_sent_in_few_rounds() {
+        const KEYS: usize = 50;
+        let mut export = Export::new(KEYS, 1000, 100, 0, 0);
+        export.step(Event::Ready, 0);
+        let (mut messages, mut commits) = (0, 0);
+        let mut send = |export: &mut Export, keys: usize| {
+            messages += keys;
+            (0..keys).for_each(|_| drop(export.step(made(1, 5, Stage::Done), 0)));
+            (1..keys).for_each(|_| assert_eq!(export.step(Event::Acknowledged, 0), Action::Wait));
+            export.step(Event::Acknowledged, 0)
+        };
+        let mut action = send(&mut export, KEYS);
+        while action == COMMIT {
+            commits += 1;
+            // Never the same ones.
+            let keys = vec![2 * commits, 2 * commits + 1];
+            assert_eq!(export.is_last_but_one(), commits + 1 == usize::from(ROUNDS));
+            let again = export.step(Event::Stale { keys }, 0);
+            assert_eq!(again, Action::Make { key: 2 * commits, stage: Stage::Prepare, again: true });
+            action = send(&mut export, 2);
+        }
+        assert!(!export.is_last_but_one());
+        assert_eq!(action, Action::Commit { partly: true });
+        assert_eq!((commits + 1, messages), (usize::from(ROUNDS), KEYS + 2 * (usize::from(ROUNDS) - 1)));
+        let retract = Action::Make { key: 7, stage: Stage::Retract, again: true };
+        assert_eq!(export.step(Event::Committed { kept: vec![7] }, 0), retract);
+        export.step(made(1, 5, Stage::Withdrawn), 0);
+        export.step(Event::Acknowledged, 0);
+        assert_eq!(export.step(Event::Committed { kept: vec![] }, 0), Action::Finish { moved: KEYS - 1 });
     }
 
     #[test]
@@ -726,13 +780,13 @@ mod tests {
         export.step(made(1, 5, Stage::Done), 0);
         export.step(made(1, 5, Stage::Done), 0);
         export.step(Event::Acknowledged, 0);
-        assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
+        assert_eq!(export.step(Event::Acknowledged, 0), COMMIT);
         let retract = Action::Make { key: 1, stage: Stage::Retract, again: true };
         assert_eq!(export.step(Event::Committed { kept: vec![1] }, 0), retract);
         // The other one has moved and is the target's now, whatever happens from here on.
         assert_eq!(export.sent().collect::<Vec<_>>(), [1]);
         export.step(made(1, 5, Stage::Withdrawn), 0);
-        assert_eq!(export.step(Event::Acknowledged, 0), Action::Commit);
+        assert_eq!(export.step(Event::Acknowledged, 0), COMMIT);
         assert_eq!(export.step(Event::Committed { kept: vec![] }, 0), Action::Finish { moved: 1 });
     }
 }

@@ -135,19 +135,19 @@ fn pack(source: &mut Source, names: &[Key], export: &Export, link: &mut Link) ->
     (!stages.is_empty()).then_some(Event::Packed { stages, bytes })
 }
 
-fn commit(source: &mut Source, export: &Export, names: &[Key], removed: &mut BTreeSet<usize>) -> Event {
+fn commit(source: &mut Source, export: &Export, names: &[Key], partly: bool, removed: &mut BTreeSet<usize>) -> Event {
     let done: Vec<usize> = export.done().filter(|index| !removed.contains(index)).collect();
     let stale = |&&index: &&usize| !source.leaving.contains(&names[index]);
     let keys: Vec<usize> = done.iter().filter(stale).copied().collect();
-    if !keys.is_empty() {
+    if !keys.is_empty() && !partly {
         return Event::Stale { keys };
     }
-    for index in done {
+    for index in done.into_iter().filter(|index| !keys.contains(index)) {
         source.keys.remove(&names[index]);
         source.leaving.remove(&names[index]);
         removed.insert(index);
     }
-    Event::Committed { kept: vec![] }
+    Event::Committed { kept: keys }
 }
 
 /// One batch over one link. `steps` is what happens in between, one byte a turn.
@@ -178,7 +178,7 @@ fn batch(
                 link.messages.push_back(vec![wire::RESTORE.to_vec(), SYNC.to_vec(), vec![0]]);
                 Event::Asked { bytes: 10 }
             }
-            Action::Commit => commit(source, &export, &names, &mut removed),
+            Action::Commit { partly } => commit(source, &export, &names, partly, &mut removed),
             Action::Finish { .. } => return,
             Action::Abort(_) => {
                 // The target is told to forget before the keys may change again.

@@ -73,6 +73,7 @@ impl Driver {
             bytes_before: self.peer.as_ref().map_or(0, |peer| peer.bytes),
             retracting: false,
             until: None,
+            shut_until: None,
         })
     }
 

@@ -19,6 +19,8 @@ const RETRACT_MIN: Duration = Duration::from_secs(1);
 const RETRACT_MAX: Duration = Duration::from_secs(5);
 /// Time for reaching a target again that broke the link.
 const RECONNECT: Duration = Duration::from_millis(300);
+/// In a batch's last round who reads its keys, and scripts, wait for so long at most.
+const SHUT_MAX: Duration = Duration::from_millis(200);
 
 /// Pause between two looks at whether clients are paused.
 const PAUSED_LOOK: Duration = Duration::from_millis(1);
@@ -26,7 +28,8 @@ const PAUSED_LOOK: Duration = Duration::from_millis(1);
 impl Driver {
     /// Sees whether all that was sent is as it was, and removes it; `None` if it is to be called again because clients are
     /// paused: who pauses them relies on nothing changing. If they are when some of it is removed, it waits for the end of that.
-    pub(super) fn commit(&mut self, batch: &mut Batch, export: &Export) -> Option<Event> {
+    /// `partly`: what has changed stays, and the rest is removed.
+    pub(super) fn commit(&mut self, batch: &mut Batch, export: &Export, partly: bool) -> Option<Event> {
         if batch.retracting {
             return Some(Event::Committed { kept: Vec::new() });
         }
@@ -37,7 +40,11 @@ impl Driver {
         let keys = batch.keys.clone();
         self.offer_core();
         let many = by_slot.len() > 1 || by_slot.values().any(|indices| indices.len() > REMOVED_KEYS);
-        if many {
+        if export.is_last_but_one() && !batch.removed.contains(&true) {
+            // Before anybody looks: what is found changed is all that has.
+            self.shut(batch);
+        }
+        if many && !partly {
             let mut stale = Vec::new();
             for (&slot, indices) in &by_slot {
                 for step in indices.chunks(REMOVED_KEYS) {
@@ -46,6 +53,10 @@ impl Driver {
                 }
             }
             if !stale.is_empty() {
+                if batch.shut_until.is_some() {
+                    // It is for what is sent now.
+                    self.shut(batch);
+                }
                 return Some(Event::Stale { keys: stale });
             }
         }
@@ -59,7 +70,7 @@ impl Driver {
                         if node.repl.tenure() != tenure {
                             return None;
                         }
-                        let stale = if many { Vec::new() } else { changed(here, &keys, step) };
+                        let stale = if many || partly { Vec::new() } else { changed(here, &keys, step) };
                         let gone = if stale.is_empty() { remove(here, &keys, step) } else { Vec::new() };
                         Some((stale, gone))
                     });
@@ -73,10 +84,14 @@ impl Driver {
                 let Some((stale, gone)) = removed? else { return Some(Event::Failed(Reason::Demoted)) };
                 if !stale.is_empty() {
                     // Nothing is removed, and it may be long before it comes to that again.
-                    by_slot.keys().for_each(|&slot| node.moves.claims.set_ending(db, slot, false));
+                    if batch.shut_until.is_none() {
+                        by_slot.keys().for_each(|&slot| node.moves.claims.set_ending(db, slot, false));
+                    }
                     return Some(Event::Stale { keys: stale });
                 }
                 begun |= !gone.is_empty();
+                // Once a key is removed, who reads others waits for the end and not only for a while.
+                batch.shut_until = None;
                 gone.into_iter().for_each(|index| batch.removed[index] = true);
                 kept.extend(step.iter().filter(|&&index| !batch.removed[index]));
                 if many {
@@ -86,8 +101,21 @@ impl Driver {
             }
         }
         // What is left here stays, or is sent again.
-        by_slot.keys().for_each(|&slot| node.moves.claims.set_ending(db, slot, false));
+        batch.slots.iter().for_each(|&slot| node.moves.claims.set_ending(db, slot, false));
         Some(Event::Committed { kept })
+    }
+
+    /// The last round of a batch is about to begin: scripts that name its keys wait for a while, or would change some again.
+    fn shut(&mut self, batch: &mut Batch) {
+        batch.shut_until = Some(Instant::now() + SHUT_MAX);
+        batch.slots.iter().for_each(|&slot| self.node.moves.claims.set_ending(self.link.db, slot, true));
+    }
+
+    /// The end of that while, if it is not over.
+    pub(super) fn open(&mut self, batch: &mut Batch) {
+        if batch.shut_until.take().is_some() {
+            batch.slots.iter().for_each(|&slot| self.node.moves.claims.set_ending(self.link.db, slot, false));
+        }
     }
 
     /// Has the target forget what it got of keys that stay here.
@@ -154,6 +182,7 @@ impl Driver {
             bytes_before: batch.bytes_before,
             retracting: true,
             until: Some(until),
+            shut_until: None,
         };
         let Limits { maxbytes, timeout_ms, .. } = batch.limits;
         let mut export = Export::retraction(count, maxbytes, timeout_ms, waiting, Self::now_ms());

@@ -105,6 +105,8 @@ struct Batch {
     /// Nothing is removed here: the target is told to forget.
     retracting: bool,
     until: Option<Instant>,
+    /// Its last round has begun: until then who reads its keys, and scripts that name them, wait as if they were being removed.
+    shut_until: Option<Instant>,
 }
 
 impl Batch {

@@ -30,6 +30,7 @@ impl Driver {
         let Limits { maxbytes, timeout_ms, .. } = batch.limits;
         let mut export = Export::new(batch.keys.len(), maxbytes, timeout_ms, 0, Self::now_ms());
         let ending = self.drive(batch, &mut export);
+        self.open(batch);
         (export, ending)
     }
 
@@ -54,6 +55,9 @@ impl Driver {
             }
             if batch.until.is_some_and(|until| Instant::now() >= until) {
                 return Ending::Aborted(Reason::Timeout);
+            }
+            if batch.shut_until.is_some_and(|until| Instant::now() >= until) {
+                self.open(batch);
             }
             action = match action {
                 Action::Make { .. } if !self.rests.is_empty() && self.is_known() => {
@@ -101,14 +105,14 @@ impl Driver {
                     let event = self.ask(batch);
                     export.step(event, Self::now_ms())
                 }
-                Action::Commit => match self.commit(batch, export) {
+                Action::Commit { partly } => match self.commit(batch, export, partly) {
                     Some(event) => export.step(event, Self::now_ms()),
                     None if paused_at.get_or_insert_with(Instant::now).elapsed() > patience => {
                         export.step(Event::Failed(Reason::Timeout), Self::now_ms())
                     }
                     None => {
                         wait(&mut self.poll, &mut self.events, PACE);
-                        Action::Commit
+                        Action::Commit { partly }
                     }
                 },
                 Action::Finish { moved } => {
