@@ -16,7 +16,8 @@
 //! 3. They are gathered once, when none can come any more, and looked at once a millisecond, a few of the many that may be
 //!    there: nobody else is to wait for that. Of who has said nothing, and of whom nothing is there to be read, nothing is on
 //!    its way.
-//! 4. Another server on that host may go on sending, so the wait for those that have not hung up has an end.
+//! 4. Another server on that host may go on sending, so the wait for those that have not hung up has an end. It counts for
+//!    each of them from the first link that waits: else a source with less patience would try for ever.
 
 use crate::clients::ClientInfo;
 use crate::conn::{Client, Socket};
@@ -51,6 +52,8 @@ pub struct Link {
     begun: AtomicBool,
     /// Since when it waits for that, by [`clock_ms`]; 0 if it does not.
     since_ms: AtomicI64,
+    /// Since when younger ones wait for it, by [`clock_ms`]; 0 if none has.
+    waited_ms: AtomicI64,
     /// What it knows of older ones while it waits.
     wait: Mutex<Wait>,
 }
@@ -167,7 +170,7 @@ impl Wait {
         }
         // Those that another thread has accepted have their numbers, and are not there yet.
         let Some(elders) = &mut self.elders else { return Settled::Ends };
-        let seen = elders.look(node, me, kind);
+        let seen = elders.look(node, me, kind, now_ms);
         if seen.busy || seen.ends {
             self.quiet_ms = 0;
             return if seen.ends { Settled::Ends } else { Settled::Perhaps };
@@ -213,7 +216,7 @@ impl Elders {
         Elders { new, waited_for: Vec::new(), reactors: Vec::new() }
     }
 
-    fn look(&mut self, node: &Node, me: &ClientInfo, kind: u64) -> Seen {
+    fn look(&mut self, node: &Node, me: &ClientInfo, kind: u64, now_ms: i64) -> Seen {
         let known = self.new.len().saturating_sub(LOOKED_AT);
         for other in self.new.drain(known..) {
             if other.reactor != me.reactor && !self.reactors.contains(&other.reactor) {
@@ -235,7 +238,7 @@ impl Elders {
                     true
                 }
                 State::Speaks => {
-                    seen.busy = true;
+                    seen.busy |= now_ms - first(&other.link.waited_ms, now_ms) <= PATIENCE_MS;
                     true
                 }
                 State::Quiet => is_link,

@@ -16,6 +16,7 @@ pub mod arrivals;
 mod chunks;
 pub mod claims;
 pub mod closing;
+mod debts;
 mod driver;
 pub mod durable;
 pub mod elders;
@@ -63,6 +64,8 @@ pub struct Moves {
     pub targets: sync::Targets,
     /// Links that were given up.
     pub rests: rests::Rests,
+    /// Copies that a target could not be told to forget.
+    pub debts: debts::Debts,
     /// Threads that send chunks, one a database.
     pub exports: exports::Exports,
     /// Whether they are to end.

@@ -13,6 +13,7 @@
 //! still stays, and the target is told to drop its copy, as it is of one that has ended here meanwhile.
 
 use super::closing::{self, UnderWay};
+use super::debts::Target;
 use super::idle::{Idle, Next};
 use super::link::{NoLink, connect};
 use super::pieces::{Restores, deletes};
@@ -288,7 +289,7 @@ impl Mover<'_> {
 
     fn one(&mut self, key: &[u8], tag: bool, deadline: Instant) -> Result<usize, Failed> {
         self.connected()?;
-        self.migrate(Key::new(key).slot, key, tag, deadline)
+        self.migrate(Key::new(key).slot, Some(key), tag, deadline)
     }
 
     /// Moves a key of the slot that is drawn, and says how many are left.
@@ -303,10 +304,15 @@ impl Mover<'_> {
             keys.slot_keys(slot).and_then(|slot| slot.random(random)).map(|entry| Box::<[u8]>::from(entry.key()))
         });
         let moved = match drawn {
-            None => 0,
+            None if self.worker.node.moves.debts.of(self.target(), &[slot]).is_empty() => 0,
+            None => {
+                // No key is left: only what the target may have.
+                self.connected()?;
+                self.migrate(slot, None, false, deadline)?
+            }
             Some(key) => {
                 self.connected()?;
-                self.migrate(slot, &key, tag, deadline)?
+                self.migrate(slot, Some(&key), tag, deadline)?
             }
         };
         let left = self.worker.in_slot(slot, db, |keys| keys.slot_keys(slot).map_or(0, |slot| slot.len()));
@@ -323,8 +329,8 @@ impl Mover<'_> {
 
     // --- the keys
 
-    /// Moves a key or its tag's group; returns how many keys have moved.
-    fn migrate(&mut self, slot: SlotId, key: &[u8], tag: bool, deadline: Instant) -> Result<usize, Failed> {
+    /// Moves a key or its tag's group, if there is one; returns how many keys have moved.
+    fn migrate(&mut self, slot: SlotId, key: Option<&[u8]>, tag: bool, deadline: Instant) -> Result<usize, Failed> {
         let (node, db) = (self.worker.node, self.job.db);
         while !node.moves.claims.claim(db, slot) {
             if Instant::now() >= deadline {
@@ -333,16 +339,16 @@ impl Mover<'_> {
             thread::sleep(CLAIM_RETRY);
         }
         let mut keys = Vec::new();
-        match slots::tag_crc(key).filter(|_| tag) {
-            Some(crc) => keys = self.worker.leave_group(slot, db, crc),
-            None => {
-                if self.worker.in_slot(slot, db, |here| here.leave(&Key::new(key))) {
-                    keys.push(key.into());
-                }
+        match key.map(|key| (key, slots::tag_crc(key).filter(|_| tag))) {
+            None => {}
+            Some((_, Some(crc))) => keys = self.worker.leave_group(slot, db, crc),
+            Some((key, None)) => {
+                let leaves = self.worker.in_slot(slot, db, |here| here.leave(&Key::new(key)));
+                keys.extend(leaves.then(|| Box::from(key)));
             }
         }
         node.moves.claims.add(db, slot, keys.iter().map(|key| &key[..]));
-        let moved = self.send_and_remove(slot, keys.clone());
+        let moved = self.pay_debts(slot).and_then(|()| self.send_and_remove(slot, keys.clone()));
         self.worker.stay(slot, db, keys.iter().map(|key| &key[..]));
         node.moves.claims.release(db, slot);
         moved
@@ -452,8 +458,27 @@ impl Mover<'_> {
         if !told {
             let Job { host, port, .. } = self.job;
             let count = keys.len();
-            log::warning!("slotsmgrt: {host}:{port} may keep {count} keys until they are sent again");
+            log::warning!("slotsmgrt: {host}:{port} may keep {count} keys until more of their slots are sent");
+            if !self.worker.node.moves.debts.add(self.target(), keys) {
+                log::warning!("slotsmgrt: too many to be noted: what is deleted here may come back there");
+            }
         }
+    }
+
+    /// Before anything else of the slot is sent: has the target forget what it may have of it of earlier commands.
+    fn pay_debts(&mut self, slot: SlotId) -> Result<(), Failed> {
+        let owed = self.worker.node.moves.debts.of(self.target(), &[slot]);
+        if owed.is_empty() {
+            return Ok(());
+        }
+        self.deliver_all(deletes(&owed)).map_err(|(_, why)| why)?;
+        self.worker.node.moves.debts.are_paid(self.target(), &owed);
+        Ok(())
+    }
+
+    /// Who is owed.
+    fn target(&self) -> Target<'_> {
+        Target { host: &self.job.host, port: self.job.port, db: self.job.db, tenure: self.tenure }
     }
 
     /// The time to live and the payload of a key that leaves, marked as unchanged; `None` if it is gone. A big value is

@@ -7,7 +7,7 @@
 //! [ 2, reply]   done here
 //! ```
 //! Two answers differ from the original's. A key that was removed while it is sent gives 1 and not 0 until the target has
-//! forgotten it, or the client would find the old value there. And while a batch is being removed here, reads get 1 too,
+//! forgotten it, also after a batch that broke off (`debts.rs`), or the client would find the old value there. And while a batch is being removed here, reads get 1 too,
 //! or a command over several keys would find only some.
 
 use crate::dispatch::reply_error;
@@ -62,7 +62,8 @@ fn admit(ctx: &mut NodeCtx<'_, '_>, inner: Args<'_>) -> Result<Command<Run>, (i6
     let (db, claims) = (ctx.keys.db(), &ctx.node.moves.claims);
     let moving = claims.are_there();
     if !ctx.keys.exists(&key) {
-        if moving && claims.has_key(db, &key) {
+        let debts = &ctx.node.moves.debts;
+        if moving && claims.has_key(db, &key) || debts.has_key(db, ctx.node.repl.tenure(), &key) {
             return refused(1, "ERR the specified key is being migrated");
         }
         return refused(0, "ERR the specified key doesn't exist");

@@ -168,6 +168,19 @@ impl Script {
         called
     }
 
+    /// Accepts a link and acknowledges whatever comes while `work` is done; returns the lines but those by which older
+    /// links are to be ended or the password is given, and what `work` returned.
+    pub fn accept_and_play_along<R>(&self, work: impl FnOnce() -> R) -> (Vec<String>, R) {
+        std::thread::scope(|scope| {
+            let mut link = self.accept();
+            let stop = link.stream.try_clone().expect("a socket");
+            let player = scope.spawn(move || link.play_along_to_the_end());
+            let result = work();
+            stop.shutdown(std::net::Shutdown::Both).expect("it is connected");
+            (player.join().expect("it plays"), result)
+        })
+    }
+
     pub fn accept(&self) -> Caller {
         Caller { stream: tests::accept(&self.listener), input: Vec::new(), elements: 0 }
     }
@@ -269,7 +282,7 @@ impl Caller {
     /// Acknowledges this message as a good target does, with the number of elements that have come of a key.
     pub fn carry_out(&mut self, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
-        if words[0] == "CLIENT" {
+        if matches!(words[0], "CLIENT" | "SELECT" | "DEL" | "SLOTSRESTORE") {
             return self.send(b"+OK\r\n");
         }
         let each = match words.get(1) {
@@ -287,6 +300,10 @@ impl Caller {
     /// Acknowledges whatever comes, as a good target does, until the source closes; returns the lines but those by which
     /// older links are to be ended.
     pub fn play_along(mut self) -> Vec<String> {
+        self.play_along_to_the_end()
+    }
+
+    fn play_along_to_the_end(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
             let line = self.line();

@@ -3,6 +3,7 @@
 use crate::data::{PATIENCE, run};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 use tests::{Client, Options, Server, encode, wait_until};
 
 fn messages(lines: &[&str]) -> Vec<u8> {
@@ -114,4 +115,25 @@ fn a_new_link_does_not_wait_for_ever_for_one_that_goes_on() {
     // And that one has not been ended.
     busy.send(&message[10..]).expect("sent");
     assert_eq!(crate::data::show(&busy.read()), "[SLOTSRESTORE-ASYNC-ACK 0 1]");
+}
+
+/// A request that never ends, from the same host, keeps a link waiting for half a second: a source that waits for less must
+/// not begin to wait anew each time.
+#[test]
+fn who_never_ends_its_request_does_not_stop_a_source_of_little_patience() {
+    for command in ["SLOTSRESTORE k 0 x", "SLOTSRESTORE-ASYNC string k 0 x"] {
+        let server = Server::start(Options::codis(1));
+        let mut client = server.client();
+        let mut half = TcpStream::connect(server.addr()).expect("it listens");
+        half.write_all(b"*3\r\n$3\r\nSET\r\n$1\r\nh\r\n$1000\r\nabc").expect("sent");
+        // Not before it is known.
+        assert!(wait_until(PATIENCE, || run(&mut client, "CLIENT LIST").matches("addr=").count() == 2));
+        let is_answered = || {
+            let mut link = Client::connect(server.addr()).expect("it listens");
+            link.send(&messages(&[command])).expect("there is room");
+            // It is answered, not ended.
+            !link.hears_nothing(Duration::from_millis(100)) && !crate::data::show(&link.read()).is_empty()
+        };
+        assert!(wait_until(PATIENCE, is_answered), "{command}");
+    }
 }

@@ -28,6 +28,7 @@ mod chunked;
 mod closing;
 mod data;
 mod deaths;
+mod debts;
 mod dialogues;
 mod durable;
 mod effects;

@@ -144,6 +144,11 @@ fn an_original_is_told_to_end_the_link_that_broke_and_nothing_else_before_it_has
             assert_eq!(third.line(), format!("CLIENT KILL {old}"), "{answer}");
         }
         third.send("+OK\r\n".repeat(olds.len()).as_bytes());
+        if !olds.is_empty() {
+            // What it could not be told then.
+            assert_eq!(third.line(), "SLOTSRESTORE-ASYNC delete k", "{answer}");
+            third.ack("0", "0");
+        }
         for line in ["SLOTSRESTORE-ASYNC delete k", "SLOTSRESTORE-ASYNC string k 0 v"] {
             assert_eq!(third.line(), line, "{answer}");
         }
@@ -180,6 +185,8 @@ fn a_synchronous_source_says_nothing_more_before_what_is_left_of_its_old_links_i
         assert!(third.line().starts_with("SELECT 0"));
         third.send(b"+OK\r\n-ERR No such client\r\n");
         third.send(b"+OK\r\n");
+        assert_eq!(third.line(), "DEL k");
+        third.send(b":0\r\n");
         assert!(third.line().starts_with("SLOTSRESTORE k 0 "));
         third.send(b"+OK\r\n");
         assert_eq!(from.read(), Reply::Int(1));

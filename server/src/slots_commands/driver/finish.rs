@@ -3,6 +3,7 @@
 use super::{Batch, Driver, Ending};
 use crate::log;
 use crate::slots_commands::chunks::Limits;
+use crate::slots_commands::debts::Target;
 use crate::slots_commands::worker::{REMOVED_KEYS, REST, Worker};
 use engine::keyspace::{Key, Keyspace};
 use engine::raw::entry::Transit;
@@ -152,12 +153,37 @@ impl Driver {
         // Nothing more of the old link is to set out. What is on its way is to be dropped by a target that can.
         self.give_up_link();
         match self.connect(RECONNECT) {
-            Ok(()) if self.forget(batch, keys, 0, until, &mut why) => return,
+            Ok(()) if self.forget(batch, keys.clone(), 0, until, &mut why) => return,
             Ok(()) => {}
             Err(error) => why = format!("{error:?}"),
         }
         self.give_up_link();
-        log::warning!("slotsmgrt_async: the target may keep {count} keys until they are sent again: {why}");
+        log::warning!("slotsmgrt_async: the target may keep {count} keys until more of their slots are sent: {why}");
+        if !self.node.moves.debts.add(self.target(), &keys) {
+            log::warning!("slotsmgrt_async: too many to be noted: what is deleted here may come back there");
+        }
+    }
+
+    /// Before anything else of its slots is sent: has the target forget what it may have of them of earlier batches. The
+    /// error says why it could not be told.
+    pub(super) fn pay_debts(&mut self, batch: &Batch) -> Result<(), String> {
+        let owed = self.node.moves.debts.of(self.target(), &batch.slots);
+        if owed.is_empty() {
+            return Ok(());
+        }
+        let (keys, mut why) = (Arc::new(owed), String::new());
+        let patience = Duration::from_millis(batch.limits.timeout_ms.max(0) as u64).clamp(RETRACT_MIN, RETRACT_MAX);
+        if self.peer.is_none() || !self.forget(batch, keys.clone(), 0, Instant::now() + patience, &mut why) {
+            return Err(why);
+        }
+        log::notice!("slotsmgrt_async: the target has forgotten {} keys of batches that broke off", keys.len());
+        self.node.moves.debts.are_paid(self.target(), keys.iter());
+        Ok(())
+    }
+
+    /// Who is owed.
+    pub(super) fn target(&self) -> Target<'_> {
+        Target { host: &self.link.host, port: self.link.port, db: self.link.db, tenure: self.tenure }
     }
 
     /// Has the target forget keys over the link at hand, on which `waiting` messages are not acknowledged; false and `why`

@@ -231,6 +231,15 @@ impl Driver {
                 false => self.fail(b"ERR interrupted: keys of the batch are being migrated elsewhere"),
             };
         };
+        if let Err(why) = self.pay_debts(&batch) {
+            log::warning!(
+                "slotsmgrt_async: {host}:{port} (db {db}) may have copies of keys that are gone, and could not be told so: {why}"
+            );
+            self.settle(&batch);
+            self.give_up_link();
+            self.leave();
+            return self.fail(b"ERR interrupted: the target could not be told to forget keys of an earlier batch");
+        }
         let (mut export, ending) = self.send(&mut batch);
         match ending {
             Ending::Finished { moved } => {
