@@ -90,20 +90,22 @@ impl Debts {
     pub fn add(&self, target: Target<'_>, keys: &[Box<[u8]>]) -> bool {
         self.change(|noted| {
             for key in keys {
+                let place = (target.db, Key::new(key).slot);
+                noted.forget_others(place, target);
+                if noted.slots.get(&place).is_some_and(|debt| debt.keys.contains(key)) {
+                    continue;
+                }
                 if noted.bytes + size(key) > BYTES_MAX {
                     return false;
                 }
-                let place = (target.db, Key::new(key).slot);
-                noted.forget_others(place, target);
+                noted.bytes += size(key);
                 let debt = noted.slots.entry(place).or_insert_with(|| Debt {
                     host: target.host.to_owned(),
                     port: target.port,
                     tenure: target.tenure,
                     keys: HashSet::new(),
                 });
-                if debt.keys.insert(key.clone()) {
-                    noted.bytes += size(key);
-                }
+                debt.keys.insert(key.clone());
             }
             true
         })
@@ -186,7 +188,8 @@ mod tests {
         assert_eq!(debts.of(TARGET, &[slot("{t}"), slot("m")]).len(), 2);
         debts.are_paid(TARGET, &keys(&["l{t}", "m"]));
         assert!(!has("m") && debts.of(TARGET, &[slot("m")]).is_empty());
-        assert_eq!((debts.lock().bytes, debts.lock().slots.len()), (0, 0));
+        let noted = debts.lock();
+        assert_eq!((noted.bytes, noted.slots.len()), (0, 0));
     }
 
     #[test]
