@@ -201,19 +201,12 @@ impl Drop for Unpacking {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::tests::Desk;
+    use crate::dispatch::tests::{Desk, laid_out};
     use engine::raw::entry::Value;
-    use resp::Arg;
 
     /// What is made of a request before it runs, once it is.
     fn unpacked(words: &[&[u8]]) -> Option<Box<Unpacking>> {
-        let mut start = 0;
-        let ranges = words.iter().map(|word| {
-            let range = Arg { start, len: word.len() as u32 };
-            start += range.len;
-            range
-        });
-        let (bytes, ranges) = (words.concat(), ranges.collect::<Vec<_>>());
+        let (bytes, ranges) = laid_out(words);
         let (args, desk) = (Args::new(&bytes, &ranges), Desk::new());
         let name = std::str::from_utf8(words[0]).expect("text");
         let mut unpacking = Unpacking::of(desk.exec.node, name, &args, &desk.exec.settled.settings)?;

@@ -30,6 +30,17 @@ pub(crate) struct Desk {
     out: Out,
 }
 
+/// The words of a request, one behind the other, and where each is.
+pub(crate) fn laid_out(words: &[&[u8]]) -> (Vec<u8>, Vec<Arg>) {
+    let mut start = 0;
+    let ranges = words.iter().map(|word| {
+        let range = Arg { start, len: word.len() as u32 };
+        start += range.len;
+        range
+    });
+    (words.concat(), ranges.collect())
+}
+
 impl Desk {
     /// The first of two reactors, so that it never is alone.
     pub(crate) fn new() -> Desk {
@@ -50,14 +61,9 @@ impl Desk {
     }
 
     fn run(&mut self, words: &[&str]) -> Ran {
-        let mut start = 0;
-        let ranges = words.iter().map(|word| {
-            let range = Arg { start, len: word.len() as u32 };
-            start += range.len;
-            range
-        });
-        let (bytes, ranges) = (words.concat(), ranges.collect::<Vec<_>>());
-        let args = Args::new(bytes.as_bytes(), &ranges);
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        let (bytes, ranges) = laid_out(&words);
+        let args = Args::new(&bytes, &ranges);
         let prepared = self.exec.prepare(&args);
         self.out.clear();
         let Desk { exec, net, client, out } = self;
