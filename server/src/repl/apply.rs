@@ -115,7 +115,7 @@ impl Applier {
             unfinished: false,
             stalled: false,
             behind_guest: false,
-            offers: Offers::new(Instant::now()),
+            offers: Offers::fair(Instant::now()),
             peer: String::new(),
         }
     }

@@ -96,7 +96,7 @@ impl Driver {
             image: None,
             applier: Applier::new(node),
             scratch: vec![0; READ_BYTES],
-            offers: Offers::new(Instant::now()),
+            offers: Offers::fair(Instant::now()),
             connected: false,
             answered: None,
             ended: None,

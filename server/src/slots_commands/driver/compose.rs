@@ -111,7 +111,7 @@ impl Driver {
         while chosen.estimate < numkeys && chosen.keys.len() < numkeys {
             let (sum, room) = (chosen.estimate, numkeys - chosen.keys.len());
             let (next, found) = self.in_slot(slot, |here| candidates(here, slot, at, (sum, room, numkeys), limits));
-            self.offer_core();
+            self.offers.offer();
             for (key, estimate) in found {
                 let group = slots::tag_crc(&key).filter(|_| tags);
                 if chosen.seen.contains(&engine::hash::fast(&key)) {

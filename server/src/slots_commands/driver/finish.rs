@@ -39,7 +39,7 @@ impl Driver {
             by_slot.entry(Key::new(&batch.keys[index]).slot).or_default().push(index);
         }
         let keys = batch.keys.clone();
-        self.offer_core();
+        self.offers.offer();
         let many = by_slot.len() > 1 || by_slot.values().any(|indices| indices.len() > REMOVED_KEYS);
         if export.is_last_but_one() && !batch.removed.contains(&true) {
             // Before anybody looks: what is found changed is all that has.
@@ -98,7 +98,7 @@ impl Driver {
                 if many {
                     thread::sleep(REST);
                 }
-                self.offer_core();
+                self.offers.offer();
             }
         }
         // What is left here stays, or is sent again.

@@ -18,6 +18,7 @@ use super::peer::{Peer, wait};
 use super::worker::Worker;
 use crate::log;
 use crate::node::Node;
+use crate::offers::Offers;
 use crate::park::Ticket;
 use crate::persist;
 use engine::clock::Now;
@@ -52,7 +53,7 @@ pub fn start(node: &'static Node, link: Arc<Link>, poll: Poll) -> std::io::Resul
             rate: Rate::default(),
             began: Instant::now(),
             made_at: Instant::now(),
-            offered_at: Instant::now(),
+            offers: Offers::humble(Instant::now()),
             worker: None,
             tenure: None,
             rests: Vec::new(),
@@ -79,8 +80,7 @@ struct Driver {
     began: Instant,
     /// When the last message was made.
     made_at: Instant,
-    /// When others were last offered the core.
-    offered_at: Instant,
+    offers: Offers,
     worker: Option<Worker>,
     /// The term as a primary in which the batch began: after it nothing of the batch is this server's business.
     tenure: Option<u64>,

@@ -15,9 +15,6 @@ use std::time::{Duration, Instant};
 
 /// Longest time without a look at the clock and at who wants to cancel.
 const TICK: Duration = Duration::from_millis(100);
-/// Others are offered the core after so much work. Where all cores are busy, each offer costs the turns of those who wait:
-/// one for every small key would cost far more than the key.
-const OFFER: Duration = Duration::from_micros(50);
 /// A batch that is too fast rests for so long.
 const PACE: Duration = Duration::from_millis(10);
 /// Messages are handed to the socket when so many bytes wait, so that the target works while more are made.
@@ -89,7 +86,7 @@ impl Driver {
                         self.made_at = Instant::now();
                     }
                     let next = export.step(event, Self::now_ms());
-                    self.offer_core();
+                    self.offers.offer();
                     let full = self.peer.as_ref().is_some_and(|peer| peer.waiting() >= FLUSH_BYTES);
                     if full { self.listen(export, next) } else { next }
                 }
@@ -121,14 +118,6 @@ impl Driver {
                 }
                 Action::Abort(reason) => return Ending::Aborted(reason),
             };
-        }
-    }
-
-    /// No slot is held here: who has waited for this core comes first, now and then.
-    pub(super) fn offer_core(&mut self) {
-        if self.offered_at.elapsed() >= OFFER {
-            std::thread::yield_now();
-            self.offered_at = Instant::now();
         }
     }
 
